@@ -1,0 +1,89 @@
+"""The pyramid of scales: sizes, resizing, and the generators chained from coarse to fine."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+NOISE_CHANNELS = 3
+
+
+def scale_ratios(min_size: int, max_size: int, scale_factor: float) -> list[float]:
+    """Size of each scale as a share of the full size, coarse to fine; the last is 1.
+
+    The number of scales is the one whose even steps come closest to `scale_factor`, as in SinGAN
+    (Shaham et al., ICCV 2019).
+
+    Args:
+        min_size: side of the coarsest scale, in px, for an image whose side is `max_size`.
+        max_size: side of the full image, in px.
+        scale_factor: wanted ratio of one scale to the next finer one, between 0 and 1.
+    """
+    steps = round(math.log(min_size / max_size) / math.log(scale_factor))
+    if steps == 0:
+        return [1.0]
+    return [(min_size / max_size) ** (1 - k / steps) for k in range(steps + 1)]
+
+
+def scale_size(shape: tuple[int, int], ratio: float) -> tuple[int, int]:
+    """(h, w) of an image of `shape` (H, W) at a scale, in px, rounded up."""
+    # The small term keeps 128 * 2**(4 / 4) from becoming 257.
+    height, width = (max(math.ceil(side * ratio - 1e-6), 1) for side in shape)
+    return height, width
+
+
+def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize (N, C, H, W) to (h, w) `size`, smoothing before it shrinks."""
+    if images.shape[-2:] == size:
+        return images
+    return F.interpolate(images, size=size, mode="bilinear", antialias=True)
+
+
+def random_noise(count: int, size: tuple[int, int], rng: torch.Generator) -> Tensor:
+    """Standard normal noise of shape (count, NOISE_CHANNELS, h, w), on the device of `rng`."""
+    return torch.randn(count, NOISE_CHANNELS, *size, generator=rng, device=rng.device)
+
+
+class Pyramid(nn.Module):
+    """The trained generators, coarse to fine.
+
+    Attributes:
+        generators: one module a scale, `generator(noise, base, layout) -> image`.
+        ratios: the size of each scale as a share of the full size.
+    """
+
+    def __init__(self, ratios: list[float]) -> None:
+        super().__init__()
+        self.ratios = ratios
+        self.generators = nn.ModuleList()
+
+    def forward(self, layouts: Tensor, noises: list[Tensor]) -> list[Tensor]:
+        """Run all scales trained so far.
+
+        Args:
+            layouts: (N, 2, H, W) conditions at full size (see `csingan.masks.conditions`).
+            noises: one (N, NOISE_CHANNELS, h, w) tensor a scale.
+
+        Returns:
+            the image of each scale, (N, 3, h, w) in -1..1.
+        """
+        images: list[Tensor] = []
+        for generator, noise in zip(self.generators, noises, strict=True):
+            size = noise.shape[-2:]
+            base = self.base(images[-1] if images else None, len(layouts), size, layouts.device)
+            images.append(generator(noise, base, resize(layouts, size)))
+        return images
+
+    @staticmethod
+    def base(below: Tensor | None, count: int, size: tuple[int, int], device: torch.device) -> Tensor:
+        """What a scale starts from: the image of the scale below at its own size; mid-grey at the coarsest."""
+        if below is None:
+            return torch.zeros(count, 3, *size, device=device)
+        return resize(below, size)
+
+    def sizes(self, shape: tuple[int, int]) -> list[tuple[int, int]]:
+        """(h, w) of every scale for images of `shape` (H, W)."""
+        return [scale_size(shape, ratio) for ratio in self.ratios]

@@ -1,0 +1,191 @@
+"""The network itself: images to detections, and images with ground truth to losses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+from keras import ops
+
+from mrcnn import backbone, boxes, heads, losses, rpn, targets
+from mrcnn.config import Config
+
+BACKBONES: dict[str, Callable] = {"efficientnet_lite0": backbone.efficientnet_lite0}
+LOSSES = ("rpn_class_loss", "rpn_bbox_loss", "mrcnn_class_loss", "mrcnn_bbox_loss", "mrcnn_mask_loss")
+
+
+class Network(keras.Model):
+    """Mask R-CNN for inference: float32 images (B, H, W, 3), RGB 0..255 -> detections and masks.
+
+    Every output has a fixed shape, padded with zeros. Source: He et al., "Mask R-CNN", ICCV 2017.
+    """
+
+    def __init__(self, config: Config):
+        super().__init__(name="mask_rcnn")
+        self.config = config
+        self.pyramid = _build_pyramid(config)
+        self.rpn = rpn.build_rpn(config)
+        self.box_head = heads.build_box_head(config)
+        self.mask_head = heads.build_mask_head(config)
+        self.anchors = boxes.pyramid_anchors(
+            config.IMAGE_SHAPE[:2],
+            config.RPN_ANCHOR_SCALES,
+            config.RPN_ANCHOR_RATIOS,
+            config.BACKBONE_STRIDES,
+            config.RPN_ANCHOR_STRIDE,
+        )
+
+    def look(self, images):
+        """Images -> pyramid [P2..P6], anchor logits (B, A, 2), anchor deltas (B, A, 4)."""
+        mean = ops.convert_to_tensor(self.config.MEAN_PIXEL, "float32")
+        levels = self.pyramid((images - mean) / self.config.SCALE_PIXEL)
+        answers = [self.rpn(level) for level in levels]
+        logits = ops.concatenate([level_logits for level_logits, _ in answers], axis=1)
+        return levels, logits, ops.concatenate([deltas for _, deltas in answers], axis=1)
+
+    def propose(self, logits, deltas, count: int):
+        """The `count` best proposals (B, count, 4) from the answers on all anchors; no gradient."""
+        scores = ops.stop_gradient(ops.softmax(logits)[..., 1])
+        return rpn.propose(scores, ops.stop_gradient(deltas), self.anchors, count, self.config)
+
+    def classify(self, levels, rois):
+        """Regions (B, R, 4) -> class logits (B, R, classes) and deltas (B, R, classes, 4)."""
+        pooled = self._pool(levels, rois, self.config.POOL_SIZE)
+        return _unmerge(rois.shape[1], *self.box_head(_merge(pooled)))
+
+    def segment(self, levels, rois):
+        """Regions (B, R, 4) -> mask logits (B, R, h, w, classes)."""
+        pooled = self._pool(levels, rois, self.config.MASK_POOL_SIZE)
+        return _unmerge(rois.shape[1], self.mask_head(_merge(pooled)))[0]
+
+    def _pool(self, levels, rois, size: int):
+        # P6 serves proposals only.
+        return boxes.roi_align(levels[:-1], rois, size, self.config.BACKBONE_STRIDES[:-1])
+
+    def call(self, images):
+        """Find objects; their masks follow in `MaskReader`, for as many places as are filled.
+
+        Returns:
+            dict of levels [P2..P6], boxes (B, D, 4) px, class_ids (B, D) int32 (0 = padding) and scores
+            (B, D), best first; D = DETECTION_MAX_INSTANCES.
+        """
+        levels, logits, deltas = self.look(images)
+        rois = self.propose(logits, deltas, self.config.POST_NMS_ROIS_INFERENCE)
+        found, class_ids, scores = self._refine(rois, *self.classify(levels, rois))
+        return {"levels": levels, "boxes": found, "class_ids": class_ids, "scores": scores}
+
+    def _refine(self, rois, logits, deltas):
+        """Final boxes: the best class of each region, its deltas applied, confident, not overlapping."""
+        config = self.config
+        probabilities = ops.softmax(logits)
+        class_ids = ops.cast(ops.argmax(probabilities, axis=-1), "int32")
+        scores = ops.max(probabilities, axis=-1)
+        refined = boxes.clip(
+            boxes.decode(rois, losses.of_class(deltas, class_ids), config.BBOX_STD_DEV), config.IMAGE_SHAPE[:2]
+        )
+        keep = ops.logical_and(class_ids > 0, scores >= config.DETECTION_MIN_CONFIDENCE)
+        keep = ops.logical_and(keep, boxes.area(rois) > 1.0)
+        scores = scores * ops.cast(keep, "float32")
+        # Suppression is within a class: boxes of different classes are moved apart.
+        apart = ops.cast(class_ids, "float32")[..., None] * (2.0 * config.IMAGE_DIM)
+        index, valid = boxes.non_max_suppression(
+            refined + apart, scores, config.DETECTION_MAX_INSTANCES, config.DETECTION_NMS_THRESHOLD
+        )
+        real = ops.cast(valid, "float32")
+        return (
+            boxes.take(refined, index) * real[..., None],
+            boxes.take(class_ids, index) * ops.cast(valid, "int32"),
+            boxes.take(scores, index) * real,
+        )
+
+
+class MaskReader(keras.Model):
+    """Masks of found objects: dict of levels, boxes (B, R, 4), class_ids (B, R) -> (B, R, h, w) in 0..1.
+
+    A model of its own, because the mask head is by far the largest cost and most of the padded places
+    of a detection are empty: the caller cuts them off.
+    """
+
+    def __init__(self, network: Network):
+        super().__init__(name="mask_reader")
+        self.network = network
+
+    def call(self, found):
+        logits = self.network.segment(found["levels"], found["boxes"])
+        logits = losses.of_class(ops.transpose(logits, (0, 1, 4, 2, 3)), found["class_ids"])
+        return ops.sigmoid(logits)
+
+
+class Trainer(keras.Model):
+    """The same network with its five losses, for `fit`.
+
+    Inputs are the dict of `mrcnn.data.Batches`: images (B, H, W, 3), gt_class_ids (B, G) int32,
+    gt_boxes (B, G, 4) float32, gt_masks (B, G, h, w) uint8.
+    """
+
+    def __init__(self, network: Network, seed: int):
+        super().__init__(name="mask_rcnn_trainer")
+        self.network = network
+        self.seed = keras.random.SeedGenerator(seed)
+        self.loss_means = {name: keras.metrics.Mean(name=name) for name in LOSSES}
+
+    def call(self, inputs):
+        """The five losses by name, each a scalar."""
+        network, config = self.network, self.network.config
+        gt = inputs["gt_class_ids"], inputs["gt_boxes"], inputs["gt_masks"]
+        levels, logits, deltas = network.look(inputs["images"])
+        match, anchor_deltas = targets.anchor_targets(network.anchors, gt[1], gt[0], config, self.seed)
+        proposals = network.propose(logits, deltas, config.POST_NMS_ROIS_TRAINING)
+        rois, class_ids, roi_deltas, masks = targets.roi_targets(proposals, *gt, config, self.seed)
+        class_logits, class_deltas = network.classify(levels, rois)
+        # Background has no box and no mask: these heads see the places of the positives only.
+        positives = roi_deltas.shape[1]
+        positive_ids = class_ids[:, :positives]
+        mask_logits = network.segment(levels, rois[:, :positives])
+        return {
+            "rpn_class_loss": losses.rpn_class_loss(match, logits),
+            "rpn_bbox_loss": losses.rpn_bbox_loss(match, anchor_deltas, deltas),
+            "mrcnn_class_loss": losses.class_loss(class_ids, class_logits),
+            "mrcnn_bbox_loss": losses.bbox_loss(positive_ids, roi_deltas, class_deltas[:, :positives]),
+            "mrcnn_mask_loss": losses.mask_loss(positive_ids, masks, mask_logits),
+        }
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """Weighted sum of the five losses; their running means are metrics of their own."""
+        for name, value in y_pred.items():
+            self.loss_means[name].update_state(value)
+        weights = self.network.config.LOSS_WEIGHTS
+        return sum(weights[name] * y_pred[name] for name in LOSSES)
+
+
+def _build_pyramid(config: Config) -> keras.Model:
+    """Normalised image (B, H, W, 3) -> [P2, ..., P6]."""
+    if config.BACKBONE not in BACKBONES:
+        raise ValueError(f"unknown BACKBONE {config.BACKBONE!r}; known: {', '.join(BACKBONES)}")
+    image = keras.Input(config.IMAGE_SHAPE)
+    maps = BACKBONES[config.BACKBONE](image)
+    levels = rpn.feature_pyramid(maps, config.TOP_DOWN_PYRAMID_SIZE)
+    return keras.Model(image, levels, name="pyramid")
+
+
+def _merge(pooled):
+    """(B, R, ...) -> (B * R, ...): the heads treat regions of all images alike."""
+    return ops.reshape(pooled, (-1, *pooled.shape[2:]))
+
+
+def _unmerge(count: int, *values):
+    """(B * R, ...) -> (B, R, ...), R = count."""
+    return tuple(ops.reshape(value, (-1, count, *value.shape[1:])) for value in values)
+
+
+def set_backbone_trainable(network: Network, stages: str) -> None:
+    """Choose the layers to train: "heads" freezes the backbone, "all" trains everything."""
+    for layer in network.pyramid.layers:
+        layer.trainable = stages == "all" or layer.name.startswith("fpn_")
+
+
+def anchor_count(config: Config) -> int:
+    """How many anchors an image has."""
+    cells = [(-(-config.IMAGE_DIM // stride)) ** 2 for stride in config.BACKBONE_STRIDES]
+    return int(np.sum(cells)) * len(config.RPN_ANCHOR_RATIOS)

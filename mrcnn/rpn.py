@@ -1,0 +1,64 @@
+"""Feature pyramid and region proposal network: which boxes may hold an object."""
+
+from __future__ import annotations
+
+import keras
+from keras import layers, ops
+
+from mrcnn import boxes
+from mrcnn.config import Config
+
+
+def feature_pyramid(maps, channels: int):
+    """[C2, C3, C4, C5] -> [P2, P3, P4, P5, P6], each with `channels` channels.
+
+    Source: Lin et al., "Feature Pyramid Networks", CVPR 2017.
+    """
+    top_down = None
+    levels = []
+    for number, bottom_up in zip((5, 4, 3, 2), reversed(maps), strict=True):
+        lateral = layers.Conv2D(channels, 1, name=f"fpn_c{number}p{number}")(bottom_up)
+        if top_down is None:
+            top_down = lateral
+        else:
+            above = layers.UpSampling2D(2, name=f"fpn_p{number + 1}upsampled")(top_down)
+            top_down = layers.Add(name=f"fpn_p{number}add")([above, lateral])
+        levels.insert(0, layers.Conv2D(channels, 3, padding="same", name=f"fpn_p{number}")(top_down))
+    return [*levels, layers.MaxPooling2D(1, 2, name="fpn_p6")(levels[-1])]
+
+
+def build_rpn(config: Config) -> keras.Model:
+    """The head shared by all levels: (B, H, W, C) -> logits (B, H * W * R, 2), deltas (B, H * W * R, 4).
+
+    R anchors at each cell; logits are (background, object); deltas as in `boxes.encode`.
+    Source: Ren et al., "Faster R-CNN", NeurIPS 2015.
+    """
+    anchors = len(config.RPN_ANCHOR_RATIOS)
+    level = keras.Input((None, None, config.TOP_DOWN_PYRAMID_SIZE))
+    shared = layers.Conv2D(
+        config.RPN_CHANNELS, 3, config.RPN_ANCHOR_STRIDE, padding="same", activation="relu", name="rpn_conv_shared"
+    )(level)
+    logits = layers.Conv2D(2 * anchors, 1, name="rpn_class_raw")(shared)
+    deltas = layers.Conv2D(4 * anchors, 1, name="rpn_bbox_pred")(shared)
+    outputs = [layers.Reshape((-1, 2))(logits), layers.Reshape((-1, 4))(deltas)]
+    return keras.Model(level, outputs, name="rpn_model")
+
+
+def propose(scores, deltas, anchors, count: int, config: Config):
+    """Turn the network's answers on all anchors into the boxes worth a closer look.
+
+    Args:
+        scores: (B, A) probability of an object.
+        deltas: (B, A, 4).
+        anchors: (A, 4).
+        count: how many proposals to return.
+
+    Returns:
+        (B, count, 4), best first, padded with zeros.
+    """
+    best, index = ops.top_k(scores, min(config.PRE_NMS_LIMIT, anchors.shape[0]))
+    candidates = boxes.decode(ops.take(anchors, index, axis=0), boxes.take(deltas, index), config.RPN_BBOX_STD_DEV)
+    candidates = boxes.clip(candidates, config.IMAGE_SHAPE[:2])
+    index, valid = boxes.non_max_suppression(candidates, best, count, config.RPN_NMS_THRESHOLD)
+    proposals = boxes.take(candidates, index) * ops.cast(valid, "float32")[..., None]
+    return ops.pad(proposals, ((0, 0), (0, count - proposals.shape[1]), (0, 0)))

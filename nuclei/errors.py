@@ -1,0 +1,9 @@
+"""The one exception that means "the user can mend this"."""
+
+
+class InputError(Exception):
+    """Bad input: its message says what is wrong, in which file, and what to do.
+
+    `nuclei.script.run` prints the message alone and exits with code 1; every other exception is a
+    defect of ours and keeps its traceback.
+    """

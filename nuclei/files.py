@@ -1,0 +1,126 @@
+"""Files and folders that are complete or absent, and the settings that made them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from nuclei.errors import InputError
+
+SETTINGS = "settings.json"
+_UNFINISHED = ".unfinished-"
+
+
+def _temporary_beside(path: Path) -> Path:
+    """A name on the same file system as `path`, so that the rename that ends a write is atomic."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _cannot_write(path.parent, error) from error
+    # The suffix stays last: image writers choose the format by it.
+    return path.with_name(f"{_UNFINISHED}{uuid.uuid4().hex[:8]}-{path.name}")
+
+
+def _cannot_write(path: Path, error: OSError) -> InputError:
+    reason = error.strerror or str(error)
+    return InputError(f"cannot write {path}: {reason}; check its permissions and the free disk space")
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path; when the block ends well it becomes `path`, otherwise it is removed.
+
+    Raises InputError where the folder cannot be written.
+    """
+    path = Path(path)
+    temporary = _temporary_beside(path)
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield a new temporary folder; when the block ends well it replaces `path`, otherwise it is removed.
+
+    Raises InputError where the parent folder cannot be written.
+    """
+    path = Path(path)
+    temporary = _temporary_beside(path)
+    try:
+        temporary.mkdir()
+        yield temporary
+        if path.exists():
+            old = _temporary_beside(path)
+            os.replace(path, old)
+            os.replace(temporary, path)
+            shutil.rmtree(old)
+        else:
+            os.replace(temporary, path)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def is_unfinished(path: Path) -> bool:
+    """Whether `path` is the temporary of a write that was killed; readers pass over it."""
+    return path.name.startswith(_UNFINISHED)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write `value` as indented JSON, atomically; paths become strings."""
+    with atomic_file(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2, default=str) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> object:
+    """Read a JSON file; InputError where it is missing or broken."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as JSON: {error}") from error
+
+
+def is_finished(folder: Path, settings: dict) -> bool:
+    """Whether `folder` holds a finished result of these settings.
+
+    A stage writes `settings.json` last, so its presence marks a finished result.
+
+    Args:
+        folder: the result's folder; may be absent.
+        settings: what the result depends on (JSON-like; paths are compared as strings).
+
+    Raises:
+        InputError: the folder holds a finished result of other settings; the message names the
+            differences and the ways out.
+    """
+    path = Path(folder) / SETTINGS
+    if not path.exists():
+        return False
+    before = read_json(path)
+    now = json.loads(json.dumps(settings, default=str))
+    names = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+    if not names:
+        return True
+    differences = ", ".join(f"{name} {before.get(name)!r} -> {now.get(name)!r}" for name in names)
+    raise InputError(
+        f"{folder} was made with other settings ({differences}); delete that folder to make it anew, "
+        "or run with the old settings to keep it"
+    )
+
+
+def write_settings(folder: Path, settings: dict) -> None:
+    """Mark `folder` as finished, made with `settings` (see `is_finished`)."""
+    write_json(Path(folder) / SETTINGS, settings)

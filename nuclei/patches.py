@@ -1,0 +1,256 @@
+"""The folder layout that the stages hand over through; no other file knows it.
+
+A patch is a folder, the same everywhere:
+
+    <patch>/images/<patch>.png     RGB, uint8
+    <patch>/masks/<k>.png          one binary mask (0/255) per nucleus; the folder is there once annotated
+    <patch>/whole/<patch>.png      their union (0/255)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from nuclei.errors import InputError
+from nuclei.files import atomic_file, atomic_folder, is_unfinished
+from nuclei.formats import list_images, read_image
+
+PATCH = 256  # px, the side of a patch unless a script is told otherwise
+SELECTION = "selected.csv"
+SOURCES = "sources.csv"
+_IMAGES, _MASKS, _WHOLE = "images", "masks", "whole"
+
+
+def list_patches(folder: Path) -> list[str]:
+    """Names of the patches in `folder`, sorted.
+
+    Raises:
+        InputError: the folder is missing or holds no patch.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder}/ does not exist; put patches there as <patch>/{_IMAGES}/<patch>.png")
+    names = sorted(path.name for path in folder.iterdir() if _is_patch(path))
+    if not names:
+        raise InputError(f"{folder}/ holds no patch; put patches there as <patch>/{_IMAGES}/<patch>.png")
+    return names
+
+
+def _is_patch(path: Path) -> bool:
+    return (path / _IMAGES).is_dir() and not is_unfinished(path)
+
+
+def image_path(patch: Path) -> Path:
+    """Where the image of the patch folder `patch` lies."""
+    return Path(patch) / _IMAGES / f"{Path(patch).name}.png"
+
+
+def read_patch(patch: Path) -> np.ndarray:
+    """The image of a patch folder, (H, W, 3) uint8 RGB; InputError where it is missing or broken."""
+    return read_image(image_path(patch))
+
+
+def is_annotated(patch: Path) -> bool:
+    """Whether a patch folder has masks; an annotated patch may hold no nucleus at all."""
+    return (Path(patch) / _MASKS).is_dir()
+
+
+def read_masks(patch: Path) -> np.ndarray:
+    """The masks of an annotated patch as one label image, (H, W) int32: 0 background, 1..N nuclei.
+
+    Raises:
+        InputError: no annotation yet, a broken or empty mask, a mask of another size than the image,
+            or two masks that overlap.
+    """
+    patch = Path(patch)
+    if not is_annotated(patch):
+        raise InputError(
+            f"{patch} has no annotation yet; put one mask per nucleus into {patch / _MASKS}/<k>.png"
+        )
+    shape = read_patch(patch).shape[:2]
+    labels = np.zeros(shape, np.int32)
+    owners: list[Path] = []
+    for path in sorted((patch / _MASKS).glob("*.png"), key=_by_number):
+        mask = _read_mask(path, shape)
+        overlapped = labels[mask]
+        if overlapped.any():
+            other = owners[overlapped[overlapped > 0][0] - 1]
+            raise InputError(f"{path} overlaps {other.name}; give each pixel to one nucleus only")
+        owners.append(path)
+        labels[mask] = len(owners)
+    return labels
+
+
+def _by_number(path: Path) -> tuple:
+    """Sort 2.png before 10.png; names without a number come last."""
+    return (0, int(path.stem), "") if path.stem.isdigit() else (1, 0, path.stem)
+
+
+def _read_mask(path: Path, shape: tuple[int, int]) -> np.ndarray:
+    mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    if mask is None:
+        raise InputError(f"{path} is not a readable PNG; draw that mask again or delete it")
+    if mask.shape != shape:
+        height, width = shape
+        raise InputError(
+            f"{path} is {mask.shape[1]} x {mask.shape[0]} px but its image is {width} x {height} px; "
+            "export the mask at the size of the image"
+        )
+    if not mask.any():
+        raise InputError(f"{path} is empty; delete it or draw its nucleus")
+    return mask > 0
+
+
+def write_patch(folder: Path, name: str, image: np.ndarray, labels: np.ndarray | None = None) -> None:
+    """Write a patch folder, complete or not at all; an old one of that name is replaced.
+
+    Args:
+        folder: where patches live.
+        name: the patch's name.
+        image: (H, W, 3) uint8 RGB.
+        labels: (H, W) integer label image, 0 background; None for a patch without annotation.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    with atomic_folder(Path(folder) / name) as patch:
+        (patch / _IMAGES).mkdir()
+        _write_png(patch / _IMAGES / f"{name}.png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        if labels is not None:
+            _write_mask_folders(patch, name, labels)
+
+
+def write_masks(patch: Path, labels: np.ndarray) -> None:
+    """Annotate the patch folder `patch` with a label image, (H, W) integer; old masks are replaced."""
+    patch = Path(patch)
+    write_patch(patch.parent, patch.name, read_patch(patch), labels)
+
+
+def _write_mask_folders(patch: Path, name: str, labels: np.ndarray) -> None:
+    (patch / _MASKS).mkdir()
+    (patch / _WHOLE).mkdir()
+    for number, label in enumerate(np.unique(labels[labels > 0])):
+        _write_png(patch / _MASKS / f"{number}.png", np.uint8(labels == label) * 255)
+    _write_png(patch / _WHOLE / f"{name}.png", np.uint8(labels > 0) * 255)
+
+
+def _write_png(path: Path, pixels: np.ndarray) -> None:
+    if not cv2.imwrite(str(path), pixels):
+        raise OSError(f"{path.name} could not be written")
+
+
+def quarters(image: np.ndarray) -> np.ndarray:
+    """The four quarters of an image, row by row: (H, W, C) -> (4, H/2, W/2, C), a view where possible.
+
+    Raises:
+        InputError: the height or width is odd.
+    """
+    height, width, channels = image.shape
+    if height % 2 or width % 2:
+        raise InputError(f"a patch of {width} x {height} px has no equal quarters; cut patches of even size")
+    split = image.reshape(2, height // 2, 2, width // 2, channels)
+    return split.swapaxes(1, 2).reshape(4, height // 2, width // 2, channels)
+
+
+def write_quarters(crops: Path, cluster: int, images: Iterable[np.ndarray]) -> None:
+    """Write the quarters of the patches of one cluster as `<crops>/<cluster>/<n>`, n counting quarters."""
+    with atomic_folder(Path(crops) / str(cluster)) as folder:
+        pieces = (quarter for image in images for quarter in quarters(image))
+        for number, piece in enumerate(pieces):
+            write_patch(folder, str(number), piece)
+
+
+def starts(length: int, size: int, stride: int) -> list[int]:
+    """First pixels of windows of `size` px, `stride` px apart, that cover `length` px.
+
+    The last window is moved back so that it ends at the border.
+    """
+    if length <= size:
+        return [0]
+    return [*range(0, length - size, stride), length - size]
+
+
+def crop_images(images: Path, data: Path, size: int = PATCH, stride: int = PATCH) -> pd.DataFrame:
+    """Crop every image of a folder into patches and remember where each came from.
+
+    Args:
+        images: folder of PNG, JPEG or TIFF images.
+        data: where the patches `<image>_x<left>_y<top>` go, with `sources.csv` beside them.
+        size: side of a patch, px.
+        stride: distance between patches, px; the last of a row or column is moved back to the border.
+
+    Returns:
+        One row a patch: patch, source, x, y (px, of the patch's upper left corner).
+
+    Raises:
+        InputError: no images, a broken image, or one smaller than a patch.
+    """
+    rows = []
+    for path in tqdm(list_images(images), desc="cropping", unit="image"):
+        image = read_image(path)
+        height, width = image.shape[:2]
+        if min(height, width) < size:
+            raise InputError(
+                f"{path} is {width} x {height} px, smaller than a patch of {size} px; take it out"
+            )
+        stem = re.sub(r"[^\w.-]", "_", path.stem)
+        for top in starts(height, size, stride):
+            for left in starts(width, size, stride):
+                name = f"{stem}_x{left}_y{top}"
+                rows.append({"patch": name, "source": path.name, "x": left, "y": top})
+                if not _is_patch(Path(data) / name):
+                    write_patch(data, name, image[top : top + size, left : left + size])
+    sources = pd.DataFrame(rows)
+    with atomic_file(Path(data) / SOURCES) as temporary:
+        sources.to_csv(temporary, index=False)
+    return sources
+
+
+def read_sources(data: Path) -> pd.DataFrame | None:
+    """Where each cropped patch came from (see `crop_images`); None where the patches were not cropped here."""
+    path = Path(data) / SOURCES
+    return _read_table(path, "source", "x", "y") if path.exists() else None
+
+
+def write_selection(data: Path, rows: Sequence[dict]) -> None:
+    """Write `<data>/selected.csv`, one row a selected patch; its first column is `patch`."""
+    with atomic_file(Path(data) / SELECTION) as temporary:
+        pd.DataFrame(rows).to_csv(temporary, index=False)
+
+
+def read_selection(data: Path) -> list[str]:
+    """Names of the selected patches, in the order of `<data>/selected.csv`.
+
+    Raises:
+        InputError: the table is missing, has no column `patch`, is empty, or names an unknown patch.
+    """
+    path = Path(data) / SELECTION
+    if not path.exists():
+        raise InputError(
+            f"{path} does not exist; run consis_based.py first, or write it with a column `patch`"
+        )
+    names = _read_table(path)["patch"].tolist()
+    if not names:
+        raise InputError(f"{path} selects no patch; run consis_based.py again")
+    for name in names:
+        if not _is_patch(Path(data) / name):
+            raise InputError(f"{path} names the patch {name}, which is not in {data}/; mend the table")
+    return names
+
+
+def _read_table(path: Path, *columns: str) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(path, dtype={"patch": str})
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as a table: {error}") from error
+    missing = [name for name in ("patch", *columns) if name not in table]
+    if missing:
+        raise InputError(f"{path} has no column {', '.join(missing)}; mend the table or delete it")
+    return table

@@ -1,0 +1,97 @@
+"""Pictures to look at: outlines on tissue, sheets of captioned tiles, curves."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from skimage.segmentation import find_boundaries
+
+from nuclei.files import atomic_file
+
+YELLOW = (255, 255, 0)
+# Bright and saturated, none near the blues, purples and pinks of H&E.
+OVERLAY_COLOURS = np.array(
+    [(255, 255, 0), (0, 255, 0), (0, 255, 255), (255, 140, 0), (180, 255, 80), (80, 255, 190)], np.uint8
+)
+CAPTION_HEIGHT = 18  # px
+
+
+def outline(image: np.ndarray, labels: np.ndarray, color: tuple[int, int, int] = YELLOW) -> np.ndarray:
+    """A copy of the image with a line, 1 px wide and inside each nucleus, around every nucleus.
+
+    Args:
+        image: (H, W, 3) uint8.
+        labels: (H, W) integers, 0 = background.
+        color: RGB.
+    """
+    picture = image.copy()
+    picture[find_boundaries(labels, mode="inner")] = color
+    return picture
+
+
+def overlay(image: np.ndarray, labels: np.ndarray, seed: int = 0) -> np.ndarray:
+    """As `outline`, but each nucleus in one of six colours that stand out from H&E, drawn with `seed`."""
+    ids, index = np.unique(labels, return_inverse=True)
+    colours = OVERLAY_COLOURS[np.random.default_rng(seed).integers(len(OVERLAY_COLOURS), size=len(ids))]
+    edge = find_boundaries(labels, mode="inner")
+    picture = image.copy()
+    picture[edge] = colours[index.reshape(labels.shape)[edge]]
+    return picture
+
+
+def caption(tile: np.ndarray, text: str) -> np.ndarray:
+    """The (H, W, 3) uint8 tile under a white strip with `text` (ASCII), cut off where the tile ends."""
+    strip = np.full((CAPTION_HEIGHT, tile.shape[1], 3), 255, np.uint8)
+    position = (3, CAPTION_HEIGHT - 5)
+    cv2.putText(strip, text, position, cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA)
+    return np.vstack([strip, tile])
+
+
+def montage(tiles: Sequence[np.ndarray], columns: int, gap: int = 8, background: int = 255) -> np.ndarray:
+    """Tiles in rows of `columns`, left to right, `gap` px apart and around.
+
+    Args:
+        tiles: at least one, (H, W, 3) or (H, W) uint8, all of one height and width; grey becomes RGB.
+        columns: tiles in a row; the last row may stay short.
+        gap: px.
+        background: grey value of the gaps.
+
+    Returns:
+        uint8 RGB picture.
+
+    Raises:
+        ValueError: no tiles, or tiles of several sizes.
+    """
+    sizes = {tile.shape[:2] for tile in tiles}
+    if len(sizes) != 1:
+        raise ValueError(f"a montage needs tiles of one size, got {sorted(sizes)}")
+    height, width = sizes.pop()
+    columns = min(columns, len(tiles))
+    rows = -(-len(tiles) // columns)
+    shape = (rows * (height + gap) + gap, columns * (width + gap) + gap, 3)
+    picture = np.full(shape, background, np.uint8)
+    for tile, (row, column) in zip(tiles, itertools.product(range(rows), range(columns)), strict=False):
+        top, left = gap + row * (height + gap), gap + column * (width + gap)
+        picture[top : top + height, left : left + width] = tile if tile.ndim == 3 else tile[..., None]
+    return picture
+
+
+def curves(path: Path, series: Mapping[str, Sequence[float]], xlabel: str, ylabel: str) -> None:
+    """Write a PNG with one line per series against its step 1, 2, ...; InputError where that fails."""
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot(xlabel=xlabel, ylabel=ylabel)
+    for name, values in series.items():
+        marker = "o" if len(values) == 1 else None  # a line through one point is invisible
+        axes.plot(range(1, len(values) + 1), values, label=name, linewidth=1, marker=marker)
+    if series:
+        axes.legend(fontsize="small")
+    axes.grid(alpha=0.3)
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, dpi=120, format="png")

@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+import consis_based
+from consis_based import Settings
+from nuclei.errors import InputError
+from nuclei.formats import write_image
+from nuclei.patches import list_patches, read_patch, read_selection, write_patch
+
+SCRIPT = Path(consis_based.__file__)
+SIZE = 64  # px
+COUNT = 10
+
+
+def tissue(kind: int, seed: int, size: int = SIZE) -> np.ndarray:
+    """(size, size, 3) uint8: pink ground with dark discs, few and large (kind 0) or many and small (1)."""
+    rng = np.random.default_rng(seed)
+    image = np.uint8(rng.normal((225, 180, 205), 6, (size, size, 3)).clip(0, 255))
+    number, radius = ((3, size // 8), (25, size // 24))[kind]
+    for centre in rng.integers(0, size, (number, 2)).tolist():
+        cv2.circle(image, centre, radius, (90, 50, 130), thickness=-1)
+    return image
+
+
+@pytest.fixture
+def data(tmp_path) -> Path:
+    folder = tmp_path / "data"
+    for number in range(COUNT):
+        write_patch(folder, f"patch{number}", tissue(number % 2, number))
+    return folder
+
+
+def settings(data: Path, **changes) -> Settings:
+    root = data.parent
+    defaults = {
+        "crops": root / "crops",
+        "out": root / "out",
+        "patch": SIZE,
+        "k1": 2,
+        "k2": 2,
+        "device": "cpu",
+    }
+    return Settings(data=data, **(defaults | changes))
+
+
+def program(*flags: object, cwd: Path) -> subprocess.CompletedProcess:
+    command = [sys.executable, str(SCRIPT), *map(str, flags)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def test_the_program_selects_and_writes_the_folders(data, tmp_path):
+    done = program("--patch", SIZE, "--k1", 2, "--k2", 2, "--device", "cpu", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+    *names, closing = done.stdout.splitlines()
+    assert names == read_selection(data) and len(names) == 2
+    assert "python main_train.py" in closing
+
+    table = pd.read_csv(data / "selected.csv")
+    assert table.columns.tolist() == ["patch", "cluster", "score", "coarse", "fine", "spread"]
+    assert table["cluster"].tolist() == [0, 1]
+    np.testing.assert_allclose(table["score"], table[["coarse", "fine", "spread"]].sum(axis=1), atol=1e-3)
+
+    crops = tmp_path / "data_30000_cut"
+    assert sum(len(list_patches(crops / str(cluster))) for cluster in range(2)) == 4 * COUNT
+    assert read_patch(crops / "0" / "0").shape == (SIZE // 2, SIZE // 2, 3)
+    expected = {"contact_sheet.png", "features_efficientnet_lite0.npz", "map.png", "settings.json"}
+    assert {path.name for path in (tmp_path / "runs" / "selection").iterdir()} == expected
+
+    # The same in another process state: features anew, same selection.
+    consis_based.main(settings(data))
+    assert read_selection(data) == names
+
+
+def test_kept_features_serve_another_k1_until_the_patches_change(data, tmp_path, capsys):
+    consis_based.main(settings(data, k1=3))
+    assert "kept" not in capsys.readouterr().err
+    consis_based.main(settings(data, k1=2))
+    assert "kept in" in capsys.readouterr().err
+    # The quarters of the third cluster went with it.
+    assert sorted(path.name for path in (tmp_path / "crops").iterdir()) == ["0", "1"]
+
+    write_patch(data, "another", tissue(0, 99))
+    consis_based.main(settings(data, k1=2))
+    assert "kept" not in capsys.readouterr().err
+
+
+def test_larger_images_are_cropped_first(tmp_path):
+    for seed in range(2):
+        write_image(tmp_path / "images" / f"slide{seed}.png", tissue(seed, seed, size=2 * SIZE))
+    data = tmp_path / "data"
+    consis_based.main(settings(data, images=tmp_path / "images", stride=SIZE))
+    assert len(list_patches(data)) == 8
+    table = pd.read_csv(data / "selected.csv")
+    assert set(table["source"]) <= {"slide0.png", "slide1.png"}
+    assert set(table["x"]) <= {0, SIZE}
+
+
+def test_patches_of_several_sizes_are_an_error(data, tmp_path):
+    write_patch(data, "wide", tissue(0, 0, size=80))
+    with pytest.raises(InputError, match="wide is 80 x 80 px, not 64 x 64 px"):
+        consis_based.main(settings(data))
+    assert files(tmp_path) == files_of_data_only(tmp_path)
+
+
+def files_of_data_only(folder: Path) -> list[str]:
+    return ["data"] + [f"data/{name}" for name in files(folder / "data")]
+
+
+def test_a_k2_beyond_the_quarters_is_an_error(data):
+    with pytest.raises(InputError, match="K2 = 41 exceeds the 40 quarters"):
+        consis_based.main(settings(data, k1=1, k2=41))
+    assert not (data / "selected.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"patch": 63}, "even"), ({"patch": 32}, "at least 64"), ({"stride": 0}, "--stride 0")],
+)
+def test_impossible_sizes_are_an_error(data, changes, message):
+    with pytest.raises(InputError, match=message):
+        consis_based.main(settings(data, **changes))
+
+
+def test_quarters_never_go_among_the_patches(data):
+    with pytest.raises(InputError, match="folder of their own"):
+        consis_based.main(settings(data, crops=data))
+
+
+def no_data(data: Path) -> list:
+    return ["--data", "nowhere"]
+
+
+def broken_image(data: Path) -> list:
+    (data / "patch3" / "images" / "patch3.png").write_bytes(b"not a PNG")
+    return ["--k1", 2]
+
+
+def too_few_patches(data: Path) -> list:
+    return ["--k1", COUNT + 1]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "parts"),
+    [
+        (no_data, ["nowhere/ does not exist"]),
+        (broken_image, ["patch3.png"]),
+        (too_few_patches, [f"{COUNT} patches", f"K1 = {COUNT + 1}", "--k1 2"]),
+    ],
+)
+def test_bad_input_ends_the_program_with_one_line(data, tmp_path, spoil, parts):
+    flags = spoil(data)
+    done = program("--patch", SIZE, *flags, cwd=tmp_path)
+    assert done.returncode == 1
+    *progress, message = done.stderr.splitlines()
+    assert all("reading patches" in line for line in progress)
+    assert message.startswith("error: ") and all(part in message for part in parts)
+    assert files(tmp_path) == files_of_data_only(tmp_path)
+
+
+def test_a_folder_that_cannot_be_written_is_an_error(data, tmp_path):
+    (tmp_path / "out").write_text("a file where a folder should be")
+    with pytest.raises(InputError, match="cannot write"):
+        consis_based.main(settings(data))
+    assert not (data / "selected.csv").exists()
+
+
+def test_help_names_every_constant(tmp_path):
+    done = program("--help", cwd=tmp_path)
+    assert done.returncode == 0
+    assert all(f"--{name}" in done.stdout for name in Settings.__dataclass_fields__)

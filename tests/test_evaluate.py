@@ -1,0 +1,111 @@
+"""evaluate.py as a program: table, files, and one line for what the user can mend."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from evaluate import INVENTED, MATCHED, MISSED, Settings, main
+from nuclei.errors import InputError
+from nuclei.formats import read_image, write_image, write_labels
+from nuclei.metrics import NAMES
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> dict[str, Path]:
+    """Two images: one predicted perfectly, one with a found, a missed and an invented nucleus."""
+    truth = np.zeros((40, 50), np.int32)
+    truth[2:12, 2:12], truth[20:30, 20:30] = 1, 2
+    pred = np.zeros((40, 50), np.int32)
+    pred[2:12, 2:11], pred[30:36, 40:46] = 1, 2
+    paths = {name: tmp_path / name for name in ("pred", "truth", "images")}
+    for name, p in {"a": truth, "b": pred}.items():
+        write_labels(paths["truth"] / f"{name}.tif", truth)
+        write_labels(paths["pred"] / f"{name}.tif", p)
+        write_image(paths["images"] / f"{name}.png", np.full((40, 50, 3), 200, np.uint8))
+    return paths
+
+
+def evaluate(*arguments: object) -> subprocess.CompletedProcess:
+    command = [sys.executable, ROOT / "evaluate.py", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_program_writes_and_prints_the_scores(folders: dict[str, Path]) -> None:
+    write_labels(folders["truth"] / "c.tif", np.ones((4, 4), int))
+    result = evaluate(folders["pred"], folders["truth"])
+    assert result.returncode == 0, result.stderr
+    table = pd.read_csv(folders["pred"] / "scores.csv")
+    assert table.columns.tolist() == ["image", "nuclei", "predicted", *NAMES]
+    assert table["image"].tolist() == ["a", "b"]
+    assert table.loc[0, list(NAMES)].eq(1).all()
+    # b: one match of IoU 0.9; 1 TP, 1 FP, 1 FN
+    assert table.loc[1, ["dq", "sq", "pq"]].tolist() == pytest.approx([0.5, 0.9, 0.45])
+
+    summary = json.loads((folders["pred"] / "scores.json").read_text())
+    assert summary["mean"]["pq"] == pytest.approx((1 + 0.45) / 2)
+    assert summary["sd"]["pq"] == pytest.approx((1 - 0.45) / 2)
+    assert [image["image"] for image in summary["images"]] == ["a", "b"]
+    assert summary["settings"]["truth"] == str(folders["truth"])
+
+    assert "mean of 2 images: dice 0." in result.stdout
+    assert "pq 0.7250" in result.stdout
+    assert "1 images of" in result.stdout  # c has no prediction
+
+
+@pytest.mark.parametrize("problem", ["missing", "size"])
+def test_program_names_what_is_wrong_in_one_line(folders: dict[str, Path], problem: str) -> None:
+    if problem == "missing":
+        (folders["truth"] / "b.tif").unlink()
+    else:
+        write_labels(folders["truth"] / "b.tif", np.zeros((8, 9), int))
+    result = evaluate(folders["pred"], folders["truth"])
+    assert result.returncode == 1
+    lines = [line for line in result.stderr.splitlines() if line.strip()]
+    assert len(lines) == 1 and lines[0].startswith("error: ")
+    assert "b.tif" in lines[0]
+    if problem == "size":
+        assert "50 x 40 px" in lines[0] and "9 x 8 px" in lines[0]
+    assert not (folders["pred"] / "scores.csv").exists()
+
+
+def test_overlays_colour_by_outcome(folders: dict[str, Path], tmp_path: Path) -> None:
+    out = tmp_path / "new" / "out"
+    main(Settings(folders["pred"], folders["truth"], out=out, images=folders["images"]))
+    picture = read_image(out / "overlays" / "b.png")
+    assert tuple(picture[2, 5]) == MATCHED
+    assert tuple(picture[20, 25]) == MISSED
+    assert tuple(picture[30, 42]) == INVENTED
+    assert (picture[25, 25] == 200).all()
+    assert sorted(path.name for path in out.iterdir()) == ["overlays", "scores.csv", "scores.json"]
+    assert not list(folders["pred"].glob("scores*"))
+
+
+def test_images_are_checked_before_the_scores(folders: dict[str, Path]) -> None:
+    (folders["images"] / "a.png").unlink()
+    with pytest.raises(InputError, match="a.tif"):
+        main(Settings(folders["pred"], folders["truth"], images=folders["images"]))
+    assert not (folders["pred"] / "scores.csv").exists()
+
+
+def test_image_of_another_size(folders: dict[str, Path]) -> None:
+    write_image(folders["images"] / "a.png", np.zeros((8, 9, 3), np.uint8))
+    with pytest.raises(InputError, match="a.png"):
+        main(Settings(folders["pred"], folders["truth"], images=folders["images"]))
+
+
+def test_second_run_replaces_the_scores(folders: dict[str, Path]) -> None:
+    main(Settings(folders["pred"], folders["truth"]))
+    write_labels(folders["pred"] / "a.tif", np.zeros((40, 50), int))
+    main(Settings(folders["pred"], folders["truth"]))
+    table = pd.read_csv(folders["pred"] / "scores.csv")
+    assert table.loc[0, list(NAMES)].eq(0).all()
+    assert table["predicted"].tolist() == [0, 2]

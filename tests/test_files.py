@@ -1,0 +1,131 @@
+"""Files and folders are complete or absent, and remember the settings that made them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nuclei import files
+from nuclei.errors import InputError
+
+ROOT = Path(__file__).parents[1]
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_file_appears_when_the_block_ends(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "a.txt"
+    with files.atomic_file(path) as temporary:
+        temporary.write_text("text")
+        assert temporary.suffix == ".txt"  # image writers choose the format by it
+        assert files.is_unfinished(temporary)
+        assert not path.exists()
+    assert path.read_text() == "text"
+    assert names(path.parent) == ["a.txt"]
+
+
+def test_failed_write_keeps_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), files.atomic_file(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_folder_appears_when_the_block_ends(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    for content in ("first", "second"):  # the second takes the place of the first
+        with files.atomic_folder(path) as temporary:
+            (temporary / content).touch()
+        assert names(path) == [content]
+    assert names(tmp_path) == ["a"]
+
+
+def test_failed_folder_keeps_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.mkdir()
+    (path / "old").touch()
+    with pytest.raises(KeyboardInterrupt), files.atomic_folder(path) as temporary:
+        (temporary / "half").touch()
+        raise KeyboardInterrupt
+    assert names(path) == ["old"]
+    assert names(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_killed_write_leaves_no_result(tmp_path: Path, kind: str) -> None:
+    # SIGKILL allows no clean-up: what stays behind has to be recognisable as unfinished.
+    code = f"""
+import os, signal
+from pathlib import Path
+from nuclei import files
+with files.atomic_{kind}(Path({str(tmp_path / "a")!r})) as temporary:
+    (temporary / "part" if temporary.is_dir() else temporary).write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    process = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}
+    )
+    assert process.returncode == -signal.SIGKILL
+    assert not (tmp_path / "a").exists()
+    left = list(tmp_path.iterdir())
+    assert left and all(files.is_unfinished(path) for path in left)
+
+
+def test_unwritable_place(tmp_path: Path) -> None:
+    # Root may write anywhere, so permissions cannot be used here; nothing lies below a regular file.
+    (tmp_path / "file").touch()
+    below = tmp_path / "file" / "below" / "a.json"
+    for write in (files.write_json, files.write_settings):
+        with pytest.raises(InputError, match="cannot write .*file"):
+            write(below, {})
+    with pytest.raises(InputError, match="cannot write"), files.atomic_folder(below):
+        pass
+
+
+def test_json_round_trip(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    files.write_json(path, {"k1": 4, "out": Path("runs")})
+    assert files.read_json(path) == {"k1": 4, "out": "runs"}
+
+
+def test_json_missing_or_broken(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="a.json does not exist"):
+        files.read_json(tmp_path / "a.json")
+    (tmp_path / "a.json").write_text("{")
+    with pytest.raises(InputError, match="a.json cannot be read as JSON"):
+        files.read_json(tmp_path / "a.json")
+
+
+def test_finished_with_the_same_settings(tmp_path: Path) -> None:
+    settings = {"k1": 4, "data": Path("data"), "sizes": (1, 2)}
+    assert not files.is_finished(tmp_path / "absent", settings)
+    tmp_path.joinpath("result").touch()
+    assert not files.is_finished(tmp_path, settings)
+    files.write_settings(tmp_path, settings)
+    assert files.is_finished(tmp_path, settings)
+
+
+@pytest.mark.parametrize(
+    ("now", "difference"),
+    [
+        ({"k1": 8, "k2": 3}, "k1 4 -> 8"),
+        ({"k1": 4}, "k2 3 -> None"),
+        ({"k1": 4, "k2": 3, "seed": 1}, "seed None -> 1"),
+    ],
+)
+def test_finished_with_other_settings(tmp_path: Path, now: dict, difference: str) -> None:
+    files.write_settings(tmp_path, {"k1": 4, "k2": 3})
+    with pytest.raises(InputError) as error:
+        files.is_finished(tmp_path, now)
+    assert f"({difference})" in str(error.value)
+    assert str(tmp_path) in str(error.value)

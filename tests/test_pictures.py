@@ -1,0 +1,78 @@
+"""Outlines, montages, captions and curves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nuclei import pictures
+from nuclei.formats import read_image
+
+
+@pytest.fixture
+def labels() -> np.ndarray:
+    labels = np.zeros((8, 12), np.int32)
+    labels[1:5, 1:5] = 7
+    labels[1:5, 5:9] = 3  # touches the other one
+    return labels
+
+
+def test_outline_is_one_pixel_inside_each_nucleus(labels: np.ndarray) -> None:
+    image = np.zeros((8, 12, 3), np.uint8)
+    drawn = (pictures.outline(image, labels, (1, 2, 3)) == (1, 2, 3)).all(axis=2)
+    expected = labels > 0
+    expected[2:4, 2:4] = expected[2:4, 6:8] = False  # all but the 2 x 2 px within each square
+    assert np.array_equal(drawn, expected)
+    assert not image.any()
+
+
+def test_overlay_gives_each_nucleus_one_colour(labels: np.ndarray) -> None:
+    image = np.zeros((8, 12, 3), np.uint8)
+    picture = pictures.overlay(image, labels, seed=1)
+    for nucleus in (3, 7):
+        colours = np.unique(picture[(labels == nucleus) & picture.any(axis=2)], axis=0)
+        assert len(colours) == 1
+        assert colours[0].tolist() in pictures.OVERLAY_COLOURS.tolist()
+    assert not picture[labels == 0].any()
+    assert np.array_equal(picture, pictures.overlay(image, labels, seed=1))
+
+
+def test_montage_places_tiles_row_by_row() -> None:
+    tiles = [np.full((2, 3, 3), value, np.uint8) for value in (10, 20)] + [np.full((2, 3), 30, np.uint8)]
+    picture = pictures.montage(tiles, columns=2, gap=1, background=0)
+    expected = [
+        [0, 0, 0, 0, 0, 0, 0, 0, 0],
+        [0, 10, 10, 10, 0, 20, 20, 20, 0],
+        [0, 10, 10, 10, 0, 20, 20, 20, 0],
+        [0, 0, 0, 0, 0, 0, 0, 0, 0],
+        [0, 30, 30, 30, 0, 0, 0, 0, 0],
+        [0, 30, 30, 30, 0, 0, 0, 0, 0],
+        [0, 0, 0, 0, 0, 0, 0, 0, 0],
+    ]
+    assert picture.dtype == np.uint8
+    assert all(np.array_equal(picture[..., channel], expected) for channel in range(3))
+
+
+def test_montage_of_several_sizes_or_none() -> None:
+    with pytest.raises(ValueError, match="one size"):
+        pictures.montage([np.zeros((2, 2), np.uint8), np.zeros((2, 3), np.uint8)], columns=1)
+    with pytest.raises(ValueError, match="one size"):
+        pictures.montage([], columns=1)
+
+
+def test_caption_adds_a_strip_on_top() -> None:
+    tile = np.zeros((10, 40, 3), np.uint8)
+    captioned = pictures.caption(tile, "a text far too long for a tile of this width")
+    strip = captioned[: pictures.CAPTION_HEIGHT]
+    assert captioned.shape == (10 + pictures.CAPTION_HEIGHT, 40, 3)
+    assert np.array_equal(captioned[pictures.CAPTION_HEIGHT :], tile)
+    assert strip.min() < 100 < strip.mean()  # black letters on white
+
+
+def test_curves_writes_a_picture(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "loss.png"
+    pictures.curves(path, {"real": [3.0, 2.0], "one point": [1.0]}, "epoch", "loss")
+    assert read_image(path).std() > 0
+    assert [file.name for file in path.parent.iterdir()] == ["loss.png"]
