@@ -41,7 +41,7 @@ class Settings:
     stride: int = 256  # px between crops of an image; matters with images only
     patch: int = 256  # px, the side of a patch
     k1: int = 12  # clusters of patches, so the number of patches to annotate
-    k2: int = 5  # clusters of quarters within each cluster of patches
+    k2: int = 4  # clusters of quarters within each cluster of patches
     features: Literal["efficientnet_lite0", "resnet50"] = "efficientnet_lite0"  # resnet50 is downloaded
     seed: int = 0  # of the clustering
     device: str = "auto"  # auto, cpu, cuda, cuda:1, ...
@@ -78,7 +78,8 @@ def main(settings: Settings) -> None:
     _write_crops(settings.data, settings.crops, names, chosen)
     write_selection(settings.data, _rows(settings.data, names, chosen))
     _write_contact_sheet(settings.out / "contact_sheet.png", settings.data, names, chosen)
-    _write_map(settings.out / "map.png", features, chosen)
+    if np.ptp(features, axis=0).any():  # patches that are all alike make no map
+        _write_map(settings.out / "map.png", features, chosen)
     write_settings(settings.out, asdict(settings))
 
     print(*(names[record.index] for record in chosen), sep="\n")

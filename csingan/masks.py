@@ -179,7 +179,7 @@ def _vary(
     height, width = crop.shape
     side = int(np.ceil(np.hypot(height, width) * factor)) + 2
     matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, factor)
-    matrix[:, 2] += (side - width) / 2, (side - height) / 2
+    matrix[:, 2] += (side - width) // 2, (side - height) // 2
     turned = cv2.warpAffine(crop.astype(np.float32), matrix, (side, side)) > 0.5
     if not turned.any():
         return crop  # a nucleus of a pixel or two, lost between the new pixels

@@ -37,7 +37,7 @@ class Generator(nn.Module):
         self.layers[-1].weight.data.mul_(0.1)
 
     def forward(self, noise: Tensor, base: Tensor, layout: Tensor) -> Tensor:
-        """Map (N, NOISE_CHANNELS, h, w), (N, 3, h, w) and (N, 2, h, w) to images (N, 3, h, w), about -1..1."""
+        """Map (N, NOISE_CHANNELS, h, w), (N, 3, h, w), (N, 2, h, w) to images (N, 3, h, w), about -1..1."""
         x = F.pad(torch.cat([noise, base, layout], dim=1), [LAYERS] * 4, mode="replicate")
         for layer in self.layers[:-1]:
             x = F.leaky_relu(layer(x), _SLOPE)
@@ -53,6 +53,7 @@ class Critics(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
+        self.width = channels
         count = len(CRITICS)
         widths = [3] + [channels] * (LAYERS - 1) + [1]
         self.layers = nn.ModuleList(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-NOISE_CHANNELS = 3
+NOISE_CHANNELS = 1  # one channel varies light and dark; three also speckle the colours
 
 
 def scale_ratios(min_size: int, max_size: int, scale_factor: float) -> list[float]:
@@ -50,40 +50,51 @@ def random_noise(count: int, size: tuple[int, int], rng: torch.Generator) -> Ten
 class Pyramid(nn.Module):
     """The trained generators, coarse to fine.
 
-    Attributes:
-        generators: one module a scale, `generator(noise, base, layout) -> image`.
+    Args:
         ratios: the size of each scale as a share of the full size.
+        colours: (2, 3) in -1..1, the typical colours of background and nuclei, from which the coarsest
+            scale starts.
+
+    Attributes:
+        generators: one module for each scale trained so far: `generator(noise, base, layout) -> image`.
+        losses: one (steps, 2) tensor for each of them (see `csingan.scale.ScaleTrainer.run`).
     """
 
-    def __init__(self, ratios: list[float]) -> None:
+    def __init__(self, ratios: list[float], colours: Tensor) -> None:
         super().__init__()
         self.ratios = ratios
+        self.register_buffer("colours", colours)
         self.generators = nn.ModuleList()
+        self.losses: list[Tensor] = []
+
+    def add(self, generator: nn.Module, losses: Tensor) -> None:
+        """Put a trained scale, frozen, on top."""
+        self.generators.append(generator.requires_grad_(False))
+        self.losses.append(losses)
+
+    def sizes(self, shape: tuple[int, int]) -> list[tuple[int, int]]:
+        """(h, w) of every scale for images of `shape` (H, W)."""
+        return [scale_size(shape, ratio) for ratio in self.ratios]
+
+    def start(self, layouts: Tensor) -> Tensor:
+        """The base of the coarsest scale, (N, 3, h, w): each region of (N, 2, h, w) in its flat colour."""
+        background, nucleus = self.colours[:, :, None, None]
+        return torch.lerp(background, nucleus, layouts[:, :1])
 
     def forward(self, layouts: Tensor, noises: list[Tensor]) -> list[Tensor]:
-        """Run all scales trained so far.
+        """Run every scale trained so far.
 
         Args:
             layouts: (N, 2, H, W) conditions at full size (see `csingan.masks.conditions`).
             noises: one (N, NOISE_CHANNELS, h, w) tensor a scale.
 
         Returns:
-            the image of each scale, (N, 3, h, w) in -1..1.
+            the images of each scale, (N, 3, h, w), about -1..1.
         """
         images: list[Tensor] = []
         for generator, noise in zip(self.generators, noises, strict=True):
-            size = noise.shape[-2:]
-            base = self.base(images[-1] if images else None, len(layouts), size, layouts.device)
-            images.append(generator(noise, base, resize(layouts, size)))
+            size = (noise.shape[-2], noise.shape[-1])
+            layout = resize(layouts, size)
+            base = resize(images[-1], size) if images else self.start(layout)
+            images.append(generator(noise, base, layout))
         return images
-
-    @staticmethod
-    def base(below: Tensor | None, count: int, size: tuple[int, int], device: torch.device) -> Tensor:
-        """What a scale starts from: the image of the scale below at its own size; mid-grey at the coarsest."""
-        if below is None:
-            return torch.zeros(count, 3, *size, device=device)
-        return resize(below, size)
-
-    def sizes(self, shape: tuple[int, int]) -> list[tuple[int, int]]:
-        """(h, w) of every scale for images of `shape` (H, W)."""
-        return [scale_size(shape, ratio) for ratio in self.ratios]

@@ -182,7 +182,7 @@ def roi_align(maps, boxes, size: int, strides):
 
 
 def bin_centres(boxes, size: int):
-    """Centres of `size` equal bins along each side of boxes (..., 4): rows (..., size), columns (..., size)."""
+    """Centres of `size` equal bins along the sides of boxes (..., 4): rows and columns, each (..., size)."""
     position = (ops.arange(size, dtype="float32") + 0.5) / size
     rows = boxes[..., 0:1] + position * (boxes[..., 2:3] - boxes[..., 0:1])
     columns = boxes[..., 1:2] + position * (boxes[..., 3:4] - boxes[..., 1:2])

@@ -1,4 +1,4 @@
-"""Settings of the network, in the form that Matterport's users know: subclass `Config`, override attributes."""
+"""Settings of the network as Matterport's users know them: subclass `Config`, override attributes."""
 
 from __future__ import annotations
 
@@ -112,6 +112,6 @@ class NucleusConfig(Config):
     FPN_CLASSIF_FC_LAYERS_SIZE = 256
     MASK_CHANNELS = 64
     MAX_GT_INSTANCES = 200
-    DETECTION_MAX_INSTANCES = 150
+    DETECTION_MAX_INSTANCES = 160
     DETECTION_MIN_CONFIDENCE = 0.5
     OPTIMIZER = "adamw"

@@ -15,9 +15,9 @@ def _mean_where(values, counts):
 
 
 def _smooth_l1(target, prediction):
-    """Sum over the last axis of the Huber loss with delta 1: (..., 4) -> (...)."""
+    """Mean over the last axis of the Huber loss with delta 1: (..., 4) -> (...)."""
     difference = ops.abs(target - prediction)
-    return ops.sum(ops.where(difference < 1, 0.5 * difference**2, difference - 0.5), axis=-1)
+    return ops.mean(ops.where(difference < 1, 0.5 * difference**2, difference - 0.5), axis=-1)
 
 
 def rpn_class_loss(match, logits):

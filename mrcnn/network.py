@@ -82,7 +82,8 @@ class Network(keras.Model):
         class_ids = ops.cast(ops.argmax(probabilities, axis=-1), "int32")
         scores = ops.max(probabilities, axis=-1)
         refined = boxes.clip(
-            boxes.decode(rois, losses.of_class(deltas, class_ids), config.BBOX_STD_DEV), config.IMAGE_SHAPE[:2]
+            boxes.decode(rois, losses.of_class(deltas, class_ids), config.BBOX_STD_DEV),
+            config.IMAGE_SHAPE[:2],
         )
         keep = ops.logical_and(class_ids > 0, scores >= config.DETECTION_MIN_CONFIDENCE)
         keep = ops.logical_and(keep, boxes.area(rois) > 1.0)

@@ -36,7 +36,12 @@ def build_rpn(config: Config) -> keras.Model:
     anchors = len(config.RPN_ANCHOR_RATIOS)
     level = keras.Input((None, None, config.TOP_DOWN_PYRAMID_SIZE))
     shared = layers.Conv2D(
-        config.RPN_CHANNELS, 3, config.RPN_ANCHOR_STRIDE, padding="same", activation="relu", name="rpn_conv_shared"
+        config.RPN_CHANNELS,
+        3,
+        config.RPN_ANCHOR_STRIDE,
+        padding="same",
+        activation="relu",
+        name="rpn_conv_shared",
     )(level)
     logits = layers.Conv2D(2 * anchors, 1, name="rpn_class_raw")(shared)
     deltas = layers.Conv2D(4 * anchors, 1, name="rpn_bbox_pred")(shared)
@@ -57,7 +62,9 @@ def propose(scores, deltas, anchors, count: int, config: Config):
         (B, count, 4), best first, padded with zeros.
     """
     best, index = ops.top_k(scores, min(config.PRE_NMS_LIMIT, anchors.shape[0]))
-    candidates = boxes.decode(ops.take(anchors, index, axis=0), boxes.take(deltas, index), config.RPN_BBOX_STD_DEV)
+    candidates = boxes.decode(
+        ops.take(anchors, index, axis=0), boxes.take(deltas, index), config.RPN_BBOX_STD_DEV
+    )
     candidates = boxes.clip(candidates, config.IMAGE_SHAPE[:2])
     index, valid = boxes.non_max_suppression(candidates, best, count, config.RPN_NMS_THRESHOLD)
     proposals = boxes.take(candidates, index) * ops.cast(valid, "float32")[..., None]

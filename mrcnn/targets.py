@@ -26,7 +26,7 @@ def _random_subset(candidates, limit, seed):
 
 
 def _overlaps_by_kind(candidates, gt_boxes, gt_class_ids):
-    """Overlaps with the objects (B, N, G), 0 at padding, and whether each candidate touches a region to ignore."""
+    """Overlaps with objects (B, N, G), 0 at padding; which candidates touch a region to ignore (B, N)."""
     overlaps = boxes.overlaps(candidates, gt_boxes)
     objects = ops.where(gt_class_ids[:, None, :] > 0, overlaps, 0.0)
     ignored = ops.where(gt_class_ids[:, None, :] < 0, overlaps, 0.0)
@@ -83,7 +83,9 @@ def roi_targets(proposals, gt_class_ids, gt_boxes, gt_masks, config: Config, see
         deltas: (B, positives, 4).
         masks: (B, positives, *MASK_SHAPE) float32 in 0..1.
     """
-    proposals = ops.concatenate([proposals, gt_boxes * ops.cast(gt_class_ids > 0, "float32")[..., None]], axis=1)
+    proposals = ops.concatenate(
+        [proposals, gt_boxes * ops.cast(gt_class_ids > 0, "float32")[..., None]], axis=1
+    )
     proposals = ops.stop_gradient(proposals)
     overlaps, ignored = _overlaps_by_kind(proposals, gt_boxes, gt_class_ids)
     best = ops.max(overlaps, axis=2)

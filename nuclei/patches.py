@@ -9,6 +9,7 @@ A patch is a folder, the same everywhere:
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -19,12 +20,13 @@ import pandas as pd
 from tqdm import tqdm
 
 from nuclei.errors import InputError
-from nuclei.files import atomic_file, atomic_folder, is_unfinished
+from nuclei.files import atomic_file, atomic_folder, is_unfinished, read_json
 from nuclei.formats import list_images, read_image
 
 PATCH = 256  # px, the side of a patch unless a script is told otherwise
 SELECTION = "selected.csv"
 SOURCES = "sources.csv"
+SCORES = "scores.json"
 _IMAGES, _MASKS, _WHOLE = "images", "masks", "whole"
 
 
@@ -37,13 +39,14 @@ def list_patches(folder: Path) -> list[str]:
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder}/ does not exist; put patches there as <patch>/{_IMAGES}/<patch>.png")
-    names = sorted(path.name for path in folder.iterdir() if _is_patch(path))
+    names = sorted(path.name for path in folder.iterdir() if is_patch(path))
     if not names:
         raise InputError(f"{folder}/ holds no patch; put patches there as <patch>/{_IMAGES}/<patch>.png")
     return names
 
 
-def _is_patch(path: Path) -> bool:
+def is_patch(path: Path) -> bool:
+    """Whether `path` is a finished patch folder."""
     return (path / _IMAGES).is_dir() and not is_unfinished(path)
 
 
@@ -108,7 +111,13 @@ def _read_mask(path: Path, shape: tuple[int, int]) -> np.ndarray:
     return mask > 0
 
 
-def write_patch(folder: Path, name: str, image: np.ndarray, labels: np.ndarray | None = None) -> None:
+def write_patch(
+    folder: Path,
+    name: str,
+    image: np.ndarray,
+    labels: np.ndarray | None = None,
+    scores: np.ndarray | None = None,
+) -> None:
     """Write a patch folder, complete or not at all; an old one of that name is replaced.
 
     Args:
@@ -116,6 +125,7 @@ def write_patch(folder: Path, name: str, image: np.ndarray, labels: np.ndarray |
         name: the patch's name.
         image: (H, W, 3) uint8 RGB.
         labels: (H, W) integer label image, 0 background; None for a patch without annotation.
+        scores: (N,), how sure a network was of each label, in the order of the ids; kept beside the masks.
 
     Raises:
         InputError: the folder cannot be written.
@@ -125,12 +135,19 @@ def write_patch(folder: Path, name: str, image: np.ndarray, labels: np.ndarray |
         _write_png(patch / _IMAGES / f"{name}.png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
         if labels is not None:
             _write_mask_folders(patch, name, labels)
+        if scores is not None:
+            (patch / SCORES).write_text(json.dumps([round(float(score), 4) for score in scores]))
 
 
 def write_masks(patch: Path, labels: np.ndarray) -> None:
     """Annotate the patch folder `patch` with a label image, (H, W) integer; old masks are replaced."""
     patch = Path(patch)
     write_patch(patch.parent, patch.name, read_patch(patch), labels)
+
+
+def read_scores(patch: Path) -> list[float]:
+    """How sure a network was of each mask of a patch that it labelled, in the order of the masks."""
+    return read_json(Path(patch) / SCORES)
 
 
 def _write_mask_folders(patch: Path, name: str, labels: np.ndarray) -> None:
@@ -205,7 +222,7 @@ def crop_images(images: Path, data: Path, size: int = PATCH, stride: int = PATCH
             for left in starts(width, size, stride):
                 name = f"{stem}_x{left}_y{top}"
                 rows.append({"patch": name, "source": path.name, "x": left, "y": top})
-                if not _is_patch(Path(data) / name):
+                if not is_patch(Path(data) / name):
                     write_patch(data, name, image[top : top + size, left : left + size])
     sources = pd.DataFrame(rows)
     with atomic_file(Path(data) / SOURCES) as temporary:
@@ -214,7 +231,7 @@ def crop_images(images: Path, data: Path, size: int = PATCH, stride: int = PATCH
 
 
 def read_sources(data: Path) -> pd.DataFrame | None:
-    """Where each cropped patch came from (see `crop_images`); None where the patches were not cropped here."""
+    """Where each patch was cropped from (see `crop_images`); None where patches were not cropped here."""
     path = Path(data) / SOURCES
     return _read_table(path, "source", "x", "y") if path.exists() else None
 
@@ -240,7 +257,7 @@ def read_selection(data: Path) -> list[str]:
     if not names:
         raise InputError(f"{path} selects no patch; run consis_based.py again")
     for name in names:
-        if not _is_patch(Path(data) / name):
+        if not is_patch(Path(data) / name):
             raise InputError(f"{path} names the patch {name}, which is not in {data}/; mend the table")
     return names
 

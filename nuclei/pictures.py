@@ -95,3 +95,14 @@ def curves(path: Path, series: Mapping[str, Sequence[float]], xlabel: str, ylabe
     axes.grid(alpha=0.3)
     with atomic_file(path) as temporary:
         figure.savefig(temporary, dpi=120, format="png")
+
+
+def histogram(path: Path, values: Sequence[float], xlabel: str, ylabel: str) -> None:
+    """Write a PNG with the distribution of `values`."""
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.hist(values, bins=30)
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, dpi=120)

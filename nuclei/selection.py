@@ -52,11 +52,9 @@ def select(features: np.ndarray, quarters: np.ndarray, k1: int, k2: int, seed: i
     )
     labels, centres = _kmeans(features[order], k1, seed)
     clusters = [order[labels == cluster] for cluster in range(k1)]
-    smallest = min(clusters, key=len)
-    if k2 > 4 * len(smallest):
-        raise ValueError(
-            f"K2 = {k2} exceeds the {4 * len(smallest)} quarters of a cluster of {len(smallest)} patches"
-        )
+    fewest = 4 * min(map(len, clusters))
+    if k2 > fewest:
+        raise ValueError(f"K2 = {k2} exceeds the {fewest} quarters of the smallest cluster of patches")
     return [
         _select_of_cluster(cluster, members, features, quarters, centres[cluster], k2, seed)
         for cluster, members in enumerate(clusters)

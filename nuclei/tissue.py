@@ -73,25 +73,25 @@ _COLUMNAR = Nuclei(
     clustering=0, density=1.2, vesicular=0.45,
 )
 _SMALL_ROUND = Nuclei(
-    "parenchyma", cover=0.6, diameter=21, spread=0.13, elongation=1.15, wobble=0.1, spacing=0.72,
+    "parenchyma", cover=0.6, diameter=21, spread=0.13, elongation=1.15, wobble=0.1, spacing=0.7,
     clustering=0.7, density=1.5, vesicular=0.25, nucleoli=0.1,
 )
-_BLAST = replace(_PLEOMORPHIC, cover=0.08, diameter=29, spread=0.15, clustering=1.5)
+_BLAST = replace(_PLEOMORPHIC, cover=0.14, diameter=29, spread=0.15, clustering=1.5)
 _HEPATOCYTE = Nuclei(
     "parenchyma", cover=0.13, diameter=29, spread=0.1, elongation=1.08, wobble=0.04, spacing=1.9,
-    clustering=0, density=1.15, vesicular=0.6, nucleoli=1.2,
+    clustering=0, density=1.2, vesicular=0.6, nucleoli=1.2,
 )
 _ENDOTHELIUM = Nuclei(
     "stroma", cover=0.12, diameter=16, spread=0.2, elongation=2.6, disorder=0.3, spacing=1.1, density=1.4,
 )
 _CLEAR = Nuclei(
-    "parenchyma", cover=0.14, diameter=23, spread=0.15, elongation=1.15, spacing=1.15, clustering=0.7,
+    "parenchyma", cover=0.14, diameter=23, spread=0.15, elongation=1.15, spacing=0.95, clustering=1.2,
     density=1.1, vesicular=0.45, nucleoli=0.5,
 )
 
 KINDS: dict[str, Kind] = {
     "carcinoma": Kind(
-        (_PLEOMORPHIC, _SPINDLE, _LYMPHOCYTE), (0.5, 0.75), region=55, basophilia=0.32, membrane=-0.15
+        (_PLEOMORPHIC, _SPINDLE, _LYMPHOCYTE), (0.5, 0.75), region=55, basophilia=0.36, membrane=-0.15
     ),
     "glandular": Kind(
         (_COLUMNAR, _SPINDLE, _LYMPHOCYTE), (0.55, 0.7), region=32, wall=40, eosin=0.5, basophilia=0.3,
@@ -106,8 +106,8 @@ KINDS: dict[str, Kind] = {
         collagen=0.25, looseness=0.75, red_cells=25,
     ),
     "clear_cell": Kind(
-        (_CLEAR, _SPINDLE, _LYMPHOCYTE), (0.75, 0.85), region=50, plates=True, eosin=0.45, basophilia=0.08,
-        clear=0.85, membrane=0.5, collagen=0.6,
+        (_CLEAR, _SPINDLE, _LYMPHOCYTE), (0.75, 0.85), region=50, plates=True, eosin=0.5, basophilia=0.2,
+        clear=0.75, membrane=0.5, collagen=0.6,
     ),
 }
 # fmt: on
@@ -140,13 +140,13 @@ def generate(kind: str, size: int | tuple[int, int], seed: int) -> tuple[np.ndar
     labels, traits = _populate(rng, depth, grain, tissue)
     chromatin = _chromatin(rng, labels, traits)
     haematoxylin, eosin = _matrix(rng, labels, depth, strands, tissue)
-    haematoxylin += rng.uniform(0.05, 0.4) * eosin  # how well the slide was rinsed before the eosin
+    haematoxylin += rng.uniform(0.0, 0.33) * eosin  # how well the slide was rinsed before the eosin
     _add_confounders(rng, haematoxylin, eosin, depth, tissue)
     inside = cv2.GaussianBlur((labels > 0).astype(np.float32), (0, 0), 0.6)
     # Cytoplasm lies above and below a nucleus, and the proteins of the nucleus take eosin as well.
     haematoxylin += chromatin - 0.5 * inside * haematoxylin
     eosin += inside * (0.3 - 0.5 * eosin)
-    thickness = np.exp(0.15 * _noise(rng, shape, 60))
+    thickness = np.exp(0.18 * _noise(rng, shape, 60))
     return _photograph(rng, _stain(rng, thickness * haematoxylin, thickness * eosin)), labels
 
 
@@ -336,7 +336,7 @@ def _cytoplasm(rng: np.random.Generator, labels: np.ndarray, tissue: Kind) -> tu
     border *= _sigmoid(2.5 * _noise(rng, shape, 20) + 0.5)  # seen where it stands upright in the section
     pink, blue, empty = (
         cv2.GaussianBlur(rng.lognormal(0, spread, labels.max() + 1)[cells.astype(int)], (0, 0), 2)
-        for spread in (0.2, 0.25, 0.4)
+        for spread in (0.2, 0.3, 0.4)
     )
     grain = 1 + 0.1 * _noise(rng, shape, 1.5) + 0.12 * _noise(rng, shape, 5) + 0.12 * _noise(rng, shape, 25)
     # What dissolves leaves a web of cytoplasm between vacuoles.
@@ -382,12 +382,12 @@ def _add_confounders(
     for x, y in rng.uniform(0, (width, height), (rng.poisson(180 * megapixels), 2)):
         axes = int(rng.integers(6, 11)), int(rng.integers(8, 16))
         cv2.ellipse(ghosts, (int(x), int(y)), axes, rng.uniform(0, 180), 0, 360, rng.uniform(0.15, 0.5), -1)
-    haematoxylin += cv2.GaussianBlur(ghosts, (0, 0), 3.5)
+    haematoxylin += cv2.GaussianBlur(ghosts, (0, 0), 3.5) * np.minimum(eosin / 0.3, 1)  # none in gaps
 
 
 def _stain(rng: np.random.Generator, haematoxylin: np.ndarray, eosin: np.ndarray) -> np.ndarray:
     """(H, W, 3) float32 light that passes, 0 to 255, with stains drawn as if by another laboratory."""
-    mix = rng.uniform(0.4, 1.0)
+    mix = rng.uniform((0.2, 0.5), (0.9, 1.1))[:, None]  # eosins reach from magenta to coral
     vectors = mix * _MACENKO + (1 - mix) * _RUIFROK + rng.normal(0, 0.03, (2, 3))
     vectors = np.maximum(vectors, 0.02)
     vectors *= rng.lognormal((0.15, 0.05), (0.15, 0.25))[:, None] / np.linalg.norm(vectors, axis=1)[:, None]

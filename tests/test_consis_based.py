@@ -108,6 +108,14 @@ def test_larger_images_are_cropped_first(tmp_path):
     assert set(table["x"]) <= {0, SIZE}
 
 
+def test_a_single_patch_is_selected(tmp_path):
+    data = tmp_path / "data"
+    write_patch(data, "only", tissue(0, 0))
+    consis_based.main(settings(data, k1=1))
+    assert read_selection(data) == ["only"]
+    assert (tmp_path / "out" / "contact_sheet.png").exists()
+
+
 def test_patches_of_several_sizes_are_an_error(data, tmp_path):
     write_patch(data, "wide", tissue(0, 0, size=80))
     with pytest.raises(InputError, match="wide is 80 x 80 px, not 64 x 64 px"):
@@ -164,7 +172,7 @@ def test_bad_input_ends_the_program_with_one_line(data, tmp_path, spoil, parts):
     flags = spoil(data)
     done = program("--patch", SIZE, *flags, cwd=tmp_path)
     assert done.returncode == 1
-    *progress, message = done.stderr.splitlines()
+    *progress, message = filter(None, done.stderr.splitlines())
     assert all("reading patches" in line for line in progress)
     assert message.startswith("error: ") and all(part in message for part in parts)
     assert files(tmp_path) == files_of_data_only(tmp_path)

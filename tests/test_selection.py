@@ -86,7 +86,7 @@ def test_every_patch_belongs_to_one_cluster():
     ("k1", "k2", "message"),
     [
         (6, 1, "K1 = 6 exceeds the 5 patches"),
-        (2, 9, "K2 = 9 exceeds the 8 quarters of a cluster of 2 patches"),
+        (2, 9, "K2 = 9 exceeds the 8 quarters of the smallest cluster"),
         (0, 1, "K1 = 0 and K2 = 1 must be at least 1"),
     ],
 )

@@ -1,0 +1,1 @@
+"""Measurements: plain scripts, never collected by pytest."""

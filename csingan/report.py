@@ -1,0 +1,66 @@
+"""Pictures and numbers that show whether a trained model can be trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from skimage.color import rgb2hed
+from sklearn.metrics import roc_auc_score
+
+from nuclei.formats import write_image
+from nuclei.pictures import caption, curves, montage, outline
+
+COLUMNS = 7  # of the sample sheet
+
+
+def separation(image: np.ndarray, labels: np.ndarray) -> float:
+    """How well haematoxylin alone tells nuclei from background: the area under the ROC curve, 0..1.
+
+    Synthetic pairs that are true to their masks score about as the real pair does.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        labels: (H, W) label image, with nuclei and background.
+    """
+    return float(roc_auc_score(labels.ravel() > 0, rgb2hed(image)[..., 0].ravel()))
+
+
+def write_samples(
+    path: Path,
+    real: tuple[np.ndarray, np.ndarray],
+    synthetic: Sequence[tuple[np.ndarray, np.ndarray]],
+) -> None:
+    """Write a PNG of the real (image, labels) pair and synthetic ones, each above its outlines."""
+    tiles = [_pair(*real, "real")]
+    tiles += [_pair(*pair, f"synthetic {number}") for number, pair in enumerate(synthetic)]
+    write_image(path, montage(tiles, COLUMNS))
+
+
+def write_scales(path: Path, labels: np.ndarray, images: Sequence[np.ndarray]) -> None:
+    """Write a PNG of one layout and of its image at every scale, enlarged to the size of the finest."""
+    height, width = labels.shape
+    tiles = [caption(np.repeat(np.uint8(labels > 0)[..., None] * 255, 3, axis=2), "layout")]
+    for image in images:
+        enlarged = cv2.resize(image, (width, height), interpolation=cv2.INTER_NEAREST)
+        tiles.append(caption(enlarged, f"{image.shape[1]} x {image.shape[0]} px"))
+    write_image(path, montage(tiles, len(tiles)))
+
+
+def write_losses(folder: Path, losses: Sequence[np.ndarray]) -> None:
+    """Write `loss_distance.png` and `loss_reconstruction.png`, with one curve a scale.
+
+    Args:
+        folder: where they go.
+        losses: one (steps, 2) array a scale (see `csingan.scale.ScaleTrainer.run`).
+    """
+    kinds = {"distance": "Wasserstein distance, estimated", "reconstruction": "mean squared error"}
+    for column, (name, ylabel) in enumerate(kinds.items()):
+        series = {f"scale {number}": loss[:, column] for number, loss in enumerate(losses, start=1)}
+        curves(folder / f"loss_{name}.png", series, "generator step", ylabel)
+
+
+def _pair(image: np.ndarray, labels: np.ndarray, text: str) -> np.ndarray:
+    return caption(np.vstack([image, outline(image, labels)]), text)

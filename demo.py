@@ -1,0 +1,218 @@
+"""The whole chain on generated tissue, as a user would run it: from unlabelled images to scored nuclei."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pandas as pd
+from tqdm import tqdm
+
+from nuclei import baseline, metrics, patches, tissue
+from nuclei.errors import InputError
+from nuclei.files import is_finished, write_json, write_settings
+from nuclei.formats import list_images, read_image, read_labels, write_image, write_labels
+from nuclei.pictures import caption, montage, outline
+from nuclei.script import run
+
+
+@dataclass(frozen=True)
+class Settings:
+    out: Path = Path("runs/demo")  # everything the demo makes lies here
+    size: int = 512  # px, the side of a generated image
+    images: int = 2  # unlabelled training images of each kind of tissue
+    k1: int = 4  # patches to annotate
+    samples: int = 16  # synthetic pairs a patch
+    steps: int = 200  # training steps before the labelling, and again after it
+    seed: int = 0  # of the tissue and of every stage
+
+
+HELD_OUT_SEED = 1_000_000  # held-out tissue comes from other seeds than training tissue
+ROOT = Path(__file__).resolve().parent
+ROWS = {
+    "label_free": "label-free (Otsu, watershed)",
+    "annotated_only": "annotated patches only",
+    "ours": "this method",
+}
+
+
+@dataclass(frozen=True)
+class Tissue:
+    """Where the images and the true label images of an experiment lie; they share their file stems."""
+
+    train_images: Path
+    train_labels: Path  # stands in for the annotator: only the selected patches are read
+    test_images: Path
+    test_labels: Path
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How much work the chain does."""
+
+    k1: int  # patches to annotate
+    k2: int  # clusters of quarters within each cluster of patches
+    stride: int  # px between patches of a training image
+    samples: int  # synthetic pairs a patch
+    seed: int
+
+
+def main(settings: Settings) -> None:
+    start = time.monotonic()
+    where = _generate(settings)
+    schedule = Schedule(settings.k1, k2=4, stride=patches.PATCH, samples=settings.samples, seed=settings.seed)
+    choose_and_multiply(settings.out, where, schedule)
+    train_and_segment(settings.out, where, settings.steps, settings.seed)
+    table = score(settings.out, where)
+    print(f"pictures, tables and models are in {settings.out}/; look at {settings.out / 'pictures'}/ first")
+    print(json.dumps(summary(table, time.monotonic() - start)))
+
+
+def tissue_folders(folder: Path) -> Tissue:
+    """The four folders of an experiment below `folder`."""
+    return Tissue(*(folder / name for name in ("train_images", "train_labels", "test_images", "test_labels")))
+
+
+def _generate(settings: Settings) -> Tissue:
+    """Tissue of every kind, for training and held out, with the truth beside it."""
+    folder = settings.out / "tissue"
+    where = tissue_folders(folder)
+    made_with = {"size": settings.size, "images": settings.images, "seed": settings.seed}
+    if is_finished(folder, made_with):
+        return where
+    jobs = [
+        (kind, settings.seed + number, where.train_images, where.train_labels)
+        for kind in tissue.KINDS
+        for number in range(settings.images)
+    ]
+    held_out = HELD_OUT_SEED + settings.seed
+    jobs += [(kind, held_out, where.test_images, where.test_labels) for kind in tissue.KINDS]
+    for kind, seed, images, labels in tqdm(jobs, desc="generating tissue", unit="image"):
+        image, truth = tissue.generate(kind, settings.size, seed)
+        write_image(images / f"{kind}_{seed}.png", image)
+        write_labels(labels / f"{kind}_{seed}.tif", truth)
+    write_settings(folder, made_with)
+    return where
+
+
+def choose_and_multiply(out: Path, where: Tissue, schedule: Schedule) -> None:
+    """Stages 1 and 2: choose patches, annotate them from the truth, train a GAN on each, draw samples."""
+    data = out / "data"
+    if not is_finished(out / "chosen", asdict(schedule)):
+        program(
+            "consis_based.py", data=data, crops=out / "data_30000_cut", images=where.train_images,
+            stride=schedule.stride, k1=schedule.k1, k2=schedule.k2, seed=schedule.seed, out=out / "selection",
+        )  # fmt: skip
+        annotate_selected(data, where.train_labels)
+        write_settings(out / "chosen", asdict(schedule))
+    program(
+        "main_train.py", data=data, synthetic=out / "data_synthetic", out=out / "csingan",
+        samples=schedule.samples, seed=schedule.seed,
+    )  # fmt: skip
+
+
+def annotate_selected(data: Path, labels: Path) -> None:
+    """Play the annotator: cut the masks of the selected patches, and of no other, out of the true labels."""
+    sources = patches.read_sources(data).set_index("patch")
+    for name in patches.read_selection(data):
+        source, left, top = sources.loc[name, ["source", "x", "y"]]
+        truth = read_labels(labels / f"{Path(source).stem}.tif")
+        patches.write_masks(data / name, truth[top : top + patches.PATCH, left : left + patches.PATCH])
+
+
+def train_and_segment(out: Path, where: Tissue, steps: int, seed: int) -> None:
+    """Stage 3 and its rivals with equal training steps, each applied to the test images."""
+    shared = {"data": out / "data", "pseudo": out / "data_pseudo", "seed": seed}
+    program(
+        "pseudo_label.py",
+        **shared,
+        synthetic=out / "data_synthetic",
+        out=out / "mrcnn",
+        rounds=1,
+        steps=steps,
+    )
+    program(
+        "pseudo_label.py",
+        **shared,
+        synthetic=None,
+        out=out / "mrcnn_annotated_only",
+        rounds=0,
+        steps=2 * steps,
+    )
+    for row, model in (("ours", "mrcnn"), ("annotated_only", "mrcnn_annotated_only")):
+        program("segment.py", where.test_images, model=out / model / "model", out=out / "segmented" / row)
+    for path in tqdm(list_images(where.test_images), desc="label-free baseline", unit="image"):
+        labels = baseline.segment(read_image(path))
+        write_labels(out / "segmented" / "label_free" / f"{path.stem}.tif", labels)
+
+
+def program(script: str, *arguments, **flags) -> None:
+    """Run a script of this repository; InputError where it fails, after it has said why."""
+    command = [sys.executable, str(ROOT / script), *map(str, arguments)]
+    command += [text for name, value in flags.items() for text in (f"--{name.replace('_', '-')}", str(value))]
+    print(f"\n$ python {script} {' '.join(command[2:])}", flush=True)
+    if subprocess.run(command, check=False).returncode:
+        raise InputError(f"{script} failed; see above")
+
+
+def score(out: Path, where: Tissue) -> pd.DataFrame:
+    """Score every row on the test images; print the table and write it, with pictures of every test image.
+
+    Returns:
+        One line a row of `ROWS`: the mean of each score over images, and `aji_sd`.
+    """
+    lines = {}
+    for row in ROWS:
+        scores = metrics.evaluate(out / "segmented" / row, where.test_labels)
+        scores.to_csv(out / f"scores_{row}.csv", index=False)
+        lines[row] = {name: scores[name].mean() for name in metrics.NAMES}
+        lines[row]["aji_sd"] = scores["aji"].std(ddof=0)
+    table = pd.DataFrame(lines).T
+    write_json(out / "scores.json", table.to_dict("index"))
+    print(f"\n{table.rename(index=ROWS).round(3).to_string()}\n")
+    _draw(out, where)
+    return table
+
+
+def summary(table: pd.DataFrame, seconds: float) -> dict[str, float]:
+    """The figures of the last line."""
+    figures = {
+        "aji": table.loc["ours", "aji"],
+        "aji_label_free": table.loc["label_free", "aji"],
+        "aji_annotated_only": table.loc["annotated_only", "aji"],
+        "pq": table.loc["ours", "pq"],
+        "seconds": seconds,
+    }
+    return {name: round(float(value), 4) for name, value in figures.items()}
+
+
+def _draw(out: Path, where: Tissue) -> None:
+    """Collect the pictures of the stages, and set the results on each test image side by side."""
+    pictures = out / "pictures"
+    copies = {
+        "1_contact_sheet.png": out / "selection" / "contact_sheet.png",
+        "3_losses.png": out / "mrcnn" / "train_1" / "losses.png",
+        "3_pseudo_labels.png": out / "mrcnn" / "label_1" / "pseudo_labels.png",
+    }
+    for path in sorted((out / "csingan").glob("*/samples.png")):
+        copies[f"2_pairs_{path.parent.name}.png"] = path
+    pictures.mkdir(parents=True, exist_ok=True)
+    for name, path in copies.items():
+        shutil.copy(path, pictures / name)
+    for path in list_images(where.test_images):
+        image = read_image(path)
+        folders = {"truth": where.test_labels} | {ROWS[row]: out / "segmented" / row for row in ROWS}
+        tiles = [
+            caption(outline(image, read_labels(folder / f"{path.stem}.tif")), text)
+            for text, folder in folders.items()
+        ]
+        write_image(pictures / f"4_held_out_{path.stem}.png", montage(tiles, columns=2))
+
+
+if __name__ == "__main__":
+    run(main, Settings, __doc__)

@@ -1,0 +1,192 @@
+"""Patches to batches: reading, augmenting, padding to fixed shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import cv2
+import keras
+import numpy as np
+from skimage.color import rgb_from_hed
+
+from mrcnn import utils
+from mrcnn.config import Config
+from nuclei import patches
+
+Augmentation = Callable[[np.ndarray, np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray]]
+
+_HED_FROM_RGB = np.linalg.inv(rgb_from_hed)
+
+
+class PatchDataset(utils.Dataset):
+    """Annotated patch folders as a dataset; every nucleus is of class 1."""
+
+    def __init__(self):
+        super().__init__()
+        self.add_class("nuclei", 1, "nucleus")
+        self._cache: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+
+    def add_patches(self, folder: Path, names: Sequence[str], share: float = 1.0) -> None:
+        """Add patches of a folder; together they are drawn for training in proportion to `share`."""
+        for name in names:
+            self.add_image("nuclei", name, path=Path(folder) / name, weight=share / len(names))
+
+    def _load(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
+        """Image and label image, read once."""
+        if image_id not in self._cache:
+            path = self.image_info[image_id]["path"]
+            self._cache[image_id] = patches.read_patch(path), patches.read_masks(path)
+        return self._cache[image_id]
+
+    def load_image(self, image_id: int) -> np.ndarray:
+        return self._load(image_id)[0]
+
+    def load_mask(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
+        labels = self._load(image_id)[1]
+        count = labels.max()
+        return labels[..., None] == np.arange(1, count + 1), np.ones(count, np.int32)
+
+
+class Batches(keras.utils.PyDataset):
+    """Training batches of fixed shape, the input of `mrcnn.network.Trainer`.
+
+    An epoch is STEPS_PER_EPOCH batches of images drawn by their weight. Batch k of epoch e depends on
+    the seed, e and k alone, so a resumed training sees what an uninterrupted one would have seen.
+    """
+
+    def __init__(
+        self,
+        dataset: utils.Dataset,
+        config: Config,
+        augmentation: Augmentation | None = None,
+        seed: int = 0,
+        first_epoch: int = 0,
+    ):
+        super().__init__(workers=1, use_multiprocessing=False, max_queue_size=8)
+        self.dataset = dataset
+        self.config = config
+        self.augmentation = augmentation
+        self.seed = seed
+        self.epoch = first_epoch
+        weights = np.array([info.get("weight", 1.0) for info in dataset.image_info])
+        self.probabilities = weights / weights.sum()
+
+    def __len__(self) -> int:
+        return self.config.STEPS_PER_EPOCH
+
+    def on_epoch_end(self) -> None:
+        self.epoch += 1
+
+    def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray]]:
+        rng = np.random.default_rng((self.seed, self.epoch, index))
+        chosen = rng.choice(len(self.probabilities), self.config.BATCH_SIZE, p=self.probabilities)
+        examples = [self._example(image_id, rng) for image_id in chosen]
+        return ({name: np.stack([example[name] for example in examples]) for name in examples[0]},)
+
+    def _example(self, image_id: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        image = self.dataset.load_image(image_id)
+        masks, class_ids = self.dataset.load_mask(image_id)
+        if self.augmentation:
+            image, masks = self.augmentation(image, masks, rng)
+        image, masks = fit(image, masks, self.config.IMAGE_DIM, rng)
+        return pad_example(image, masks, class_ids, self.config, rng)
+
+
+def fit(image: np.ndarray, masks: np.ndarray, side: int, rng: np.random.Generator):
+    """A random window of `side` px; what is smaller than that is padded with its median colour.
+
+    A mirrored margin would show nuclei that are not labelled.
+    """
+    height, width = image.shape[:2]
+    if height < side or width < side:
+        image, masks = _pad(image, masks, max(side, height), max(side, width))
+        height, width = image.shape[:2]
+    top, left = rng.integers(height - side + 1), rng.integers(width - side + 1)
+    window = slice(top, top + side), slice(left, left + side)
+    return image[window], masks[window]
+
+
+def _pad(image: np.ndarray, masks: np.ndarray, height: int, width: int):
+    below, right = height - image.shape[0], width - image.shape[1]
+    filled = np.broadcast_to(np.median(image, axis=(0, 1)).astype(image.dtype), (height, width, 3)).copy()
+    filled[: image.shape[0], : image.shape[1]] = image
+    return filled, np.pad(masks, ((0, below), (0, right), (0, 0)))
+
+
+def pad_example(image, masks, class_ids, config: Config, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """One training example of fixed shape.
+
+    Args:
+        image: (S, S, 3) uint8, S = IMAGE_DIM.
+        masks: (S, S, N) bool; empty ones (cut off by a window) are left out.
+        class_ids: (N,) int32.
+
+    Returns:
+        images (S, S, 3) float32, gt_class_ids (G,) int32, gt_boxes (G, 4) float32,
+        gt_masks (G, h, w) uint8; G = MAX_GT_INSTANCES, padded with zeros.
+    """
+    boxes = utils.extract_bboxes(masks)
+    sides = boxes[:, 2:] - boxes[:, :2]
+    kept = np.flatnonzero(sides.min(axis=1, initial=config.IMAGE_DIM) >= 2)
+    if len(kept) > config.MAX_GT_INSTANCES:
+        kept = rng.choice(kept, config.MAX_GT_INSTANCES, replace=False)
+    slots, count = config.MAX_GT_INSTANCES, len(kept)
+    example = {
+        "images": image.astype(np.float32),
+        "gt_class_ids": np.zeros(slots, np.int32),
+        "gt_boxes": np.zeros((slots, 4), np.float32),
+        "gt_masks": np.zeros((slots, *config.MINI_MASK_SHAPE), np.uint8),
+    }
+    small = utils.minimize_mask(boxes[kept], masks[:, :, kept], config.MINI_MASK_SHAPE)
+    example["gt_class_ids"][:count] = class_ids[kept]
+    example["gt_boxes"][:count] = boxes[kept]
+    example["gt_masks"][:count] = small.transpose(2, 0, 1)
+    return example
+
+
+def augment(image: np.ndarray, masks: np.ndarray, rng: np.random.Generator):
+    """Flip, quarter turn, zoom, stain and focus, as slides and scanners vary; masks go along.
+
+    Args:
+        image: (H, W, 3) uint8.
+        masks: (H, W, N) bool.
+
+    Returns:
+        the changed image and masks; a quarter turn exchanges H and W, a zoom changes both.
+    """
+    image, masks = _turn(image, masks, rng)
+    image, masks = _zoom(image, masks, rng.uniform(0.8, 1.25))
+    image = jitter_stain(image, rng)
+    if rng.random() < 0.3:
+        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 1.0))
+    return image, masks
+
+
+def _turn(image, masks, rng):
+    quarter_turns = rng.integers(4)
+    image, masks = np.rot90(image, quarter_turns), np.rot90(masks, quarter_turns)
+    if rng.random() < 0.5:
+        image, masks = image[:, ::-1], masks[:, ::-1]
+    return np.ascontiguousarray(image), masks
+
+
+def _zoom(image, masks, factor: float):
+    size = round(image.shape[1] * factor), round(image.shape[0] * factor)
+    image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR)
+    rows = ((np.arange(size[1]) + 0.5) / factor).astype(int).clip(max=masks.shape[0] - 1)
+    columns = ((np.arange(size[0]) + 0.5) / factor).astype(int).clip(max=masks.shape[1] - 1)
+    return image, masks[rows][:, columns]
+
+
+def jitter_stain(image: np.ndarray, rng: np.random.Generator, strength: float = 0.2, shift: float = 0.03):
+    """Scale and shift haematoxylin, eosin and residual absorbance at random: (H, W, 3) uint8 -> the same.
+
+    Source: Tellez et al., "Whole-slide mitosis detection in H&E breast histology", IEEE TMI 2018.
+    """
+    absorbance = -np.log((image.astype(np.float32) + 1) / 256)
+    factor = rng.uniform(1 - strength, 1 + strength, 3)
+    offset = rng.uniform(-shift, shift, 3)
+    mix = (_HED_FROM_RGB * factor) @ rgb_from_hed
+    absorbance = absorbance @ mix.astype(np.float32) + (offset @ rgb_from_hed).astype(np.float32)
+    return (256 * np.exp(-absorbance) - 1).clip(0, 255).astype(np.uint8)

@@ -1,0 +1,120 @@
+"""Images of any size: overlapping tiles, stitched so that a nucleus on a seam comes out once and whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+from tqdm import tqdm
+
+from mrcnn.model import MaskRCNN, pad_to
+from mrcnn.utils import paste_mask
+from nuclei.patches import starts
+
+OVERLAP = 64  # px; a nucleus up to this size is whole in one tile at least
+MIN_AREA = 12  # px; smaller remains are crumbs
+_BATCH = 4
+_EDGE = 2  # px; a box that ends this close to a tile's edge may be cut by it
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One detected nucleus in the coordinates of the whole image."""
+
+    mask: np.ndarray  # (h, w) bool
+    top: int  # px
+    left: int  # px
+    score: float
+    cut: bool  # by the edge of its tile, inside the image
+
+
+def segment(model: MaskRCNN, image: np.ndarray, overlap: int = OVERLAP, progress: str | None = None):
+    """Instance labels of an image of any size.
+
+    Args:
+        model: the network.
+        image: (H, W, 3) uint8 RGB.
+        overlap: px that neighbouring tiles share.
+        progress: what the progress bar says; None for no bar.
+
+    Returns:
+        labels (H, W) int32, 0 background, 1..N in order of score, and scores (N,) float32.
+    """
+    return resolve_overlaps(find_instances(model, image, overlap, progress), image.shape[:2])
+
+
+def find_instances(model: MaskRCNN, image, overlap: int, progress: str | None) -> list[Instance]:
+    """Detections of all tiles; a nucleus in the overlap of two tiles appears in both."""
+    shape, side = image.shape[:2], model.config.IMAGE_DIM
+    padded = pad_to(image, side)
+    corners = [
+        (top, left)
+        for top in starts(shape[0], side, side - overlap)
+        for left in starts(shape[1], side, side - overlap)
+    ]
+    instances = []
+    with tqdm(total=len(corners), desc=progress, unit="tile", disable=progress is None) as bar:
+        for first in range(0, len(corners), _BATCH):
+            batch = corners[first : first + _BATCH]
+            tiles = np.stack([padded[top : top + side, left : left + side] for top, left in batch])
+            for found, corner in zip(model.find(tiles), batch, strict=True):
+                instances += _instances(found, corner, side, shape)
+            bar.update(len(batch))
+    return instances
+
+
+def _instances(found: dict, corner: tuple[int, int], side: int, shape: tuple[int, int]) -> list[Instance]:
+    (top, left), (height, width) = corner, shape
+    instances = []
+    for box, mask, score in zip(found["boxes"], found["masks"], found["scores"], strict=True):
+        y1, x1, y2, x2 = box
+        cut = (
+            (top > 0 and y1 < _EDGE)
+            or (left > 0 and x1 < _EDGE)
+            or (top + side < height and y2 > side - _EDGE)
+            or (left + side < width and x2 > side - _EDGE)
+        )
+        window, row, column = paste_mask(mask, box + (top, left, top, left), shape)
+        if window.any():
+            instances.append(Instance(window, row, column, float(score), bool(cut)))
+    return instances
+
+
+def resolve_overlaps(instances: list[Instance], shape: tuple[int, int], shared: float = 0.5):
+    """Give every pixel to one nucleus: whole ones before cut ones, then by score.
+
+    A nucleus of which more than the share `shared` is taken already is the same one again and is
+    dropped; otherwise it keeps its largest free piece.
+
+    Returns:
+        labels (H, W) int32, 0 background, 1..N in order of score, and scores (N,) float32.
+    """
+    labels = np.zeros(shape, np.int32)
+    scores = []
+    for instance in sorted(instances, key=lambda one: (one.cut, -one.score)):
+        height, width = instance.mask.shape
+        window = labels[instance.top : instance.top + height, instance.left : instance.left + width]
+        free = instance.mask & (window == 0)
+        if free.sum() < (1 - shared) * instance.mask.sum():
+            continue
+        free = _largest_piece(free)
+        if free.sum() >= MIN_AREA:
+            scores.append(instance.score)
+            window[free] = len(scores)
+    return _by_score(labels, np.array(scores, np.float32))
+
+
+def _largest_piece(mask: np.ndarray) -> np.ndarray:
+    pieces, count = ndimage.label(mask)
+    if count <= 1:
+        return mask
+    return pieces == 1 + np.argmax(np.bincount(pieces.ravel())[1:])
+
+
+def _by_score(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Renumber so that label 1 has the highest score."""
+    order = np.argsort(-scores, kind="stable")
+    new = np.zeros(len(scores) + 1, np.int32)
+    new[order + 1] = np.arange(1, len(scores) + 1)
+    return new[labels], scores[order]

@@ -1,0 +1,180 @@
+"""Stage 3: learn from the synthetic pairs, label the unlabelled patches, learn again."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from nuclei import patches
+from nuclei.errors import InputError
+from nuclei.files import is_finished, read_json, write_json, write_settings
+from nuclei.script import run
+
+
+@dataclass(frozen=True)
+class Settings:
+    data: Path = Path("data")  # the patches; the annotated ones are trained on, the others are labelled
+    synthetic: Path | None = Path("data_synthetic")  # the synthetic pairs; None trains without them
+    pseudo: Path = Path("data_pseudo")  # where the labelled patches go
+    out: Path = Path("runs/mrcnn")  # weights, curves and pictures of every step
+    annotated: bool = True  # train on the annotated patches themselves too
+    rounds: int = 1  # how often to label the unlabelled patches and train again
+    steps: int = 600  # training steps before the first labelling, and again after each
+    batch: int = 4  # images a step
+    learning_rate: float = 1e-3  # at its peak; it rises for a tenth of the steps and falls as a cosine
+    confidence: float = 0.7  # smallest score of a nucleus that becomes a pseudo label, 0..1
+    seed: int = 0  # of weights, batches and augmentation
+
+
+STEPS_PER_EPOCH = 25  # an epoch here is only the distance between two backups
+SHEET = 12  # patches on the picture of pseudo labels
+MODEL = "model"  # the folder, within out, of the final model
+
+
+def main(settings: Settings) -> None:
+    _check(settings)
+    annotated, unlabelled = _sort_patches(settings.data)
+    sources = _sources(settings, annotated)
+    step = _train(settings, 0, sources, start=None)
+    for number in range(1, settings.rounds + 1):
+        _label(settings, number, unlabelled, model=step)
+        with_pseudo = {**sources, "pseudo": (settings.pseudo, unlabelled)}
+        step = _train(settings, number, with_pseudo, start=step)
+    shutil.copytree(step, settings.out / MODEL, dirs_exist_ok=True)
+    print(f"wrote the model to {settings.out / MODEL}/")
+    if settings.rounds:
+        print(f"and the labels of {len(unlabelled)} patches to {settings.pseudo}/")
+    print(f"next: python segment.py IMAGE... --model {settings.out / MODEL}")
+
+
+def _check(settings: Settings) -> None:
+    for name, smallest in (("rounds", 0), ("steps", 1), ("batch", 1)):
+        if getattr(settings, name) < smallest:
+            raise InputError(f"--{name} is {getattr(settings, name)}; it must be at least {smallest}")
+    if not 0 <= settings.confidence <= 1:
+        raise InputError(f"--confidence is {settings.confidence}; it must lie between 0 and 1")
+    if settings.synthetic is None and not settings.annotated:
+        raise InputError(
+            "nothing to train on: --synthetic is None and --no-annotated is set; give one of them"
+        )
+
+
+def _sort_patches(data: Path) -> tuple[list[str], list[str]]:
+    """Names of the annotated patches, their masks checked, and of those without annotation."""
+    names = patches.list_patches(data)
+    annotated = [name for name in names if patches.is_annotated(data / name)]
+    for name in annotated:
+        patches.read_masks(data / name)
+    return annotated, [name for name in names if name not in set(annotated)]
+
+
+def _sources(settings: Settings, annotated: list[str]) -> dict[str, tuple[Path, list[str]]]:
+    """What to train on from the start: name -> folder and patches."""
+    sources = {}
+    if settings.annotated:
+        if not annotated:
+            raise InputError(
+                f"no patch in {settings.data}/ is annotated; annotate those of selected.csv first"
+            )
+        sources["annotated"] = settings.data, annotated
+    if settings.synthetic is not None:
+        if not settings.synthetic.is_dir():
+            raise InputError(f"{settings.synthetic}/ does not exist; run main_train.py first")
+        sources["synthetic"] = settings.synthetic, patches.list_patches(settings.synthetic)
+    return sources
+
+
+def _train(settings: Settings, number: int, sources: dict, start: Path | None) -> Path:
+    """Train step `number` on the sources, from the weights in `start`; returns the step's folder."""
+    folder = settings.out / f"train_{number}"
+    made_with = {**asdict(settings), "rounds": number, "counts": {k: len(n) for k, (_, n) in sources.items()}}
+    if is_finished(folder, made_with):
+        print(f"{folder}/ is finished already")
+        return folder
+    print(
+        f"{folder.name}: {', '.join(f'{len(names)} {kind}' for kind, (_, names) in sources.items())} patches"
+    )
+    # Imported here: TensorFlow takes seconds, which --help and bad input need not wait for.
+    from mrcnn import data, model
+    from mrcnn.config import NucleusConfig
+    from nuclei.pictures import curves
+
+    config = NucleusConfig()
+    config.IMAGES_PER_GPU = settings.batch
+    config.STEPS_PER_EPOCH = min(STEPS_PER_EPOCH, settings.steps)
+    dataset = data.PatchDataset()
+    for names_folder, names in sources.values():
+        dataset.add_patches(names_folder, names)
+    dataset.prepare()
+    network = model.MaskRCNN("training", config, folder, settings.seed + number)
+    if start is None:
+        network.load_imagenet_weights()
+    else:
+        network.load_weights(start / model.WEIGHTS)
+    epochs = round(settings.steps / config.STEPS_PER_EPOCH)
+    schedule = model.warm_up_and_decay(settings.learning_rate, epochs * config.STEPS_PER_EPOCH)
+    try:
+        losses = network.train(dataset, None, schedule, epochs, augmentation=data.augment)
+    except FloatingPointError as error:
+        raise InputError(f"{folder}: {error} (--learning-rate {settings.learning_rate / 2:g})") from error
+    network.save(folder)
+    curves(folder / "losses.png", losses, f"epoch of {config.STEPS_PER_EPOCH} steps", "loss")
+    write_settings(folder, made_with)
+    return folder
+
+
+def _label(settings: Settings, number: int, unlabelled: list[str], model: Path) -> None:
+    """Write what the model in `model` is confident of as masks of the unlabelled patches."""
+    if not unlabelled:
+        raise InputError(f"every patch in {settings.data}/ is annotated; use --rounds 0")
+    folder = settings.out / f"label_{number}"
+    made_with = {**asdict(settings), "rounds": number, "patches": len(unlabelled)}
+    if is_finished(folder, made_with):
+        print(f"{folder}/ is finished already")
+        return
+    todo = _unlabelled_yet(settings.pseudo, unlabelled, {"step": number, **made_with})
+    from mrcnn import model as modellib
+    from mrcnn import tiles
+
+    network = modellib.load(model, DETECTION_MIN_CONFIDENCE=settings.confidence)
+    for name in tqdm(todo, desc=folder.name, unit="patch"):
+        image = patches.read_patch(settings.data / name)
+        labels, scores = tiles.segment(network, image)
+        patches.write_patch(settings.pseudo, name, image, labels, scores)
+    _draw_labels(settings.pseudo, unlabelled, folder)
+    write_settings(folder, made_with)
+
+
+def _unlabelled_yet(pseudo: Path, unlabelled: list[str], made_with: dict) -> list[str]:
+    """Which patches this labelling still has to do; what another labelling wrote is removed."""
+    marker = pseudo / "labelling.json"
+    now = {name: str(value) for name, value in made_with.items()}
+    if not marker.exists() or read_json(marker) != now:
+        for path in pseudo.iterdir() if pseudo.is_dir() else ():
+            if patches.is_patch(path):
+                shutil.rmtree(path)
+        write_json(marker, now)
+    return [name for name in unlabelled if not patches.is_patch(pseudo / name)]
+
+
+def _draw_labels(pseudo: Path, names: list[str], folder: Path) -> None:
+    """The pseudo labels over some of the patches, and how sure the network was."""
+    from nuclei.formats import write_image
+    from nuclei.pictures import caption, histogram, montage, outline
+
+    chosen = [names[i] for i in np.linspace(0, len(names) - 1, min(SHEET, len(names))).astype(int)]
+    tiles = [
+        caption(outline(patches.read_patch(pseudo / name), patches.read_masks(pseudo / name)), name)
+        for name in chosen
+    ]
+    write_image(folder / "pseudo_labels.png", montage(tiles, columns=4))
+    scores = np.concatenate([patches.read_scores(pseudo / name) for name in names])
+    histogram(folder / "confidence.png", scores, "confidence of a nucleus", f"nuclei ({len(scores)} kept)")
+
+
+if __name__ == "__main__":
+    run(main, Settings, __doc__)

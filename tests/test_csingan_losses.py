@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from csingan.losses import gradient_penalty, scores
+from csingan.models import Critics, Generator, masked_images
+from csingan.pyramid import NOISE_CHANNELS
+
+SIZE = 16
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(0)
+
+
+def half_mask(count: int = 1) -> torch.Tensor:
+    mask = torch.zeros(count, 1, SIZE, SIZE)
+    mask[..., : SIZE // 2] = 1
+    return mask
+
+
+class Linear(nn.Module):
+    """Critic k multiplies the sum of the three colours by weights[k], pixel by pixel."""
+
+    def __init__(self, *weights: float) -> None:
+        super().__init__()
+        self.weights = torch.tensor(weights)
+
+    def forward(self, masked):
+        return masked.unflatten(1, (3, 3)).sum(dim=2) * self.weights[:, None, None]
+
+
+def generator_gradient(which: int) -> float:
+    """Size of the gradient that one critic alone sends to the generator."""
+    generator, critics, mask = Generator(8), Critics(4), half_mask()
+    noise, base = torch.randn(1, NOISE_CHANNELS, SIZE, SIZE), torch.randn(1, 3, SIZE, SIZE)
+    image = generator(noise, base, torch.cat([mask, mask], dim=1))
+    scores(critics, masked_images(image, mask), mask)[:, which].sum().backward()
+    return min(float(parameter.grad.abs().sum()) for parameter in generator.parameters())
+
+
+def test_the_whole_image_critic_moves_the_generator():
+    assert generator_gradient(0) > 0
+
+
+def test_the_foreground_critic_moves_the_generator():
+    assert generator_gradient(1) > 0
+
+
+def test_the_background_critic_moves_the_generator():
+    assert generator_gradient(2) > 0
+
+
+def test_scores_average_over_the_region():
+    # Colours sum to 3 on the left (foreground) and to 6 on the right.
+    mask = half_mask()
+    image = torch.where(mask > 0, 1.0, 2.0).expand(1, 3, SIZE, SIZE)
+    result = scores(Linear(1.0, 1.0, 1.0), masked_images(image, mask), mask)
+    assert result.tolist() == [[4.5, 3.0, 6.0]]
+
+
+def test_an_empty_region_scores_zero():
+    mask = torch.zeros(1, 1, SIZE, SIZE)
+    image = torch.ones(1, 3, SIZE, SIZE)
+    assert scores(Linear(1.0, 1.0, 1.0), masked_images(image, mask), mask)[0, 1] == 0
+
+
+def test_gradient_penalty_of_a_linear_critic():
+    # The gradient at a pixel is weight * (1, 1, 1), of norm weight * sqrt(3).
+    rng = torch.Generator().manual_seed(0)
+    real, fake = torch.randn(2, 3, SIZE, SIZE), torch.randn(2, 3, SIZE, SIZE)
+    penalty = gradient_penalty(Linear(1.0, 2.0, 3**-0.5), real, half_mask(2), fake, half_mask(2), rng)
+    expected = torch.tensor([(3**0.5 - 1) ** 2, (2 * 3**0.5 - 1) ** 2, 0.0])
+    assert torch.allclose(penalty, expected, atol=1e-4)
+
+
+def test_gradient_penalty_trains_every_critic():
+    critics, rng = Critics(4), torch.Generator().manual_seed(0)
+    real, fake = torch.randn(1, 3, SIZE, SIZE), torch.randn(1, 3, SIZE, SIZE)
+    gradient_penalty(critics, real, half_mask(), fake, half_mask(), rng).sum().backward()
+    first = critics.layers[0].weight.grad.unflatten(0, (3, -1)).abs().sum(dim=(1, 2, 3, 4))
+    assert torch.all(first > 0)
+
+
+def test_gradient_penalty_survives_a_dead_critic():
+    rng = torch.Generator().manual_seed(0)
+    image = torch.zeros(1, 3, SIZE, SIZE, requires_grad=True)
+    penalty = gradient_penalty(Linear(0.0, 0.0, 0.0), image, half_mask(), image, half_mask(), rng)
+    assert torch.allclose(penalty, torch.ones(3), atol=1e-4)
