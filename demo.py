@@ -28,6 +28,7 @@ class Settings:
     images: int = 2  # unlabelled training images of each kind of tissue
     k1: int = 4  # patches to annotate
     samples: int = 16  # synthetic pairs a patch
+    effort: float = 1.0  # multiplies the training steps of the GANs
     steps: int = 200  # training steps before the labelling, and again after it
     seed: int = 0  # of the tissue and of every stage
 
@@ -59,13 +60,21 @@ class Schedule:
     k2: int  # clusters of quarters within each cluster of patches
     stride: int  # px between patches of a training image
     samples: int  # synthetic pairs a patch
+    effort: float  # multiplies the training steps of the GANs
     seed: int
 
 
 def main(settings: Settings) -> None:
     start = time.monotonic()
     where = _generate(settings)
-    schedule = Schedule(settings.k1, k2=4, stride=patches.PATCH, samples=settings.samples, seed=settings.seed)
+    schedule = Schedule(
+        k1=settings.k1,
+        k2=4,
+        stride=patches.PATCH,
+        samples=settings.samples,
+        effort=settings.effort,
+        seed=settings.seed,
+    )
     choose_and_multiply(settings.out, where, schedule)
     train_and_segment(settings.out, where, settings.steps, settings.seed)
     table = score(settings.out, where)
@@ -112,7 +121,7 @@ def choose_and_multiply(out: Path, where: Tissue, schedule: Schedule) -> None:
         write_settings(out / "chosen", asdict(schedule))
     program(
         "main_train.py", data=data, synthetic=out / "data_synthetic", out=out / "csingan",
-        samples=schedule.samples, seed=schedule.seed,
+        samples=schedule.samples, effort=schedule.effort, seed=schedule.seed,
     )  # fmt: skip
 
 

@@ -43,6 +43,7 @@ class Settings:
     k2: int = 4  # clusters of quarters within each cluster of patches
     stride: int = 248  # px between patches: 4 x 4 of them cover an image of 1000 px
     samples: int = 16  # synthetic pairs a patch
+    effort: float = 1.0  # multiplies the training steps of the GANs
     seed: int = 0
 
 
@@ -55,7 +56,9 @@ def main(settings: Settings) -> None:
     start = time.monotonic()
     splits = _read_splits(settings.folder)
     where = _sort(settings.folder, splits, settings.out / "tissue")
-    schedule = Schedule(settings.k1, settings.k2, settings.stride, settings.samples, settings.seed)
+    schedule = Schedule(
+        settings.k1, settings.k2, settings.stride, settings.samples, settings.effort, settings.seed
+    )
     choose_and_multiply(settings.out, where, schedule)
     steps = _steps(settings, start)
     train_and_segment(settings.out, where, steps, settings.seed)

@@ -209,15 +209,13 @@ def crop_images(images: Path, data: Path, size: int = PATCH, stride: int = PATCH
     Raises:
         InputError: no images, a broken image, or one smaller than a patch.
     """
+    stems = _stems(list_images(images))
     rows = []
-    for path in tqdm(list_images(images), desc="cropping", unit="image"):
+    for stem, path in tqdm(stems.items(), desc="cropping", unit="image"):
         image = read_image(path)
         height, width = image.shape[:2]
         if min(height, width) < size:
-            raise InputError(
-                f"{path} is {width} x {height} px, smaller than a patch of {size} px; take it out"
-            )
-        stem = re.sub(r"[^\w.-]", "_", path.stem)
+            raise InputError(f"{path} is {width} x {height} px, smaller than a patch of {size} px; take it out")
         for top in starts(height, size, stride):
             for left in starts(width, size, stride):
                 name = f"{stem}_x{left}_y{top}"
@@ -228,6 +226,16 @@ def crop_images(images: Path, data: Path, size: int = PATCH, stride: int = PATCH
     with atomic_file(Path(data) / SOURCES) as temporary:
         sources.to_csv(temporary, index=False)
     return sources
+
+
+def _stems(paths: list[Path]) -> dict[str, Path]:
+    """Images by the first part of their patches' names; InputError where two would share it."""
+    stems: dict[str, Path] = {}
+    for path in paths:
+        other = stems.setdefault(re.sub(r"[^\w.-]", "_", path.stem), path)
+        if other != path:
+            raise InputError(f"the patches of {path} and {other} would share their names; rename one")
+    return stems
 
 
 def read_sources(data: Path) -> pd.DataFrame | None:

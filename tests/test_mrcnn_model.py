@@ -1,0 +1,133 @@
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from mrcnn import data, model, tiles
+from mrcnn.config import Config, NucleusConfig
+from nuclei import metrics, patches, tissue
+from nuclei.errors import InputError
+
+
+class Tiny(NucleusConfig):
+    IMAGE_DIM = 128
+    IMAGES_PER_GPU = 2
+    STEPS_PER_EPOCH = 10
+    MAX_GT_INSTANCES = 40
+    DETECTION_MAX_INSTANCES = 64
+    TOP_DOWN_PYRAMID_SIZE = 48
+    RPN_CHANNELS = 48
+    MASK_CHANNELS = 32
+    FPN_CLASSIF_FC_LAYERS_SIZE = 128
+
+
+PAIRS = {kind: tissue.generate(kind, 128, 3) for kind in ("lymphoid", "glandular")}
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("patches")
+    for kind, pair in PAIRS.items():
+        patches.write_patch(folder, kind, *pair)
+    found = data.PatchDataset()
+    found.add_patches(folder, list(PAIRS))
+    found.prepare()
+    return found
+
+
+def make(folder, seed=0):
+    network = model.MaskRCNN("training", Tiny(), folder, seed)
+    network.load_imagenet_weights()
+    return network
+
+
+@pytest.fixture(scope="module")
+def overfitted(dataset, tmp_path_factory):
+    network = make(tmp_path_factory.mktemp("model"))
+    losses = network.train(dataset, None, model.warm_up_and_decay(1e-3, 120), epochs=12)
+    return network, losses
+
+
+def test_it_overfits_two_patches(overfitted):
+    network, losses = overfitted
+    for name, values in losses.items():
+        assert values[-1] < 0.8 * values[0], name
+    for image, truth in PAIRS.values():
+        labels, scores = tiles.segment(network, image)
+        assert metrics.aji(truth, labels) > 0.6
+        assert len(scores) == labels.max()
+
+
+def test_a_saved_model_finds_the_same(overfitted, tmp_path):
+    network, _ = overfitted
+    network.save(tmp_path)
+    again = model.load(tmp_path)
+    image = PAIRS["lymphoid"][0]
+    assert (tiles.segment(again, image)[0] == tiles.segment(network, image)[0]).all()
+
+
+def test_detect_answers_in_matterports_form(overfitted):
+    image = PAIRS["lymphoid"][0][:100, :90]
+    (found,) = overfitted[0].detect([image])
+    count = len(found["scores"])
+    assert count > 0
+    assert found["masks"].shape == (100, 90, count)
+    assert found["masks"].dtype == bool
+    assert found["rois"].shape == (count, 4)
+    assert set(found["class_ids"]) == {1}
+    assert (np.diff(found["scores"]) <= 0).all()
+
+
+class Kill(keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+
+def test_a_killed_training_goes_on_where_it_was(dataset, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        make(tmp_path).train(dataset, None, 1e-3, epochs=3, custom_callbacks=[Kill()])
+    assert len(json.loads((tmp_path / "losses.json").read_text())["loss"]) == 2
+    network = make(tmp_path, seed=7)  # the initial weights no longer matter
+    losses = network.train(dataset, None, 1e-3, epochs=3)
+    assert len(losses["loss"]) == 3
+    assert losses["loss"][2] < losses["loss"][0]
+
+
+def test_parameters_are_counted_as_the_layers_say():
+    network = model.MaskRCNN("inference", NucleusConfig(), "unused").keras_model
+    heads = network.rpn.count_params() + network.box_head.count_params() + network.mask_head.count_params()
+    # 3x3 shared convolution and two 1x1 answers on 3 anchors, 64 channels.
+    assert network.rpn.count_params() == 64 * 64 * 9 + 64 + 64 * 6 + 6 + 64 * 12 + 12
+    assert network.count_params() == network.pyramid.count_params() + heads
+
+
+def test_wrong_uses_are_refused(dataset, tmp_path):
+    with pytest.raises(ValueError, match="'training' or 'inference'"):
+        model.MaskRCNN("train", Tiny(), tmp_path)
+    with pytest.raises(ValueError, match="made for inference"):
+        model.MaskRCNN("inference", Tiny(), tmp_path).train(dataset, None, 1e-3, 1)
+    unknown = Config()
+    unknown.BACKBONE = "vgg"
+    with pytest.raises(ValueError, match="unknown BACKBONE 'vgg'"):
+        model.MaskRCNN("training", unknown, tmp_path)
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path):
+    with pytest.raises(InputError, match="run pseudo_label.py first"):
+        model.load(tmp_path)
+
+
+def test_broken_weights_are_refused(overfitted, tmp_path):
+    overfitted[0].save(tmp_path)
+    (tmp_path / model.WEIGHTS).write_bytes(b"no weights")
+    with pytest.raises(InputError, match="does not hold weights of this network"):
+        model.load(tmp_path)
+
+
+def test_the_learning_rate_rises_and_falls():
+    rate = model.warm_up_and_decay(1e-3, 100)
+    assert float(rate(10)) == pytest.approx(1e-3)
+    assert float(rate(0)) == pytest.approx(5e-5)
+    assert float(rate(100)) == pytest.approx(2e-5, rel=1e-3)

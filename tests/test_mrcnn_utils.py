@@ -1,0 +1,48 @@
+import numpy as np
+
+from mrcnn import utils
+
+
+def test_extract_bboxes_ends_are_exclusive_and_empty_masks_give_zeros():
+    masks = np.zeros((8, 9, 2), bool)
+    masks[2:5, 3:9, 0] = True
+    assert utils.extract_bboxes(masks).tolist() == [[2, 3, 5, 9], [0, 0, 0, 0]]
+
+
+def test_a_small_nucleus_survives_minimising_and_pasting():
+    rows, columns = np.mgrid[:40, :40]
+    mask = (rows - 20) ** 2 / 36 + (columns - 17) ** 2 / 81 <= 1
+    box = utils.extract_bboxes(mask[..., None])
+    small = utils.minimize_mask(box, mask[..., None], (56, 56))[:, :, 0]
+    window, top, left = utils.paste_mask(small, box[0], mask.shape)
+    pasted = np.zeros_like(mask)
+    pasted[top : top + window.shape[0], left : left + window.shape[1]] = window
+    assert (pasted & mask).sum() / (pasted | mask).sum() > 0.95
+
+
+def test_pasting_is_cut_at_the_image_and_empty_outside():
+    full = np.ones((28, 28), np.float32)
+    window, top, left = utils.paste_mask(full, (-5.0, 6.0, 5.0, 20.0), (10, 12))
+    assert (window.shape, top, left) == ((5, 6), 0, 6)
+    assert window.all()
+    assert utils.paste_mask(full, (20.0, 20.0, 30.0, 30.0), (10, 12))[0].size == 0
+
+
+def test_pasting_does_not_round_the_box():
+    half = np.zeros((28, 28), np.float32)
+    half[:, :14] = 1
+    window, _, left = utils.paste_mask(half, (0.0, 2.5, 4.0, 12.5), (4, 20))
+    assert left == 2
+    # The mask ends at 2.5 + 5 = 7.5 px: pixels with centres 2.5 .. 7.5 belong to it, up to the tie.
+    assert window[0].sum() in (5, 6)
+
+
+def test_a_dataset_numbers_its_images_and_classes():
+    dataset = utils.Dataset()
+    dataset.add_class("nuclei", 1, "nucleus")
+    dataset.add_class("nuclei", 1, "nucleus")
+    dataset.add_image("nuclei", "a", "a.png", weight=2)
+    dataset.prepare()
+    assert dataset.class_names == ["BG", "nucleus"]
+    assert dataset.image_ids.tolist() == [0]
+    assert dataset.image_reference(0) == "a.png"

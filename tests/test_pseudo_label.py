@@ -1,0 +1,54 @@
+import cv2
+import numpy as np
+import pytest
+
+from nuclei import patches, tissue
+from tests.programs import assert_refused, call
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for seed, name in enumerate(("a", "b")):
+        image, labels = tissue.generate("lymphoid", 64, seed)
+        patches.write_patch(tmp_path / "data", name, image, labels if name == "a" else None)
+    patches.write_patch(tmp_path / "data_synthetic", "a_0", *tissue.generate("lymphoid", 64, 9))
+    return tmp_path
+
+
+def test_missing_and_empty_data(tmp_path):
+    assert_refused(call(tmp_path, "pseudo_label.py"), "data/ does not exist")
+    (tmp_path / "data").mkdir()
+    assert_refused(call(tmp_path, "pseudo_label.py"), "data/ holds no patch")
+
+
+def test_no_synthetic_pairs_yet(folder):
+    (folder / "data_synthetic").rename(folder / "elsewhere")
+    assert_refused(call(folder, "pseudo_label.py"), "data_synthetic/ does not exist", "main_train.py")
+
+
+def test_nothing_annotated_yet(folder):
+    (folder / "data" / "a" / "masks").rename(folder / "masks")
+    assert_refused(call(folder, "pseudo_label.py"), "no patch in data/ is annotated")
+
+
+def test_bad_masks_are_named_before_anything_is_trained(folder):
+    mask = folder / "data" / "a" / "masks" / "0.png"
+    pixels = cv2.imread(str(mask), cv2.IMREAD_GRAYSCALE)
+    assert cv2.imwrite(str(mask), pixels[:-1])
+    assert_refused(call(folder, "pseudo_label.py"), "a/masks/0.png", "64 x 63 px")
+    assert cv2.imwrite(str(mask), np.full_like(pixels, 255))
+    assert_refused(call(folder, "pseudo_label.py"), "overlaps")
+    assert not (folder / "runs").exists()
+
+
+def test_settings_out_of_range(folder):
+    assert_refused(call(folder, "pseudo_label.py", "--steps", "0"), "--steps is 0")
+    assert_refused(call(folder, "pseudo_label.py", "--confidence", "2"), "--confidence is 2.0")
+
+
+def test_a_folder_that_cannot_be_written(folder):
+    (folder / "runs").write_text("a file where a folder should be")
+    finished = call(folder, "pseudo_label.py", "--steps", "1")
+    assert finished.returncode == 1
+    assert "Traceback" not in finished.stderr
+    assert "error: cannot write" in finished.stderr

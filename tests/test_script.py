@@ -1,0 +1,54 @@
+from dataclasses import dataclass
+
+import pytest
+
+from nuclei.errors import InputError
+from nuclei.script import run
+
+
+@dataclass(frozen=True)
+class Settings:
+    k1: int = 3  # clusters
+
+
+def call(monkeypatch, main, *arguments):
+    monkeypatch.setattr("sys.argv", ["script.py", *arguments])
+    run(main, Settings, "What it does.")
+
+
+def test_constants_become_flags(monkeypatch):
+    seen = []
+    call(monkeypatch, seen.append, "--k1", "8")
+    assert seen == [Settings(k1=8)]
+
+
+def test_bad_input_is_one_line_and_exit_code_1(monkeypatch, capsys):
+    def main(settings):
+        raise InputError("data/ does not exist")
+
+    with pytest.raises(SystemExit) as stop:
+        call(monkeypatch, main)
+    assert stop.value.code == 1
+    assert capsys.readouterr().err == "error: data/ does not exist\n"
+
+
+def test_wrong_arguments_are_exit_code_2(monkeypatch, capsys):
+    with pytest.raises(SystemExit) as stop:
+        call(monkeypatch, lambda settings: None, "--k1", "many")
+    assert stop.value.code == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_help_explains_the_constants(monkeypatch, capsys):
+    with pytest.raises(SystemExit) as stop:
+        call(monkeypatch, lambda settings: None, "--help")
+    assert stop.value.code == 0
+    assert "clusters" in capsys.readouterr().out
+
+
+def test_a_defect_of_ours_keeps_its_traceback(monkeypatch):
+    def main(settings):
+        raise RuntimeError("ours")
+
+    with pytest.raises(RuntimeError, match="ours"):
+        call(monkeypatch, main)
