@@ -117,7 +117,7 @@ class MaskRCNN:
 
     def _optimizer(self, learning_rate) -> keras.optimizers.Optimizer:
         config = self.config
-        shared = {"clipnorm": config.GRADIENT_CLIP_NORM, "weight_decay": config.WEIGHT_DECAY}
+        shared = {"global_clipnorm": config.GRADIENT_CLIP_NORM, "weight_decay": config.WEIGHT_DECAY}
         if config.OPTIMIZER == "adamw":
             return keras.optimizers.AdamW(learning_rate, **shared)
         if config.OPTIMIZER == "sgd":

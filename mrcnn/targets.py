@@ -18,19 +18,20 @@ POSITIVE_ROI_OVERLAP = 0.5
 IGNORED_OVERLAP = 0.001  # Matterport's: a negative may not touch a region to ignore
 
 
-def _random_subset(candidates, limit, seed):
-    """At most `limit` (a number or (B, 1)) of the true entries of (B, N) bool, chosen at random."""
+def _random_subset(candidates, limit, most: int, seed):
+    """At most `limit` (B, 1), itself at most `most`, of the true entries of (B, N) bool, chosen at random."""
     key = keras.random.uniform(ops.shape(candidates), seed=seed) + ops.cast(candidates, "float32")
-    rank = ops.argsort(ops.argsort(-key, axis=1), axis=1)
-    return ops.logical_and(candidates, rank < limit)
+    best, _ = ops.top_k(key, min(most, candidates.shape[1]))
+    smallest = ops.take_along_axis(best, ops.minimum(limit, best.shape[1]) - 1, axis=1)
+    return ops.logical_and(candidates, key >= smallest)
 
 
 def _overlaps_by_kind(candidates, gt_boxes, gt_class_ids):
     """Overlaps with objects (B, N, G), 0 at padding; which candidates touch a region to ignore (B, N)."""
     overlaps = boxes.overlaps(candidates, gt_boxes)
-    objects = ops.where(gt_class_ids[:, None, :] > 0, overlaps, 0.0)
-    ignored = ops.where(gt_class_ids[:, None, :] < 0, overlaps, 0.0)
-    return objects, ops.max(ignored, axis=-1) > IGNORED_OVERLAP
+    objects = overlaps * ops.cast(gt_class_ids > 0, "float32")[:, None, :]
+    ignored = ops.einsum("bng,bg->bn", overlaps, ops.cast(gt_class_ids < 0, "float32"))
+    return objects, ignored > IGNORED_OVERLAP
 
 
 def anchor_targets(anchors, gt_boxes, gt_class_ids, config: Config, seed):
@@ -50,19 +51,21 @@ def anchor_targets(anchors, gt_boxes, gt_class_ids, config: Config, seed):
     """
     repeated = ops.broadcast_to(anchors[None], (ops.shape(gt_boxes)[0], *anchors.shape))
     overlaps, ignored = _overlaps_by_kind(repeated, gt_boxes, gt_class_ids)
-    best = ops.max(overlaps, axis=2)
+    owner = ops.argmax(overlaps, axis=2)
+    best = ops.take_along_axis(overlaps, owner[..., None], axis=2)[..., 0]
     best_of_object = ops.max(overlaps, axis=1, keepdims=True)
-    is_best = ops.any(ops.logical_and(overlaps >= best_of_object - 1e-5, best_of_object > 0.05), axis=2)
-    is_best = ops.logical_and(is_best, best > 0)
+    # An anchor that is the best of some object; an object's padding has no best anchor.
+    is_best = ops.any(overlaps >= ops.where(best_of_object > 0.05, best_of_object - 1e-5, 2.0), axis=2)
     positive = ops.logical_or(best >= POSITIVE_ANCHOR_OVERLAP, is_best)
     background = ops.logical_and(best < NEGATIVE_ANCHOR_OVERLAP, ops.logical_not(ignored))
     negative = ops.logical_and(background, ops.logical_not(positive))
     total = config.RPN_TRAIN_ANCHORS_PER_IMAGE
-    positive = _random_subset(positive, total // 2, seed)
+    half = ops.full((ops.shape(best)[0], 1), total // 2, dtype="int32")
+    positive = _random_subset(positive, half, total // 2, seed)
     found = ops.sum(ops.cast(positive, "int32"), axis=1, keepdims=True)
-    negative = _random_subset(negative, total - found, seed)
+    negative = _random_subset(negative, total - found, total, seed)
     match = ops.cast(positive, "int32") - ops.cast(negative, "int32")
-    matched = boxes.take(gt_boxes, ops.argmax(overlaps, axis=2))
+    matched = boxes.take(gt_boxes, owner)
     return match, boxes.encode(repeated, matched, config.RPN_BBOX_STD_DEV)
 
 
