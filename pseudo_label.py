@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from nuclei import patches
 from nuclei.errors import InputError
-from nuclei.files import is_finished, read_json, write_json, write_settings
+from nuclei.files import is_finished, start, write_settings
 from nuclei.script import run
 
 
@@ -39,11 +39,11 @@ def main(settings: Settings) -> None:
     _check(settings)
     annotated, unlabelled = _sort_patches(settings.data)
     sources = _sources(settings, annotated)
-    step = _train(settings, 0, sources, start=None)
+    step = _train(settings, 0, sources, initial=None)
     for number in range(1, settings.rounds + 1):
         _label(settings, number, unlabelled, model=step)
         with_pseudo = {**sources, "pseudo": (settings.pseudo, unlabelled)}
-        step = _train(settings, number, with_pseudo, start=step)
+        step = _train(settings, number, with_pseudo, initial=step)
     shutil.copytree(step, settings.out / MODEL, dirs_exist_ok=True)
     print(f"wrote the model to {settings.out / MODEL}/")
     if settings.rounds:
@@ -88,8 +88,8 @@ def _sources(settings: Settings, annotated: list[str]) -> dict[str, tuple[Path, 
     return sources
 
 
-def _train(settings: Settings, number: int, sources: dict, start: Path | None) -> Path:
-    """Train step `number` on the sources, from the weights in `start`; returns the step's folder."""
+def _train(settings: Settings, number: int, sources: dict, initial: Path | None) -> Path:
+    """Train step `number` on the sources, from the weights in `initial`; returns the step's folder."""
     folder = settings.out / f"train_{number}"
     made_with = {**asdict(settings), "rounds": number, "counts": {k: len(n) for k, (_, n) in sources.items()}}
     if is_finished(folder, made_with):
@@ -98,6 +98,7 @@ def _train(settings: Settings, number: int, sources: dict, start: Path | None) -
     print(
         f"{folder.name}: {', '.join(f'{len(names)} {kind}' for kind, (_, names) in sources.items())} patches"
     )
+    start(folder, made_with)
     # Imported here: TensorFlow takes seconds, which --help and bad input need not wait for.
     from mrcnn import data, model
     from mrcnn.config import NucleusConfig
@@ -111,10 +112,10 @@ def _train(settings: Settings, number: int, sources: dict, start: Path | None) -
         dataset.add_patches(names_folder, names)
     dataset.prepare()
     network = model.MaskRCNN("training", config, folder, settings.seed + number)
-    if start is None:
+    if initial is None:
         network.load_imagenet_weights()
     else:
-        network.load_weights(start / model.WEIGHTS)
+        network.load_weights(initial / model.WEIGHTS)
     epochs = round(settings.steps / config.STEPS_PER_EPOCH)
     schedule = model.warm_up_and_decay(settings.learning_rate, epochs * config.STEPS_PER_EPOCH)
     try:
@@ -136,7 +137,8 @@ def _label(settings: Settings, number: int, unlabelled: list[str], model: Path) 
     if is_finished(folder, made_with):
         print(f"{folder}/ is finished already")
         return
-    todo = _unlabelled_yet(settings.pseudo, unlabelled, {"step": number, **made_with})
+    start(settings.pseudo, made_with)
+    todo = [name for name in unlabelled if not patches.is_patch(settings.pseudo / name)]
     from mrcnn import model as modellib
     from mrcnn import tiles
 
@@ -147,18 +149,6 @@ def _label(settings: Settings, number: int, unlabelled: list[str], model: Path) 
         patches.write_patch(settings.pseudo, name, image, labels, scores)
     _draw_labels(settings.pseudo, unlabelled, folder)
     write_settings(folder, made_with)
-
-
-def _unlabelled_yet(pseudo: Path, unlabelled: list[str], made_with: dict) -> list[str]:
-    """Which patches this labelling still has to do; what another labelling wrote is removed."""
-    marker = pseudo / "labelling.json"
-    now = {name: str(value) for name, value in made_with.items()}
-    if not marker.exists() or read_json(marker) != now:
-        for path in pseudo.iterdir() if pseudo.is_dir() else ():
-            if patches.is_patch(path):
-                shutil.rmtree(path)
-        write_json(marker, now)
-    return [name for name in unlabelled if not patches.is_patch(pseudo / name)]
 
 
 def _draw_labels(pseudo: Path, names: list[str], folder: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from nuclei.errors import InputError
 
 SETTINGS = "settings.json"
+STARTED = "started.json"
 _UNFINISHED = ".unfinished-"
 
 
@@ -110,7 +111,7 @@ def is_finished(folder: Path, settings: dict) -> bool:
     if not path.exists():
         return False
     before = read_json(path)
-    now = json.loads(json.dumps(settings, default=str))
+    now = _as_json(settings)
     names = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
     if not names:
         return True
@@ -124,3 +125,28 @@ def is_finished(folder: Path, settings: dict) -> bool:
 def write_settings(folder: Path, settings: dict) -> None:
     """Mark `folder` as finished, made with `settings` (see `is_finished`)."""
     write_json(Path(folder) / SETTINGS, settings)
+
+
+def start(folder: Path, settings: dict) -> None:
+    """Make `folder` ready for work with `settings` that may be killed and called again.
+
+    What an unfinished run with the same settings left there stays, so that the work goes on; what a run
+    with other settings left is removed.
+
+    Raises:
+        InputError: the folder holds files that no such run has made; nothing is removed.
+    """
+    folder = Path(folder)
+    marker = folder / STARTED
+    if marker.exists():
+        if read_json(marker) == _as_json(settings):
+            return
+        shutil.rmtree(folder)
+    elif folder.is_dir() and any(not is_unfinished(path) for path in folder.iterdir()):
+        raise InputError(f"{folder}/ holds files that were not made here; empty it or name another folder")
+    write_json(marker, settings)
+
+
+def _as_json(settings: dict) -> dict:
+    """The settings as they come back from a file."""
+    return json.loads(json.dumps(settings, default=str))

@@ -215,7 +215,9 @@ def crop_images(images: Path, data: Path, size: int = PATCH, stride: int = PATCH
         image = read_image(path)
         height, width = image.shape[:2]
         if min(height, width) < size:
-            raise InputError(f"{path} is {width} x {height} px, smaller than a patch of {size} px; take it out")
+            raise InputError(
+                f"{path} is {width} x {height} px, smaller than a patch of {size} px; take it out"
+            )
         for top in starts(height, size, stride):
             for left in starts(width, size, stride):
                 name = f"{stem}_x{left}_y{top}"

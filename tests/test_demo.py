@@ -19,7 +19,8 @@ def test_the_scripts_run_as_programs_from_images_to_scores(tmp_path):
     names = patches.list_patches(out / "data")
     # Only what was selected is annotated; the rest is labelled by the network.
     assert sorted(name for name in names if patches.is_annotated(out / "data" / name)) == sorted(selected)
-    assert patches.list_patches(out / "data_synthetic") == sorted(f"{p}_{i}" for p in selected for i in range(2))
+    pairs = sorted(f"{name}_{number}" for name in selected for number in range(2))
+    assert patches.list_patches(out / "data_synthetic") == pairs
     assert patches.list_patches(out / "data_pseudo") == sorted(set(names) - set(selected))
     pictures = {path.name for path in (out / "pictures").iterdir()}
     assert {"1_contact_sheet.png", "3_losses.png", "3_pseudo_labels.png"} <= pictures

@@ -129,3 +129,20 @@ def test_finished_with_other_settings(tmp_path: Path, now: dict, difference: str
         files.is_finished(tmp_path, now)
     assert f"({difference})" in str(error.value)
     assert str(tmp_path) in str(error.value)
+
+
+def test_started_work_goes_on_with_the_same_settings_and_begins_anew_with_others(tmp_path):
+    folder = tmp_path / "work"
+    files.start(folder, {"steps": 3})
+    (folder / "progress").write_text("half")
+    files.start(folder, {"steps": 3})
+    assert (folder / "progress").exists()
+    files.start(folder, {"steps": 4})
+    assert not (folder / "progress").exists()
+
+
+def test_work_does_not_start_in_a_folder_of_other_things(tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(InputError, match="holds files that were not made here"):
+        files.start(tmp_path, {"steps": 3})
+    assert (tmp_path / "thesis.tex").exists()

@@ -11,7 +11,8 @@ def test_the_keras_network_equals_the_pytorch_one():
     image = np.random.default_rng(0).uniform(-1, 1, (2, 64, 64, 3)).astype(np.float32)
     entry = keras.Input((64, 64, 3))
     model = keras.Model(entry, backbone.efficientnet_lite0(entry))
-    assert backbone.load_imagenet_weights(model) == 1 + 16 * 3 - 1  # stem, 16 blocks; the first has no expansion
+    layers = 1 + 16 * 3 - 1  # the stem and three layers a block, but for the first, which does not expand
+    assert backbone.load_imagenet_weights(model) == layers
 
     original = EfficientNet.from_name("efficientnet-lite0", image_size=None).eval()
     state = {name: torch.as_tensor(value) for name, value in efficientnet_lite0_weights().items()}
@@ -31,4 +32,5 @@ def test_the_keras_network_equals_the_pytorch_one():
 def test_maps_have_strides_4_to_32():
     entry = keras.Input((128, 128, 3))
     maps = backbone.efficientnet_lite0(entry)
-    assert [tuple(level.shape[1:]) for level in maps] == [(32, 32, 24), (16, 16, 40), (8, 8, 112), (4, 4, 320)]
+    shapes = [tuple(level.shape[1:]) for level in maps]
+    assert shapes == [(32, 32, 24), (16, 16, 40), (8, 8, 112), (4, 4, 320)]

@@ -102,7 +102,12 @@ def test_quarters_are_written_as_patches(tmp_path):
 
 @pytest.mark.parametrize(
     ("length", "size", "stride", "expected"),
-    [(1000, 256, 248, [0, 248, 496, 744]), (600, 256, 256, [0, 256, 344]), (256, 256, 256, [0]), (99, 256, 9, [0])],
+    [
+        (1000, 256, 248, [0, 248, 496, 744]),
+        (600, 256, 256, [0, 256, 344]),
+        (256, 256, 256, [0]),
+        (99, 256, 9, [0]),
+    ],
 )
 def test_windows_reach_the_border(length, size, stride, expected):
     assert patches.starts(length, size, stride) == expected
