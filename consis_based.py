@@ -76,7 +76,9 @@ def main(settings: Settings) -> None:
         raise InputError(f"{error}; change --k1 or --k2") from error
 
     _write_crops(settings.data, settings.crops, names, chosen)
-    write_selection(settings.data, _rows(settings.data, names, chosen))
+    before = write_selection(settings.data, _rows(settings.data, names, chosen))
+    if before is not None:
+        print(f"the selection that was there before is kept in {before}", file=sys.stderr)
     _write_contact_sheet(settings.out / "contact_sheet.png", settings.data, names, chosen)
     if np.ptp(features, axis=0).any():  # patches that are all alike make no map
         _write_map(settings.out / "map.png", features, chosen)

@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import keras
 import numpy as np
+from scipy import ndimage
 from skimage.color import rgb_from_hed
 
 from mrcnn import utils
@@ -43,9 +44,12 @@ class PatchDataset(utils.Dataset):
         return self._load(image_id)[0]
 
     def load_mask(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
+        labels, class_ids = self.load_labels(image_id)
+        return labels[..., None] == np.arange(1, len(class_ids) + 1), class_ids
+
+    def load_labels(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
         labels = self._load(image_id)[1]
-        count = labels.max()
-        return labels[..., None] == np.arange(1, count + 1), np.ones(count, np.int32)
+        return labels, np.ones(labels.max(), np.int32)
 
 
 class Batches(keras.utils.PyDataset):
@@ -86,97 +90,104 @@ class Batches(keras.utils.PyDataset):
 
     def _example(self, image_id: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
         image = self.dataset.load_image(image_id)
-        masks, class_ids = self.dataset.load_mask(image_id)
+        labels, class_ids = self.dataset.load_labels(image_id)
         if self.augmentation:
-            image, masks = self.augmentation(image, masks, rng)
-        image, masks = fit(image, masks, self.config.IMAGE_DIM, rng)
-        return pad_example(image, masks, class_ids, self.config, rng)
+            image, labels = self.augmentation(image, labels, rng)
+        image, labels = fit(image, labels, self.config.IMAGE_DIM, rng)
+        return pad_example(image, labels, class_ids, self.config, rng)
 
 
-def fit(image: np.ndarray, masks: np.ndarray, side: int, rng: np.random.Generator):
+def fit(image: np.ndarray, labels: np.ndarray, side: int, rng: np.random.Generator):
     """A random window of `side` px; what is smaller than that is padded with its median colour.
 
     A mirrored margin would show nuclei that are not labelled.
     """
     height, width = image.shape[:2]
     if height < side or width < side:
-        image, masks = _pad(image, masks, max(side, height), max(side, width))
+        image, labels = _pad(image, labels, max(side, height), max(side, width))
         height, width = image.shape[:2]
     top, left = rng.integers(height - side + 1), rng.integers(width - side + 1)
     window = slice(top, top + side), slice(left, left + side)
-    return image[window], masks[window]
+    return image[window], labels[window]
 
 
-def _pad(image: np.ndarray, masks: np.ndarray, height: int, width: int):
+def _pad(image: np.ndarray, labels: np.ndarray, height: int, width: int):
     below, right = height - image.shape[0], width - image.shape[1]
     filled = np.broadcast_to(np.median(image, axis=(0, 1)).astype(image.dtype), (height, width, 3)).copy()
     filled[: image.shape[0], : image.shape[1]] = image
-    return filled, np.pad(masks, ((0, below), (0, right), (0, 0)))
+    return filled, np.pad(labels, ((0, below), (0, right)))
 
 
-def pad_example(image, masks, class_ids, config: Config, rng: np.random.Generator) -> dict[str, np.ndarray]:
+def pad_example(image, labels, class_ids, config: Config, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """One training example of fixed shape.
+
+    A nucleus is smaller than a mini mask, so it is enlarged there and no detail of its outline is lost.
 
     Args:
         image: (S, S, 3) uint8, S = IMAGE_DIM.
-        masks: (S, S, N) bool; empty ones (cut off by a window) are left out.
-        class_ids: (N,) int32.
+        labels: (S, S) int32, 0 background; ids may be missing (cut off by a window).
+        class_ids: (N,) int32, that of label k at k - 1.
 
     Returns:
         images (S, S, 3) float32, gt_class_ids (G,) int32, gt_boxes (G, 4) float32,
         gt_masks (G, h, w) uint8; G = MAX_GT_INSTANCES, padded with zeros.
     """
-    boxes = utils.extract_bboxes(masks)
-    sides = boxes[:, 2:] - boxes[:, :2]
-    kept = np.flatnonzero(sides.min(axis=1, initial=config.IMAGE_DIM) >= 2)
-    if len(kept) > config.MAX_GT_INSTANCES:
-        kept = rng.choice(kept, config.MAX_GT_INSTANCES, replace=False)
-    slots, count = config.MAX_GT_INSTANCES, len(kept)
+    found = [(k, window) for k, window in enumerate(ndimage.find_objects(labels), 1) if _is_visible(window)]
+    if len(found) > config.MAX_GT_INSTANCES:
+        found = [found[i] for i in rng.choice(len(found), config.MAX_GT_INSTANCES, replace=False)]
+    slots, shape = config.MAX_GT_INSTANCES, config.MINI_MASK_SHAPE
     example = {
         "images": image.astype(np.float32),
         "gt_class_ids": np.zeros(slots, np.int32),
         "gt_boxes": np.zeros((slots, 4), np.float32),
-        "gt_masks": np.zeros((slots, *config.MINI_MASK_SHAPE), np.uint8),
+        "gt_masks": np.zeros((slots, *shape), np.uint8),
     }
-    small = utils.minimize_mask(boxes[kept], masks[:, :, kept], config.MINI_MASK_SHAPE)
-    example["gt_class_ids"][:count] = class_ids[kept]
-    example["gt_boxes"][:count] = boxes[kept]
-    example["gt_masks"][:count] = small.transpose(2, 0, 1)
+    for slot, (label, (rows, columns)) in enumerate(found):
+        crop = np.float32(labels[rows, columns] == label)
+        example["gt_class_ids"][slot] = class_ids[label - 1]
+        example["gt_boxes"][slot] = rows.start, columns.start, rows.stop, columns.stop
+        example["gt_masks"][slot] = cv2.resize(crop, shape[::-1], interpolation=cv2.INTER_LINEAR) >= 0.5
     return example
 
 
-def augment(image: np.ndarray, masks: np.ndarray, rng: np.random.Generator):
-    """Flip, quarter turn, zoom, stain and focus, as slides and scanners vary; masks go along.
+def _is_visible(window: tuple[slice, slice] | None) -> bool:
+    """Whether a label is there at all, and more than a line left over at the border."""
+    return window is not None and all(side.stop - side.start >= 2 for side in window)
+
+
+def augment(image: np.ndarray, labels: np.ndarray, rng: np.random.Generator):
+    """Flip, quarter turn, zoom, stain and focus, as slides and scanners vary; the labels go along.
 
     Args:
         image: (H, W, 3) uint8.
-        masks: (H, W, N) bool.
+        labels: (H, W) int32.
 
     Returns:
-        the changed image and masks; a quarter turn exchanges H and W, a zoom changes both.
+        the changed image and labels; a quarter turn exchanges H and W, a zoom changes both.
     """
-    image, masks = _turn(image, masks, rng)
-    image, masks = _zoom(image, masks, rng.uniform(0.8, 1.25))
+    image, labels = _turn(image, labels, rng)
+    image, labels = _zoom(image, labels, rng.uniform(0.8, 1.25))
     image = jitter_stain(image, rng)
     if rng.random() < 0.3:
         image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 1.0))
-    return image, masks
+    return image, labels
 
 
-def _turn(image, masks, rng):
+def _turn(image, labels, rng):
     quarter_turns = rng.integers(4)
-    image, masks = np.rot90(image, quarter_turns), np.rot90(masks, quarter_turns)
+    image, labels = np.rot90(image, quarter_turns), np.rot90(labels, quarter_turns)
     if rng.random() < 0.5:
-        image, masks = image[:, ::-1], masks[:, ::-1]
-    return np.ascontiguousarray(image), masks
+        image, labels = image[:, ::-1], labels[:, ::-1]
+    return np.ascontiguousarray(image), np.ascontiguousarray(labels)
 
 
-def _zoom(image, masks, factor: float):
+def _zoom(image, labels, factor: float):
     size = round(image.shape[1] * factor), round(image.shape[0] * factor)
-    image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR)
-    rows = ((np.arange(size[1]) + 0.5) / factor).astype(int).clip(max=masks.shape[0] - 1)
-    columns = ((np.arange(size[0]) + 0.5) / factor).astype(int).clip(max=masks.shape[1] - 1)
-    return image, masks[rows][:, columns]
+    smooth = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
+    return (
+        cv2.resize(image, size, interpolation=smooth),
+        cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST_EXACT),
+    )
 
 
 def jitter_stain(image: np.ndarray, rng: np.random.Generator, strength: float = 0.2, shift: float = 0.03):

@@ -83,7 +83,7 @@ class MaskRCNN:
             learning_rate: a number, or a schedule over the optimiser's steps.
             epochs: of STEPS_PER_EPOCH steps each.
             layers: "all", or "heads" to keep the backbone as it is.
-            augmentation: (image, masks, rng) -> (image, masks); see `mrcnn.data.augment`.
+            augmentation: (image, labels, rng) -> (image, labels); see `mrcnn.data.augment`.
             custom_callbacks: further Keras callbacks.
 
         Returns:

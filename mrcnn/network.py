@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import keras
-import numpy as np
 from keras import ops
 
 from mrcnn import backbone, boxes, heads, losses, rpn, targets
@@ -184,9 +183,3 @@ def set_backbone_trainable(network: Network, stages: str) -> None:
     """Choose the layers to train: "heads" freezes the backbone, "all" trains everything."""
     for layer in network.pyramid.layers:
         layer.trainable = stages == "all" or layer.name.startswith("fpn_")
-
-
-def anchor_count(config: Config) -> int:
-    """How many anchors an image has."""
-    cells = [(-(-config.IMAGE_DIM // stride)) ** 2 for stride in config.BACKBONE_STRIDES]
-    return int(np.sum(cells)) * len(config.RPN_ANCHOR_RATIOS)

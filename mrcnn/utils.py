@@ -48,6 +48,14 @@ class Dataset:
         """Masks (H, W, N) bool and their class ids (N,) int32."""
         raise NotImplementedError
 
+    def load_labels(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
+        """The masks as one label image (H, W) int32, 0 background and 1..N, and their class ids (N,) int32.
+
+        This is what training reads. Where masks overlap, the pixel goes to the later one.
+        """
+        masks, class_ids = self.load_mask(image_id)
+        return (masks * np.arange(1, masks.shape[2] + 1)).max(axis=2, initial=0).astype(np.int32), class_ids
+
 
 def extract_bboxes(masks: np.ndarray) -> np.ndarray:
     """Boxes (N, 4) int32 (y1, x1, y2, x2), ends exclusive, of masks (H, W, N); an empty mask gets zeros."""
@@ -58,19 +66,6 @@ def extract_bboxes(masks: np.ndarray) -> np.ndarray:
         if rows.size:
             boxes[number] = rows[0], columns[0], rows[-1] + 1, columns[-1] + 1
     return boxes
-
-
-def minimize_mask(boxes: np.ndarray, masks: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Each mask (H, W, N) inside its own box, resized to `shape`: (*shape, N) uint8, 0 or 1.
-
-    A nucleus is smaller than the usual 56 x 56, so it is enlarged and no detail of its outline is lost.
-    """
-    height, width = shape
-    small = np.zeros((height, width, masks.shape[2]), np.uint8)
-    for number, (y1, x1, y2, x2) in enumerate(boxes):
-        crop = masks[y1:y2, x1:x2, number].astype(np.float32)
-        small[:, :, number] = cv2.resize(crop, (width, height), interpolation=cv2.INTER_LINEAR) >= 0.5
-    return small
 
 
 def paste_mask(mask: np.ndarray, box: Iterable[float], shape: tuple[int, int]) -> tuple[np.ndarray, int, int]:

@@ -246,10 +246,22 @@ def read_sources(data: Path) -> pd.DataFrame | None:
     return _read_table(path, "source", "x", "y") if path.exists() else None
 
 
-def write_selection(data: Path, rows: Sequence[dict]) -> None:
-    """Write `<data>/selected.csv`, one row a selected patch; its first column is `patch`."""
-    with atomic_file(Path(data) / SELECTION) as temporary:
-        pd.DataFrame(rows).to_csv(temporary, index=False)
+def write_selection(data: Path, rows: Sequence[dict]) -> Path | None:
+    """Write `<data>/selected.csv`, one row a selected patch; its first column is `patch`.
+
+    Returns:
+        Where the table that was there before now lies, since a person may have edited it; None where
+        there was none or it said the same.
+    """
+    path = Path(data) / SELECTION
+    text = pd.DataFrame(rows).to_csv(index=False)
+    before = None
+    if path.exists() and path.read_text(encoding="utf-8") != text:
+        before = path.with_name(f"before_{SELECTION}")
+        path.replace(before)
+    with atomic_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return before
 
 
 def read_selection(data: Path) -> list[str]:

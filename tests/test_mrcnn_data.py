@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mrcnn import data
+from mrcnn import data, utils
 from mrcnn.config import NucleusConfig
 from nuclei import patches, tissue
 
@@ -48,26 +48,25 @@ def test_images_are_drawn_by_their_share(dataset):
 
 
 def test_augmentation_keeps_masks_on_their_nuclei(dataset):
-    image, (masks, _) = dataset.load_image(0), dataset.load_mask(0)
+    image, (labels, _) = dataset.load_image(0), dataset.load_labels(0)
     for seed in range(4):
-        changed, moved = data.augment(image, masks, np.random.default_rng(seed))
-        assert changed.shape[:2] == moved.shape[:2]
-        inside = moved.any(axis=2)
+        changed, moved = data.augment(image, labels, np.random.default_rng(seed))
+        assert changed.shape[:2] == moved.shape
+        inside = moved > 0
         assert changed[inside].mean() < changed[~inside].mean() - 20  # nuclei stay darker than the rest
 
 
 def test_fit_pads_without_inventing_nuclei():
     image = np.full((50, 60, 3), 200, np.uint8)
-    masks = np.ones((50, 60, 1), bool)
-    padded, moved = data.fit(image, masks, 64, np.random.default_rng(0))
+    padded, moved = data.fit(image, np.ones((50, 60), np.int32), 64, np.random.default_rng(0))
     assert padded.shape == (64, 64, 3)
     assert moved.sum() == 50 * 60
 
 
 def test_an_image_without_objects_is_all_padding():
-    masks = np.zeros((128, 128, 0), bool)
+    labels = np.zeros((128, 128), np.int32)
     image = np.zeros((128, 128, 3), np.uint8)
-    example = data.pad_example(image, masks, np.zeros(0, np.int32), Tiny(), np.random.default_rng(0))
+    example = data.pad_example(image, labels, np.zeros(0, np.int32), Tiny(), np.random.default_rng(0))
     assert not example["gt_class_ids"].any()
     assert not example["gt_boxes"].any()
 
@@ -76,3 +75,25 @@ def test_stain_jitter_of_strength_zero_changes_nothing_but_rounding():
     image = np.random.default_rng(0).integers(20, 250, (16, 16, 3)).astype(np.uint8)
     same = data.jitter_stain(image, np.random.default_rng(0), strength=0, shift=0)
     assert np.abs(same.astype(int) - image).max() <= 1
+
+
+def test_a_small_nucleus_survives_minimising_and_pasting():
+    rows, columns = np.mgrid[:128, :128]
+    nucleus = (rows - 60) ** 2 / 36 + (columns - 57) ** 2 / 81 <= 1
+    image = np.zeros((128, 128, 3), np.uint8)
+    labels = np.where(nucleus, 3, 0).astype(np.int32)  # ids 1 and 2 are not in view
+    class_ids = np.int32([1, 1, 1])
+    example = data.pad_example(image, labels, class_ids, Tiny(), np.random.default_rng(0))
+    assert example["gt_class_ids"].tolist() == [1, 0, 0, 0, 0]
+    assert example["gt_boxes"][0].tolist() == [54, 48, 67, 67]
+    window, top, left = utils.paste_mask(example["gt_masks"][0], example["gt_boxes"][0], nucleus.shape)
+    pasted = np.zeros_like(nucleus)
+    pasted[top : top + window.shape[0], left : left + window.shape[1]] = window
+    assert (pasted & nucleus).sum() / (pasted | nucleus).sum() > 0.95
+
+
+def test_masks_and_labels_of_a_patch_agree(dataset):
+    masks, class_ids = dataset.load_mask(0)
+    labels, _ = dataset.load_labels(0)
+    assert masks.shape == (128, 128, len(class_ids))
+    assert (masks.any(axis=2) == (labels > 0)).all()

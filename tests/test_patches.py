@@ -155,3 +155,11 @@ def test_bad_selections_are_refused(data, text, message):
         (data / "selected.csv").write_text(text)
     with pytest.raises(InputError, match=message):
         patches.read_selection(data)
+
+
+def test_an_edited_selection_is_kept_when_a_new_one_is_written(data):
+    assert patches.write_selection(data, [{"patch": "a"}]) is None
+    assert patches.write_selection(data, [{"patch": "a"}]) is None
+    before = patches.write_selection(data, [{"patch": "b"}])
+    assert before.read_text() == "patch\na\n"
+    assert patches.read_selection(data) == ["b"]
