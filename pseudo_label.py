@@ -26,7 +26,8 @@ class Settings:
     steps: int = 600  # training steps before the first labelling, and again after each
     batch: int = 4  # images a step
     learning_rate: float = 1e-3  # at its peak; it rises for a tenth of the steps and falls as a cosine
-    confidence: float = 0.7  # smallest score of a nucleus that becomes a pseudo label, 0..1
+    confidence: float = 0.6  # smallest score of a nucleus that becomes a pseudo label, 0..1
+    doubt: float = 0.2  # below that score it is background; between the two it is neither learnt nor unlearnt
     seed: int = 0  # of weights, batches and augmentation
 
 
@@ -55,8 +56,11 @@ def _check(settings: Settings) -> None:
     for name, smallest in (("rounds", 0), ("steps", 1), ("batch", 1)):
         if getattr(settings, name) < smallest:
             raise InputError(f"--{name} is {getattr(settings, name)}; it must be at least {smallest}")
-    if not 0 <= settings.confidence <= 1:
-        raise InputError(f"--confidence is {settings.confidence}; it must lie between 0 and 1")
+    if not 0 <= settings.doubt <= settings.confidence <= 1:
+        raise InputError(
+            f"--doubt is {settings.doubt} and --confidence {settings.confidence}; "
+            "they must lie between 0 and 1, doubt not above confidence"
+        )
     if settings.synthetic is None and not settings.annotated:
         raise InputError(
             "nothing to train on: --synthetic is None and --no-annotated is set; give one of them"
@@ -142,11 +146,13 @@ def _label(settings: Settings, number: int, unlabelled: list[str], model: Path) 
     from mrcnn import model as modellib
     from mrcnn import tiles
 
-    network = modellib.load(model, DETECTION_MIN_CONFIDENCE=settings.confidence)
+    network = modellib.load(model, DETECTION_MIN_CONFIDENCE=settings.doubt)
     for name in tqdm(todo, desc=folder.name, unit="patch"):
         image = patches.read_patch(settings.data / name)
         labels, scores = tiles.segment(network, image)
-        patches.write_patch(settings.pseudo, name, image, labels, scores)
+        sure = int((scores >= settings.confidence).sum())  # labels are numbered by falling score
+        certain, undecided = np.where(labels <= sure, labels, 0), np.where(labels > sure, labels, 0)
+        patches.write_patch(settings.pseudo, name, image, certain, scores[:sure], undecided)
     _draw_labels(settings.pseudo, unlabelled, folder)
     write_settings(folder, made_with)
 

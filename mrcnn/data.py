@@ -21,23 +21,27 @@ _HED_FROM_RGB = np.linalg.inv(rgb_from_hed)
 
 
 class PatchDataset(utils.Dataset):
-    """Annotated patch folders as a dataset; every nucleus is of class 1."""
+    """Annotated patch folders as a dataset: class 1, and class -1 for what is neither learnt nor unlearnt."""
 
     def __init__(self):
         super().__init__()
         self.add_class("nuclei", 1, "nucleus")
-        self._cache: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self._cache: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
 
     def add_patches(self, folder: Path, names: Sequence[str], share: float = 1.0) -> None:
         """Add patches of a folder; together they are drawn for training in proportion to `share`."""
         for name in names:
             self.add_image("nuclei", name, path=Path(folder) / name, weight=share / len(names))
 
-    def _load(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
-        """Image and label image, read once."""
+    def _load(self, image_id: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Image, label image and class ids, read once."""
         if image_id not in self._cache:
             path = self.image_info[image_id]["path"]
-            self._cache[image_id] = patches.read_patch(path), patches.read_masks(path)
+            labels, undecided = patches.read_masks(path), patches.read_undecided(path)
+            nuclei = labels.max()
+            class_ids = np.repeat(np.int32([1, -1]), [nuclei, undecided.max()])
+            labels = np.where((labels == 0) & (undecided > 0), undecided + nuclei, labels)
+            self._cache[image_id] = patches.read_patch(path), labels, class_ids
         return self._cache[image_id]
 
     def load_image(self, image_id: int) -> np.ndarray:
@@ -48,8 +52,7 @@ class PatchDataset(utils.Dataset):
         return labels[..., None] == np.arange(1, len(class_ids) + 1), class_ids
 
     def load_labels(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
-        labels = self._load(image_id)[1]
-        return labels, np.ones(labels.max(), np.int32)
+        return self._load(image_id)[1:]
 
 
 class Batches(keras.utils.PyDataset):

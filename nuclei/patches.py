@@ -5,6 +5,8 @@ A patch is a folder, the same everywhere:
     <patch>/images/<patch>.png     RGB, uint8
     <patch>/masks/<k>.png          one binary mask (0/255) per nucleus; the folder is there once annotated
     <patch>/whole/<patch>.png      their union (0/255)
+    <patch>/undecided/<k>.png      in pseudo labels only: nuclei that the network was not sure of
+    <patch>/scores.json            in pseudo labels only: how sure it was of each mask
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ PATCH = 256  # px, the side of a patch unless a script is told otherwise
 SELECTION = "selected.csv"
 SOURCES = "sources.csv"
 SCORES = "scores.json"
-_IMAGES, _MASKS, _WHOLE = "images", "masks", "whole"
+_IMAGES, _MASKS, _WHOLE, _UNDECIDED = "images", "masks", "whole", "undecided"
 
 
 def list_patches(folder: Path) -> list[str]:
@@ -77,10 +79,18 @@ def read_masks(patch: Path) -> np.ndarray:
         raise InputError(
             f"{patch} has no annotation yet; put one mask per nucleus into {patch / _MASKS}/<k>.png"
         )
-    shape = read_patch(patch).shape[:2]
+    return _read_mask_folder(patch / _MASKS, read_patch(patch).shape[:2])
+
+
+def read_undecided(patch: Path) -> np.ndarray:
+    """What a network was not sure of in a patch that it labelled, (H, W) int32; all 0 in other patches."""
+    return _read_mask_folder(Path(patch) / _UNDECIDED, read_patch(patch).shape[:2])
+
+
+def _read_mask_folder(folder: Path, shape: tuple[int, int]) -> np.ndarray:
     labels = np.zeros(shape, np.int32)
     owners: list[Path] = []
-    for path in sorted((patch / _MASKS).glob("*.png"), key=_by_number):
+    for path in sorted(folder.glob("*.png"), key=_by_number):
         mask = _read_mask(path, shape)
         overlapped = labels[mask]
         if overlapped.any():
@@ -117,6 +127,7 @@ def write_patch(
     image: np.ndarray,
     labels: np.ndarray | None = None,
     scores: np.ndarray | None = None,
+    undecided: np.ndarray | None = None,
 ) -> None:
     """Write a patch folder, complete or not at all; an old one of that name is replaced.
 
@@ -126,6 +137,7 @@ def write_patch(
         image: (H, W, 3) uint8 RGB.
         labels: (H, W) integer label image, 0 background; None for a patch without annotation.
         scores: (N,), how sure a network was of each label, in the order of the ids; kept beside the masks.
+        undecided: (H, W) integer label image of what may be a nucleus or not.
 
     Raises:
         InputError: the folder cannot be written.
@@ -134,9 +146,13 @@ def write_patch(
         (patch / _IMAGES).mkdir()
         _write_png(patch / _IMAGES / f"{name}.png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
         if labels is not None:
-            _write_mask_folders(patch, name, labels)
+            _write_masks(patch / _MASKS, labels)
+            (patch / _WHOLE).mkdir()
+            _write_png(patch / _WHOLE / f"{name}.png", np.uint8(labels > 0) * 255)
         if scores is not None:
             (patch / SCORES).write_text(json.dumps([round(float(score), 4) for score in scores]))
+        if undecided is not None:
+            _write_masks(patch / _UNDECIDED, undecided)
 
 
 def write_masks(patch: Path, labels: np.ndarray) -> None:
@@ -150,12 +166,10 @@ def read_scores(patch: Path) -> list[float]:
     return read_json(Path(patch) / SCORES)
 
 
-def _write_mask_folders(patch: Path, name: str, labels: np.ndarray) -> None:
-    (patch / _MASKS).mkdir()
-    (patch / _WHOLE).mkdir()
+def _write_masks(folder: Path, labels: np.ndarray) -> None:
+    folder.mkdir()
     for number, label in enumerate(np.unique(labels[labels > 0])):
-        _write_png(patch / _MASKS / f"{number}.png", np.uint8(labels == label) * 255)
-    _write_png(patch / _WHOLE / f"{name}.png", np.uint8(labels > 0) * 255)
+        _write_png(folder / f"{number}.png", np.uint8(labels == label) * 255)
 
 
 def _write_png(path: Path, pixels: np.ndarray) -> None:

@@ -97,3 +97,17 @@ def test_masks_and_labels_of_a_patch_agree(dataset):
     labels, _ = dataset.load_labels(0)
     assert masks.shape == (128, 128, len(class_ids))
     assert (masks.any(axis=2) == (labels > 0)).all()
+
+
+def test_undecided_nuclei_are_of_the_class_to_ignore(tmp_path):
+    labels = np.zeros((128, 128), np.int32)
+    labels[10:20, 10:20] = 1
+    undecided = np.zeros_like(labels)
+    undecided[50:60, 50:60] = 1
+    image = np.zeros((128, 128, 3), np.uint8)
+    patches.write_patch(tmp_path, "a", image, labels, np.float32([0.9]), undecided)
+    found = data.PatchDataset()
+    found.add_patches(tmp_path, ["a"])
+    example = data.pad_example(image, *found.load_labels(0), Tiny(), np.random.default_rng(0))
+    assert example["gt_class_ids"].tolist() == [1, -1, 0, 0, 0]
+    assert example["gt_boxes"][1].tolist() == [50, 50, 60, 60]

@@ -87,10 +87,10 @@ class Kill(keras.callbacks.Callback):
 
 def test_a_killed_training_goes_on_where_it_was(dataset, tmp_path):
     with pytest.raises(KeyboardInterrupt):
-        make(tmp_path).train(dataset, None, 1e-3, epochs=3, custom_callbacks=[Kill()])
+        make(tmp_path).train(dataset, None, 1e-3, 3, "heads", custom_callbacks=[Kill()])
     assert len(json.loads((tmp_path / "losses.json").read_text())["loss"]) == 2
     network = make(tmp_path, seed=7)  # the initial weights no longer matter
-    losses = network.train(dataset, None, 1e-3, epochs=3)
+    losses = network.train(dataset, None, 1e-3, 3, "heads")
     assert len(losses["loss"]) == 3
     assert losses["loss"][2] < losses["loss"][0]
 

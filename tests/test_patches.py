@@ -40,9 +40,13 @@ def test_only_patches_with_masks_are_annotated(data):
     assert not patches.read_masks(data / "b").any()
 
 
-def test_scores_lie_beside_the_masks(data):
-    patches.write_patch(data, "c", IMAGE, LABELS, scores=np.float32([0.5, 0.25]))
-    assert patches.read_scores(data / "c") == [0.5, 0.25]
+def test_scores_and_undecided_nuclei_lie_beside_the_masks(data):
+    sure, undecided = np.where(LABELS == 2, 1, 0), np.where(LABELS == 7, 1, 0)
+    patches.write_patch(data, "c", IMAGE, sure, np.float32([0.5]), undecided)
+    assert patches.read_scores(data / "c") == [0.5]
+    assert (patches.read_masks(data / "c") == sure).all()
+    assert (patches.read_undecided(data / "c") == undecided).all()
+    assert not patches.read_undecided(data / "a").any()
 
 
 @pytest.mark.parametrize(

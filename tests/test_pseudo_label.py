@@ -43,7 +43,7 @@ def test_bad_masks_are_named_before_anything_is_trained(folder):
 
 def test_settings_out_of_range(folder):
     assert_refused(call(folder, "pseudo_label.py", "--steps", "0"), "--steps is 0")
-    assert_refused(call(folder, "pseudo_label.py", "--confidence", "2"), "--confidence is 2.0")
+    assert_refused(call(folder, "pseudo_label.py", "--confidence", "2"), "--confidence 2.0")
 
 
 def test_a_folder_that_cannot_be_written(folder):
