@@ -31,6 +31,7 @@ class Settings:
     seed: int = 0  # of weights, batches and augmentation
 
 
+SHARES = {"annotated": 2, "synthetic": 1, "pseudo": 2}  # how often each source is drawn, whatever its size
 STEPS_PER_EPOCH = 25  # an epoch here is only the distance between two backups
 SHEET = 12  # patches on the picture of pseudo labels
 MODEL = "model"  # the folder, within out, of the final model
@@ -112,8 +113,8 @@ def _train(settings: Settings, number: int, sources: dict, initial: Path | None)
     config.IMAGES_PER_GPU = settings.batch
     config.STEPS_PER_EPOCH = min(STEPS_PER_EPOCH, settings.steps)
     dataset = data.PatchDataset()
-    for names_folder, names in sources.values():
-        dataset.add_patches(names_folder, names)
+    for source, (names_folder, names) in sources.items():
+        dataset.add_patches(names_folder, names, SHARES[source])
     dataset.prepare()
     network = model.MaskRCNN("training", config, folder, settings.seed + number)
     if initial is None:

@@ -94,15 +94,14 @@ class Config:
 class NucleusConfig(Config):
     """Nuclei in 256 px patches at 40x (0.25 um/px): many, 10 to 60 px wide, one class.
 
-    Light enough for two processor cores; a nucleus is seldom missed because of anchors: scales from
-    16 px at stride 4.
+    Light enough for two processor cores. The anchors at stride 4 are as large as a typical nucleus.
     """
 
     NAME = "nucleus"
     IMAGES_PER_GPU = 4
     TOP_DOWN_PYRAMID_SIZE = 64
     RPN_CHANNELS = 64
-    RPN_ANCHOR_SCALES = (16, 32, 64, 96, 128)
+    RPN_ANCHOR_SCALES = (20, 36, 64, 96, 128)
     RPN_TRAIN_ANCHORS_PER_IMAGE = 256
     PRE_NMS_LIMIT = 1000
     POST_NMS_ROIS_TRAINING = 300
