@@ -95,19 +95,21 @@ def test_a_killed_training_goes_on_where_it_was(dataset, tmp_path):
     assert losses["loss"][2] < losses["loss"][0]
 
 
-def test_parameters_are_counted_as_the_layers_say():
-    network = model.MaskRCNN("inference", NucleusConfig(), "unused").keras_model
+def test_parameters_are_counted_as_the_layers_say(overfitted):
+    network = overfitted[0].keras_model
+    # A shared 3 x 3 convolution and two 1 x 1 answers on 3 anchors, 48 channels.
+    assert network.rpn.count_params() == 48 * 48 * 9 + 48 + 48 * 6 + 6 + 48 * 12 + 12
     heads = network.rpn.count_params() + network.box_head.count_params() + network.mask_head.count_params()
-    # 3x3 shared convolution and two 1x1 answers on 3 anchors, 64 channels.
-    assert network.rpn.count_params() == 64 * 64 * 9 + 64 + 64 * 6 + 6 + 64 * 12 + 12
     assert network.count_params() == network.pyramid.count_params() + heads
 
 
-def test_wrong_uses_are_refused(dataset, tmp_path):
+def test_wrong_uses_are_refused(overfitted, dataset, tmp_path):
     with pytest.raises(ValueError, match="'training' or 'inference'"):
         model.MaskRCNN("train", Tiny(), tmp_path)
-    with pytest.raises(ValueError, match="made for inference"):
-        model.MaskRCNN("inference", Tiny(), tmp_path).train(dataset, None, 1e-3, 1)
+    with pytest.raises(ValueError, match="holds no image"):
+        overfitted[0].train(data.PatchDataset(), None, 1e-3, 1)
+    with pytest.raises(ValueError, match="layers is 'all' or 'heads'"):
+        overfitted[0].train(dataset, None, 1e-3, 1, "some")
     unknown = Config()
     unknown.BACKBONE = "vgg"
     with pytest.raises(ValueError, match="unknown BACKBONE 'vgg'"):
@@ -120,10 +122,9 @@ def test_a_folder_without_a_model_is_refused(tmp_path):
 
 
 def test_broken_weights_are_refused(overfitted, tmp_path):
-    overfitted[0].save(tmp_path)
     (tmp_path / model.WEIGHTS).write_bytes(b"no weights")
     with pytest.raises(InputError, match="does not hold weights of this network"):
-        model.load(tmp_path)
+        overfitted[0].load_weights(tmp_path / model.WEIGHTS)
 
 
 def test_the_learning_rate_rises_and_falls():
