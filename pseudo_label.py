@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm import tqdm
 
 from nuclei import patches
 from nuclei.errors import InputError
-from nuclei.files import is_finished, start, write_settings
+from nuclei.files import check_is_ours, is_finished, start, write_settings
 from nuclei.script import run
+
+# Keras and matplotlib are imported where they are used: --help and bad input need not wait.
+if TYPE_CHECKING:
+    from mrcnn.model import MaskRCNN
 
 
 @dataclass(frozen=True)
@@ -39,13 +45,16 @@ MODEL = "model"  # the folder, within out, of the final model
 
 def main(settings: Settings) -> None:
     _check(settings)
-    annotated, unlabelled = _sort_patches(settings.data)
+    annotated, unlabelled, digest = _sort_patches(settings.data)
     sources = _sources(settings, annotated)
-    step = _train(settings, 0, sources, initial=None)
+    if settings.rounds:
+        check_is_ours(settings.pseudo)
+    made_with = {**asdict(settings), "annotation": digest}
+    step = _train(settings, 0, sources, made_with, initial=None)
     for number in range(1, settings.rounds + 1):
-        _label(settings, number, unlabelled, model=step)
+        _label(settings, number, unlabelled, made_with, model=step)
         with_pseudo = {**sources, "pseudo": (settings.pseudo, unlabelled)}
-        step = _train(settings, number, with_pseudo, initial=step)
+        step = _train(settings, number, with_pseudo, made_with, initial=step)
     shutil.copytree(step, settings.out / MODEL, dirs_exist_ok=True)
     print(f"wrote the model to {settings.out / MODEL}/")
     if settings.rounds:
@@ -68,13 +77,14 @@ def _check(settings: Settings) -> None:
         )
 
 
-def _sort_patches(data: Path) -> tuple[list[str], list[str]]:
-    """Names of the annotated patches, their masks checked, and of those without annotation."""
+def _sort_patches(data: Path) -> tuple[list[str], list[str], str]:
+    """Names of the annotated patches, their masks checked, of the others, and a digest of all masks."""
     names = patches.list_patches(data)
     annotated = [name for name in names if patches.is_annotated(data / name)]
+    digest = hashlib.sha256()
     for name in annotated:
-        patches.read_masks(data / name)
-    return annotated, [name for name in names if name not in set(annotated)]
+        digest.update(name.encode() + patches.read_masks(data / name).tobytes())
+    return annotated, [name for name in names if name not in set(annotated)], digest.hexdigest()[:12]
 
 
 def _sources(settings: Settings, annotated: list[str]) -> dict[str, tuple[Path, list[str]]]:
@@ -93,52 +103,59 @@ def _sources(settings: Settings, annotated: list[str]) -> dict[str, tuple[Path, 
     return sources
 
 
-def _train(settings: Settings, number: int, sources: dict, initial: Path | None) -> Path:
+def _train(settings: Settings, number: int, sources: dict, made_with: dict, initial: Path | None) -> Path:
     """Train step `number` on the sources, from the weights in `initial`; returns the step's folder."""
     folder = settings.out / f"train_{number}"
-    made_with = {**asdict(settings), "rounds": number, "counts": {k: len(n) for k, (_, n) in sources.items()}}
+    counts = {source: len(names) for source, (_, names) in sources.items()}
+    made_with = {**made_with, "rounds": number, "patches": counts}
     if is_finished(folder, made_with):
         print(f"{folder}/ is finished already")
         return folder
-    print(
-        f"{folder.name}: {', '.join(f'{len(names)} {kind}' for kind, (_, names) in sources.items())} patches"
-    )
+    print(f"{folder.name}: {', '.join(f'{count} {source}' for source, count in counts.items())} patches")
     start(folder, made_with)
-    # Imported here: TensorFlow takes seconds, which --help and bad input need not wait for.
     from mrcnn import data, model
-    from mrcnn.config import NucleusConfig
     from nuclei.pictures import curves
 
-    config = NucleusConfig()
-    config.IMAGES_PER_GPU = settings.batch
-    config.STEPS_PER_EPOCH = min(STEPS_PER_EPOCH, settings.steps)
     dataset = data.PatchDataset()
     for source, (names_folder, names) in sources.items():
         dataset.add_patches(names_folder, names, SHARES[source])
     dataset.prepare()
-    network = model.MaskRCNN("training", config, folder, settings.seed + number)
-    if initial is None:
-        network.load_imagenet_weights()
-    else:
-        network.load_weights(initial / model.WEIGHTS)
-    epochs = round(settings.steps / config.STEPS_PER_EPOCH)
-    schedule = model.warm_up_and_decay(settings.learning_rate, epochs * config.STEPS_PER_EPOCH)
+    network = _network(settings, folder, settings.seed + number, initial)
+    steps = network.config.STEPS_PER_EPOCH
+    epochs = round(settings.steps / steps)
+    rate = model.warm_up_and_decay(settings.learning_rate, epochs * steps)
     try:
-        losses = network.train(dataset, None, schedule, epochs, augmentation=data.augment)
+        losses = network.train(dataset, None, rate, epochs, augmentation=data.augment)
     except FloatingPointError as error:
         raise InputError(f"{folder}: {error} (--learning-rate {settings.learning_rate / 2:g})") from error
     network.save(folder)
-    curves(folder / "losses.png", losses, f"epoch of {config.STEPS_PER_EPOCH} steps", "loss")
+    curves(folder / "losses.png", losses, f"epoch of {steps} steps", "loss")
     write_settings(folder, made_with)
     return folder
 
 
-def _label(settings: Settings, number: int, unlabelled: list[str], model: Path) -> None:
+def _network(settings: Settings, folder: Path, seed: int, initial: Path | None) -> MaskRCNN:
+    """The network to train in `folder`, with the weights in `initial` or else those of ImageNet."""
+    from mrcnn.config import NucleusConfig
+    from mrcnn.model import WEIGHTS, MaskRCNN
+
+    config = NucleusConfig()
+    config.IMAGES_PER_GPU = settings.batch
+    config.STEPS_PER_EPOCH = min(STEPS_PER_EPOCH, settings.steps)
+    network = MaskRCNN("training", config, folder, seed)
+    if initial is None:
+        network.load_imagenet_weights()
+    else:
+        network.load_weights(initial / WEIGHTS)
+    return network
+
+
+def _label(settings: Settings, number: int, unlabelled: list[str], made_with: dict, model: Path) -> None:
     """Write what the model in `model` is confident of as masks of the unlabelled patches."""
     if not unlabelled:
         raise InputError(f"every patch in {settings.data}/ is annotated; use --rounds 0")
     folder = settings.out / f"label_{number}"
-    made_with = {**asdict(settings), "rounds": number, "patches": len(unlabelled)}
+    made_with = {**made_with, "rounds": number, "patches": len(unlabelled)}
     if is_finished(folder, made_with):
         print(f"{folder}/ is finished already")
         return

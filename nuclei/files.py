@@ -136,15 +136,22 @@ def start(folder: Path, settings: dict) -> None:
     Raises:
         InputError: the folder holds files that no such run has made; nothing is removed.
     """
-    folder = Path(folder)
-    marker = folder / STARTED
+    check_is_ours(folder)
+    marker = Path(folder) / STARTED
     if marker.exists():
         if read_json(marker) == _as_json(settings):
             return
         shutil.rmtree(folder)
-    elif folder.is_dir() and any(not is_unfinished(path) for path in folder.iterdir()):
-        raise InputError(f"{folder}/ holds files that were not made here; empty it or name another folder")
     write_json(marker, settings)
+
+
+def check_is_ours(folder: Path) -> None:
+    """Raise InputError where `folder` holds files but was not begun by `start`, and so must not be emptied."""
+    folder = Path(folder)
+    if not folder.is_dir() or (folder / STARTED).exists():
+        return
+    if any(not is_unfinished(path) for path in folder.iterdir()):
+        raise InputError(f"{folder}/ holds files that were not made here; empty it or name another folder")
 
 
 def _as_json(settings: dict) -> dict:

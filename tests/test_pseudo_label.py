@@ -52,3 +52,10 @@ def test_a_folder_that_cannot_be_written(folder):
     assert finished.returncode == 1
     assert "Traceback" not in finished.stderr
     assert "error: cannot write" in finished.stderr
+
+
+def test_the_folder_of_pseudo_labels_must_be_ours(folder):
+    (folder / "data_pseudo").mkdir()
+    (folder / "data_pseudo" / "mine.txt").write_text("of value")
+    assert_refused(call(folder, "pseudo_label.py"), "data_pseudo/ holds files that were not made here")
+    assert (folder / "data_pseudo" / "mine.txt").exists()
