@@ -146,7 +146,7 @@ def start(folder: Path, settings: dict) -> None:
 
 
 def check_is_ours(folder: Path) -> None:
-    """Raise InputError where `folder` holds files but was not begun by `start`, and so must not be emptied."""
+    """Raise InputError where `folder` holds files but was not begun by `start`: it must not be emptied."""
     folder = Path(folder)
     if not folder.is_dir() or (folder / STARTED).exists():
         return
