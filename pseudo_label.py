@@ -136,8 +136,8 @@ def _train(settings: Settings, number: int, sources: dict, made_with: dict, init
 
 def _network(settings: Settings, folder: Path, seed: int, initial: Path | None) -> MaskRCNN:
     """The network to train in `folder`, with the weights in `initial` or else those of ImageNet."""
-    from mrcnn.config import NucleusConfig
-    from mrcnn.model import WEIGHTS, MaskRCNN
+    from mrcnn.config import WEIGHTS, NucleusConfig
+    from mrcnn.model import MaskRCNN
 
     config = NucleusConfig()
     config.IMAGES_PER_GPU = settings.batch

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import tyro
 
+from mrcnn.config import find_model
 from nuclei.errors import InputError
 from nuclei.files import is_finished, write_settings
 from nuclei.formats import list_images, read_image, write_image, write_labels
@@ -29,16 +30,15 @@ OVERLAYS = "overlays"
 
 def main(settings: Settings) -> None:
     paths = _find_images(settings.images)
-    if not 0 <= settings.confidence <= 1:
-        raise InputError(f"--confidence is {settings.confidence}; it must lie between 0 and 1")
+    weights, config = find_model(settings.model)
+    _check(settings, side=config["IMAGE_DIM"])
+    for path in paths:
+        read_image(path)  # a broken one shows before anything slow starts
+    todo = _todo(paths, settings, weights.read_bytes())
     # Imported here: TensorFlow takes seconds, which --help and bad input need not wait for.
     from mrcnn import model, tiles
 
     network = model.load(settings.model, DETECTION_MIN_CONFIDENCE=settings.confidence)
-    side = network.config.IMAGE_DIM
-    if not 0 <= settings.overlap < side:
-        raise InputError(f"--overlap is {settings.overlap}; it must be at least 0 and less than {side} px")
-    todo = _todo(paths, settings, (settings.model / model.WEIGHTS).read_bytes())
     for path in todo:
         image = read_image(path)
         labels, scores = tiles.segment(network, image, settings.overlap, progress=path.name)
@@ -49,6 +49,13 @@ def main(settings: Settings) -> None:
         print(f"{len(paths) - len(todo)} images were finished already")
     print(f"wrote {settings.out}/<image>.tif and {settings.out / OVERLAYS}/<image>.png")
     print(f"next: look at the overlays; with true labels at hand, python evaluate.py {settings.out} TRUTH")
+
+
+def _check(settings: Settings, side: int) -> None:
+    if not 0 <= settings.confidence <= 1:
+        raise InputError(f"--confidence is {settings.confidence}; it must lie between 0 and 1")
+    if not 0 <= settings.overlap < side:
+        raise InputError(f"--overlap is {settings.overlap}; it must be at least 0 and less than {side} px")
 
 
 def _find_images(places: tuple[Path, ...]) -> list[Path]:

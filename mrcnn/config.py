@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+
+from nuclei.errors import InputError
+from nuclei.files import read_json
+
+WEIGHTS = "mask_rcnn.weights.h5"  # the two files of a model's folder
+CONFIG = "config.json"
 
 
 class Config:
@@ -114,3 +122,15 @@ class NucleusConfig(Config):
     DETECTION_MAX_INSTANCES = 160
     DETECTION_MIN_CONFIDENCE = 0.5
     OPTIMIZER = "adamw"
+
+
+def find_model(folder: Path) -> tuple[Path, dict]:
+    """Where the weights of a saved model lie, and the attributes of its configuration.
+
+    Raises:
+        InputError: the folder holds no model.
+    """
+    weights = Path(folder) / WEIGHTS
+    if not weights.exists():
+        raise InputError(f"{folder} holds no trained model ({WEIGHTS}); run pseudo_label.py first")
+    return weights, read_json(Path(folder) / CONFIG)

@@ -10,14 +10,12 @@ import numpy as np
 from tqdm import tqdm
 
 from mrcnn import backbone, utils
-from mrcnn.config import Config
+from mrcnn.config import CONFIG, WEIGHTS, Config, find_model
 from mrcnn.data import Augmentation, Batches
 from mrcnn.network import MaskReader, Network, Trainer, set_backbone_trainable
 from nuclei.errors import InputError
-from nuclei.files import atomic_file, read_json, write_json
+from nuclei.files import atomic_file, write_json
 
-WEIGHTS = "mask_rcnn.weights.h5"
-CONFIG = "config.json"
 _MASK_PLACES = 32  # masks are read for this many places at a time: one shape to compile, little waste
 
 
@@ -197,15 +195,13 @@ def load(folder: Path, **changes) -> MaskRCNN:
     Raises:
         InputError: the folder holds no model, or a broken one.
     """
-    folder = Path(folder)
-    if not (folder / WEIGHTS).exists():
-        raise InputError(f"{folder} holds no trained model ({WEIGHTS}); run pseudo_label.py first")
+    weights, attributes = find_model(folder)
     config = Config()
-    for name, value in {**read_json(folder / CONFIG), **changes}.items():
+    for name, value in {**attributes, **changes}.items():
         if not isinstance(getattr(Config, name, None), property):
             setattr(config, name, tuple(value) if isinstance(value, list) else value)
     model = MaskRCNN("inference", config, folder)
-    model.load_weights(folder / WEIGHTS)
+    model.load_weights(weights)
     return model
 
 
