@@ -35,20 +35,25 @@ def main(settings: Settings) -> None:
     for path in paths:
         read_image(path)  # a broken one shows before anything slow starts
     todo = _todo(paths, settings, weights.read_bytes())
+    if todo:
+        _segment(todo, settings)
+    if len(todo) < len(paths):
+        print(f"{len(paths) - len(todo)} images were finished already")
+    print(f"wrote {settings.out}/<image>.tif and {settings.out / OVERLAYS}/<image>.png")
+    print(f"next: look at the overlays; with true labels at hand, python evaluate.py {settings.out} TRUTH")
+
+
+def _segment(paths: list[Path], settings: Settings) -> None:
     # Imported here: TensorFlow takes seconds, which --help and bad input need not wait for.
     from mrcnn import model, tiles
 
     network = model.load(settings.model, DETECTION_MIN_CONFIDENCE=settings.confidence)
-    for path in todo:
+    for path in paths:
         image = read_image(path)
         labels, scores = tiles.segment(network, image, settings.overlap, progress=path.name)
         write_image(settings.out / OVERLAYS / f"{path.stem}.png", overlay(image, labels))
         write_labels(settings.out / f"{path.stem}.tif", labels)
         print(f"{path.name}: {len(scores)} nuclei")
-    if len(todo) < len(paths):
-        print(f"{len(paths) - len(todo)} images were finished already")
-    print(f"wrote {settings.out}/<image>.tif and {settings.out / OVERLAYS}/<image>.png")
-    print(f"next: look at the overlays; with true labels at hand, python evaluate.py {settings.out} TRUTH")
 
 
 def _check(settings: Settings, side: int) -> None:

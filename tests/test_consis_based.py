@@ -86,15 +86,15 @@ def test_the_program_selects_and_writes_the_folders(data, tmp_path):
 
 def test_kept_features_serve_another_k1_until_the_patches_change(data, tmp_path, capsys):
     consis_based.main(settings(data, k1=3))
-    assert "kept" not in capsys.readouterr().err
+    assert "using the features" not in capsys.readouterr().err
     consis_based.main(settings(data, k1=2))
-    assert "kept in" in capsys.readouterr().err
+    assert "using the features" in capsys.readouterr().err
     # The quarters of the third cluster went with it.
     assert sorted(path.name for path in (tmp_path / "crops").iterdir()) == ["0", "1"]
 
     write_patch(data, "another", tissue(0, 99))
     consis_based.main(settings(data, k1=2))
-    assert "kept" not in capsys.readouterr().err
+    assert "using the features" not in capsys.readouterr().err
 
 
 def test_larger_images_are_cropped_first(tmp_path):
