@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm import tqdm
 
+from mrcnn import views
 from nuclei import patches
 from nuclei.errors import InputError
 from nuclei.files import check_is_ours, is_finished, start, write_settings
@@ -32,12 +33,19 @@ class Settings:
     steps: int = 600  # training steps before the first labelling, and again after each
     batch: int = 4  # images a step
     learning_rate: float = 1e-3  # at its peak; it rises for a tenth of the steps and falls as a cosine
-    confidence: float = 0.6  # smallest score of a nucleus that becomes a pseudo label, 0..1
-    doubt: float = 0.2  # below that score it is background; between the two it is neither learnt nor unlearnt
+    views: int = 4  # turned and mirrored views of a patch that label it together, 1 to 8
+    confidence: float = 0.4  # smallest score of a pseudo label, the mean of the views, 0..1
+    doubt: float = (
+        0.15  # below that score it is background; between the two it is neither learnt nor unlearnt
+    )
     seed: int = 0  # of weights, batches and augmentation
 
 
-SHARES = {"annotated": 2, "synthetic": 1, "pseudo": 2}  # how often each source is drawn, whatever its size
+SHARES = {"annotated": 4, "synthetic": 1, "pseudo": 4}  # how often each source is drawn, whatever its size
+OUTLINED = (
+    "annotated",
+    "synthetic",
+)  # the outlines of pseudo labels are a guess; learnt is only where they are
 STEPS_PER_EPOCH = 25  # an epoch here is only the distance between two backups
 SHEET = 12  # patches on the picture of pseudo labels
 MODEL = "model"  # the folder, within out, of the final model
@@ -66,6 +74,7 @@ def _check(settings: Settings) -> None:
     for name, smallest in (("rounds", 0), ("steps", 1), ("batch", 1)):
         if getattr(settings, name) < smallest:
             raise InputError(f"--{name} is {getattr(settings, name)}; it must be at least {smallest}")
+    views.check(settings.views)
     if not 0 <= settings.doubt <= settings.confidence <= 1:
         raise InputError(
             f"--doubt is {settings.doubt} and --confidence {settings.confidence}; "
@@ -118,7 +127,7 @@ def _train(settings: Settings, number: int, sources: dict, made_with: dict, init
 
     dataset = data.PatchDataset()
     for source, (names_folder, names) in sources.items():
-        dataset.add_patches(names_folder, names, SHARES[source])
+        dataset.add_patches(names_folder, names, SHARES[source], outlined=source in OUTLINED)
     dataset.prepare()
     network = _network(settings, folder, settings.seed + number, initial)
     steps = network.config.STEPS_PER_EPOCH
@@ -167,7 +176,7 @@ def _label(settings: Settings, number: int, unlabelled: list[str], made_with: di
     network = modellib.load(model, DETECTION_MIN_CONFIDENCE=settings.doubt)
     for name in tqdm(todo, desc=folder.name, unit="patch"):
         image = patches.read_patch(settings.data / name)
-        labels, scores = tiles.segment(network, image)
+        labels, scores = tiles.segment(network, image, n_views=settings.views)
         sure = int((scores >= settings.confidence).sum())  # labels are numbered by falling score
         certain, undecided = np.where(labels <= sure, labels, 0), np.where(labels > sure, labels, 0)
         patches.write_patch(settings.pseudo, name, image, certain, scores[:sure], undecided)

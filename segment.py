@@ -8,6 +8,7 @@ from pathlib import Path
 
 import tyro
 
+from mrcnn import views
 from mrcnn.config import find_model
 from nuclei.errors import InputError
 from nuclei.files import is_finished, write_settings
@@ -22,6 +23,9 @@ class Settings:
     model: Path = Path("runs/mrcnn/model")  # the folder of a trained model
     out: Path = Path("segmented")  # <image>.tif goes here (ids 1..N, 0 background), overlays/<image>.png too
     confidence: float = 0.5  # smallest score of a nucleus, 0..1
+    views: int = (
+        1  # turned and mirrored views of each tile whose answers are averaged, 1 to 8; more is better
+    )
     overlap: int = 64  # px that neighbouring tiles share; more than the largest nucleus is long
 
 
@@ -50,7 +54,9 @@ def _segment(paths: list[Path], settings: Settings) -> None:
     network = model.load(settings.model, DETECTION_MIN_CONFIDENCE=settings.confidence)
     for path in paths:
         image = read_image(path)
-        labels, scores = tiles.segment(network, image, settings.overlap, progress=path.name)
+        labels, scores = tiles.segment(
+            network, image, settings.overlap, progress=path.name, n_views=settings.views
+        )
         write_image(settings.out / OVERLAYS / f"{path.stem}.png", overlay(image, labels))
         write_labels(settings.out / f"{path.stem}.tif", labels)
         print(f"{path.name}: {len(scores)} nuclei")
@@ -59,6 +65,7 @@ def _segment(paths: list[Path], settings: Settings) -> None:
 def _check(settings: Settings, side: int) -> None:
     if not 0 <= settings.confidence <= 1:
         raise InputError(f"--confidence is {settings.confidence}; it must lie between 0 and 1")
+    views.check(settings.views)
     if not 0 <= settings.overlap < side:
         raise InputError(f"--overlap is {settings.overlap}; it must be at least 0 and less than {side} px")
 
@@ -83,6 +90,7 @@ def _todo(paths: list[Path], settings: Settings, weights: bytes) -> list[Path]:
     made_with = {
         "model": hashlib.sha256(weights).hexdigest(),
         "confidence": settings.confidence,
+        "views": settings.views,
         "overlap": settings.overlap,
     }
     if not is_finished(settings.out, made_with):

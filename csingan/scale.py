@@ -10,7 +10,7 @@ from torch.optim import Adam
 from torch.optim.lr_scheduler import CosineAnnealingLR
 from tqdm import tqdm
 
-from csingan.losses import gradient_penalty, scores
+from csingan.losses import gradient_penalty, scores, texture_distance
 from csingan.models import masked_images
 from csingan.pyramid import random_noise
 from csingan.schedule import Schedule
@@ -95,7 +95,7 @@ class ScaleTrainer:
         return gap.detach()
 
     def generator_step(self, real: Tensors, fake: Tensors) -> Tensor:
-        """Please the critics with random layouts and rebuild the real image; returns the rebuilding error."""
+        """Please the critics, match the real texture and rebuild the real image; returns the rebuilding error."""
         count = len(fake["layout"])
         images = self.generator(
             torch.cat([self._noise(fake), real["noise"]]),
@@ -106,7 +106,13 @@ class ScaleTrainer:
         self.critics.requires_grad_(False)
         adversarial = -scores(self.critics, masked_images(images[:count], mask), mask).mean(dim=0).sum()
         error = (images[count:] - real["image"]).square().mean()
-        self._update(0, adversarial + self.schedule.reconstruction_weight * error)
+        loss = adversarial + self.schedule.reconstruction_weight * error
+        if self.schedule.texture_weight:
+            distance = texture_distance(
+                images[:count], fake["layout"], real["image"], real["layout"], self.rng
+            )
+            loss = loss + self.schedule.texture_weight * distance
+        self._update(0, loss)
         self.critics.requires_grad_(True)
         return error.detach()
 

@@ -24,6 +24,7 @@ class Schedule:
     penalty_weight: float  # of the gradient penalty
     penalty_every: int  # critic steps from one penalty to the next, which weighs that much more
     reconstruction_weight: float
+    texture_weight: float  # of the distance between small neighbourhoods (`losses.texture_distance`)
     averaging: float  # share that the average of the generator's weights keeps at each step; 0 takes the last
     augment: bool  # whether the critics and the reconstruction see the patch turned and mirrored
 
@@ -56,6 +57,7 @@ PRESETS = {
         penalty_weight=0.1,
         penalty_every=1,
         reconstruction_weight=10,
+        texture_weight=0,
         averaging=0,
         augment=False,
     ),
@@ -76,6 +78,7 @@ PRESETS = {
         penalty_weight=0.1,
         penalty_every=4,
         reconstruction_weight=10,
+        texture_weight=10,
         averaging=0.95,
         augment=True,
     ),

@@ -30,6 +30,7 @@ class Config:
     SCALE_PIXEL = 128.0  # then divided by
 
     TOP_DOWN_PYRAMID_SIZE = 256  # channels of the feature pyramid
+    GROUP_NORM = False  # in the pyramid and the heads; False is Matterport's, whose weights have none
     BACKBONE_STRIDES = (4, 8, 16, 32, 64)  # px, of the pyramid levels P2 to P6
 
     RPN_CHANNELS = 512
@@ -108,6 +109,7 @@ class NucleusConfig(Config):
     NAME = "nucleus"
     IMAGES_PER_GPU = 4
     TOP_DOWN_PYRAMID_SIZE = 64
+    GROUP_NORM = True
     RPN_CHANNELS = 64
     RPN_ANCHOR_SCALES = (20, 36, 64, 96, 128)
     RPN_TRAIN_ANCHORS_PER_IMAGE = 256

@@ -28,10 +28,21 @@ class PatchDataset(utils.Dataset):
         self.add_class("nuclei", 1, "nucleus")
         self._cache: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
 
-    def add_patches(self, folder: Path, names: Sequence[str], share: float = 1.0) -> None:
-        """Add patches of a folder; together they are drawn for training in proportion to `share`."""
+    def add_patches(
+        self, folder: Path, names: Sequence[str], share: float = 1.0, outlined: bool = True
+    ) -> None:
+        """Add patches of a folder.
+
+        Args:
+            folder: holds them.
+            names: of the patches.
+            share: together they are drawn for training in proportion to it.
+            outlined: whether the outlines are to be learnt, or only where nuclei are.
+        """
         for name in names:
-            self.add_image("nuclei", name, path=Path(folder) / name, weight=share / len(names))
+            self.add_image(
+                "nuclei", name, path=Path(folder) / name, weight=share / len(names), outlined=outlined
+            )
 
     def _load(self, image_id: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Image, label image and class ids, read once."""
@@ -97,7 +108,8 @@ class Batches(keras.utils.PyDataset):
         if self.augmentation:
             image, labels = self.augmentation(image, labels, rng)
         image, labels = fit(image, labels, self.config.IMAGE_DIM, rng)
-        return pad_example(image, labels, class_ids, self.config, rng)
+        outlined = np.float32(self.dataset.image_info[image_id].get("outlined", True))
+        return {**pad_example(image, labels, class_ids, self.config, rng), "outlined": outlined}
 
 
 def fit(image: np.ndarray, labels: np.ndarray, side: int, rng: np.random.Generator):

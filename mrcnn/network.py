@@ -75,17 +75,19 @@ class Network(keras.Model):
         return {"levels": levels, "boxes": found, "class_ids": class_ids, "scores": scores}
 
     def _refine(self, rois, logits, deltas):
-        """Final boxes: the best class of each region, its deltas applied, confident, not overlapping."""
+        """Final boxes: the best class of each region, its deltas applied, confident, not overlapping.
+
+        The best class other than background: below a confidence of 0.5 that may well be likelier.
+        """
         config = self.config
-        probabilities = ops.softmax(logits)
-        class_ids = ops.cast(ops.argmax(probabilities, axis=-1), "int32")
+        probabilities = ops.softmax(logits)[..., 1:]
+        class_ids = ops.cast(ops.argmax(probabilities, axis=-1), "int32") + 1
         scores = ops.max(probabilities, axis=-1)
         refined = boxes.clip(
             boxes.decode(rois, losses.of_class(deltas, class_ids), config.BBOX_STD_DEV),
             config.IMAGE_SHAPE[:2],
         )
-        keep = ops.logical_and(class_ids > 0, scores >= config.DETECTION_MIN_CONFIDENCE)
-        keep = ops.logical_and(keep, boxes.area(rois) > 1.0)
+        keep = ops.logical_and(boxes.area(rois) > 1.0, scores >= config.DETECTION_MIN_CONFIDENCE)
         scores = scores * ops.cast(keep, "float32")
         # Suppression is within a class: boxes of different classes are moved apart.
         apart = ops.cast(class_ids, "float32")[..., None] * (2.0 * config.IMAGE_DIM)
@@ -121,7 +123,8 @@ class Trainer(keras.Model):
     """The same network with its five losses, for `fit`.
 
     Inputs are the dict of `mrcnn.data.Batches`: images (B, H, W, 3), gt_class_ids (B, G) int32,
-    gt_boxes (B, G, 4) float32, gt_masks (B, G, h, w) uint8.
+    gt_boxes (B, G, 4) float32, gt_masks (B, G, h, w) uint8, outlined (B,) float32: 1 where the outlines
+    are to be learnt, 0 where only the places are (Liu et al., "Unbiased Teacher", ICLR 2021).
     """
 
     def __init__(self, network: Network, seed: int):
@@ -141,11 +144,14 @@ class Trainer(keras.Model):
         class_logits, class_deltas = network.classify(levels, rois)
         # Background has no box and no mask: these heads see the places of the positives only.
         positives = roi_deltas.shape[1]
-        positive_ids = class_ids[:, :positives]
+        # Where outlines are a guess, the network learns what is a nucleus but not its box and mask.
+        outlined = ops.cast(inputs["outlined"], "int32")[:, None]
+        match_outlined = match * outlined
+        positive_ids = ops.where(outlined > 0, class_ids[:, :positives], -1)
         mask_logits = network.segment(levels, rois[:, :positives])
         return {
             "rpn_class_loss": losses.rpn_class_loss(match, logits),
-            "rpn_bbox_loss": losses.rpn_bbox_loss(match, anchor_deltas, deltas),
+            "rpn_bbox_loss": losses.rpn_bbox_loss(match_outlined, anchor_deltas, deltas),
             "mrcnn_class_loss": losses.class_loss(class_ids, class_logits),
             "mrcnn_bbox_loss": losses.bbox_loss(positive_ids, roi_deltas, class_deltas[:, :positives]),
             "mrcnn_mask_loss": losses.mask_loss(positive_ids, masks, mask_logits),
@@ -165,7 +171,7 @@ def _build_pyramid(config: Config) -> keras.Model:
         raise ValueError(f"unknown BACKBONE {config.BACKBONE!r}; known: {', '.join(BACKBONES)}")
     image = keras.Input(config.IMAGE_SHAPE)
     maps = BACKBONES[config.BACKBONE](image)
-    levels = rpn.feature_pyramid(maps, config.TOP_DOWN_PYRAMID_SIZE)
+    levels = rpn.feature_pyramid(maps, config)
     return keras.Model(image, levels, name="pyramid")
 
 

@@ -7,24 +7,30 @@ from keras import layers, ops
 
 from mrcnn import boxes
 from mrcnn.config import Config
+from mrcnn.norms import group_norm
 
 
-def feature_pyramid(maps, channels: int):
-    """[C2, C3, C4, C5] -> [P2, P3, P4, P5, P6], each with `channels` channels.
+def feature_pyramid(maps, config: Config):
+    """[C2, C3, C4, C5] -> [P2, P3, P4, P5, P6], each with TOP_DOWN_PYRAMID_SIZE channels.
 
     Source: Lin et al., "Feature Pyramid Networks", CVPR 2017.
     """
     top_down = None
     levels = []
     for number, bottom_up in zip((5, 4, 3, 2), reversed(maps), strict=True):
-        lateral = layers.Conv2D(channels, 1, name=f"fpn_c{number}p{number}")(bottom_up)
+        lateral = _convolution(bottom_up, 1, config, f"fpn_c{number}p{number}")
         if top_down is None:
             top_down = lateral
         else:
             above = layers.UpSampling2D(2, name=f"fpn_p{number + 1}upsampled")(top_down)
             top_down = layers.Add(name=f"fpn_p{number}add")([above, lateral])
-        levels.insert(0, layers.Conv2D(channels, 3, padding="same", name=f"fpn_p{number}")(top_down))
+        levels.insert(0, _convolution(top_down, 3, config, f"fpn_p{number}"))
     return [*levels, layers.MaxPooling2D(1, 2, name="fpn_p6")(levels[-1])]
+
+
+def _convolution(x, kernel: int, config: Config, name: str):
+    x = layers.Conv2D(config.TOP_DOWN_PYRAMID_SIZE, kernel, padding="same", name=name)(x)
+    return group_norm(x, f"{name}gn") if config.GROUP_NORM else x
 
 
 def build_rpn(config: Config) -> keras.Model:

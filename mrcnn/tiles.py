@@ -8,6 +8,7 @@ import numpy as np
 from scipy import ndimage
 from tqdm import tqdm
 
+from mrcnn import views
 from mrcnn.model import MaskRCNN, pad_to
 from mrcnn.utils import paste_mask
 from nuclei.patches import starts
@@ -29,7 +30,13 @@ class Instance:
     cut: bool  # by the edge of its tile, inside the image
 
 
-def segment(model: MaskRCNN, image: np.ndarray, overlap: int = OVERLAP, progress: str | None = None):
+def segment(
+    model: MaskRCNN,
+    image: np.ndarray,
+    overlap: int = OVERLAP,
+    progress: str | None = None,
+    n_views: int = 1,
+) -> tuple[np.ndarray, np.ndarray]:
     """Instance labels of an image of any size.
 
     Args:
@@ -37,14 +44,17 @@ def segment(model: MaskRCNN, image: np.ndarray, overlap: int = OVERLAP, progress
         image: (H, W, 3) uint8 RGB.
         overlap: px that neighbouring tiles share.
         progress: what the progress bar says; None for no bar.
+        n_views: how many turned and mirrored views of each tile must agree, 1 to 8.
 
     Returns:
         labels (H, W) int32, 0 background, 1..N in order of score, and scores (N,) float32.
     """
-    return resolve_overlaps(find_instances(model, image, overlap, progress), image.shape[:2])
+    return resolve_overlaps(find_instances(model, image, overlap, progress, n_views), image.shape[:2])
 
 
-def find_instances(model: MaskRCNN, image, overlap: int, progress: str | None) -> list[Instance]:
+def find_instances(
+    model: MaskRCNN, image: np.ndarray, overlap: int, progress: str | None, n_views: int
+) -> list[Instance]:
     """Detections of all tiles; a nucleus in the overlap of two tiles appears in both."""
     shape, side = image.shape[:2], model.config.IMAGE_DIM
     padded = pad_to(image, side)
@@ -55,10 +65,11 @@ def find_instances(model: MaskRCNN, image, overlap: int, progress: str | None) -
     ]
     instances = []
     with tqdm(total=len(corners), desc=progress, unit="tile", disable=progress is None) as bar:
-        for first in range(0, len(corners), _BATCH):
-            batch = corners[first : first + _BATCH]
+        count = max(_BATCH // n_views, 1)
+        for first in range(0, len(corners), count):
+            batch = corners[first : first + count]
             tiles = np.stack([padded[top : top + side, left : left + side] for top, left in batch])
-            for found, corner in zip(model.find(tiles), batch, strict=True):
+            for found, corner in zip(views.find(model, tiles, n_views), batch, strict=True):
                 instances += _instances(found, corner, side, shape)
             bar.update(len(batch))
     return instances

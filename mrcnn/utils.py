@@ -68,6 +68,16 @@ def extract_bboxes(masks: np.ndarray) -> np.ndarray:
     return boxes
 
 
+def compute_overlaps(boxes1: np.ndarray, boxes2: np.ndarray) -> np.ndarray:
+    """Intersection over union (N, M) of boxes (N, 4) and (M, 4), (y1, x1, y2, x2); 0 for empty ones."""
+    first = np.maximum(boxes1[:, None, :2], boxes2[None, :, :2])
+    last = np.minimum(boxes1[:, None, 2:], boxes2[None, :, 2:])
+    shared = np.prod(np.clip(last - first, 0, None), axis=2)
+    areas = [np.prod(np.clip(boxes[:, 2:] - boxes[:, :2], 0, None), axis=1) for boxes in (boxes1, boxes2)]
+    union = areas[0][:, None] + areas[1] - shared
+    return np.divide(shared, union, out=np.zeros(shared.shape, np.float64), where=union > 0)
+
+
 def paste_mask(mask: np.ndarray, box: Iterable[float], shape: tuple[int, int]) -> tuple[np.ndarray, int, int]:
     """Resample a small mask inside its box, nothing rounded, only as far as the image goes.
 

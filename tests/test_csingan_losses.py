@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from csingan.losses import gradient_penalty, scores
+from csingan.losses import gradient_penalty, scores, texture_distance
 from csingan.models import Critics, Generator, masked_images
 from csingan.pyramid import NOISE_CHANNELS
 
@@ -90,3 +90,36 @@ def test_gradient_penalty_survives_a_dead_critic():
     image = torch.zeros(1, 3, SIZE, SIZE, requires_grad=True)
     penalty = gradient_penalty(Linear(0.0, 0.0, 0.0), image, half_mask(), image, half_mask(), rng)
     assert torch.allclose(penalty, torch.ones(3), atol=1e-4)
+
+
+def pairs(shift: float = 0.0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Two images, made brighter by `shift`, and their conditions."""
+    rng = torch.Generator().manual_seed(1)
+    mask = half_mask(2)
+    mask[1] = 1
+    return torch.randn(2, 3, SIZE, SIZE, generator=rng) + shift, mask.repeat(1, 2, 1, 1)
+
+
+def distance(first, second) -> float:
+    return float(texture_distance(*first, *second, torch.Generator().manual_seed(2)))
+
+
+def test_the_order_of_the_images_makes_no_difference_to_their_texture():
+    image, layout = pairs()
+    assert distance((image, layout), (image.flip(0), layout.flip(0))) == 0
+
+
+def test_the_distance_of_two_textures_grows_with_a_shift_of_their_colours():
+    assert distance(pairs(0.2), pairs()) == pytest.approx(2 * distance(pairs(0.1), pairs()), rel=1e-3)
+
+
+def test_a_texture_belongs_to_its_place_in_the_layout():
+    image, layout = pairs()
+    assert distance((image, layout), (image, layout.flip(0))) > 0.01
+
+
+def test_the_texture_moves_the_generated_image():
+    (image, layout), real = pairs(0.1), pairs()
+    image.requires_grad_()
+    texture_distance(image, layout, *real, torch.Generator().manual_seed(2)).backward()
+    assert image.grad.abs().sum() > 0

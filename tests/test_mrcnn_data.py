@@ -99,6 +99,15 @@ def test_masks_and_labels_of_a_patch_agree(dataset):
     assert (masks.any(axis=2) == (labels > 0)).all()
 
 
+@pytest.mark.parametrize("outlined", [True, False])
+def test_a_patch_says_whether_its_outlines_are_to_be_learnt(tmp_path, outlined):
+    patches.write_patch(tmp_path, "a", np.zeros((128, 128, 3), np.uint8), np.zeros((128, 128), np.int32))
+    found = data.PatchDataset()
+    found.add_patches(tmp_path, ["a"], outlined=outlined)
+    (batch,) = data.Batches(found, Tiny())[0]
+    assert batch["outlined"].tolist() == [float(outlined)] * 2
+
+
 def test_undecided_nuclei_are_of_the_class_to_ignore(tmp_path):
     labels = np.zeros((128, 128), np.int32)
     labels[10:20, 10:20] = 1

@@ -6,6 +6,7 @@ import pytest
 
 from mrcnn import data, model, tiles
 from mrcnn.config import Config, NucleusConfig
+from mrcnn.network import Trainer
 from nuclei import metrics, patches, tissue
 from nuclei.errors import InputError
 
@@ -47,6 +48,25 @@ def overfitted(dataset, tmp_path_factory):
     network = make(tmp_path_factory.mktemp("model"))
     losses = network.train(dataset, None, model.warm_up_and_decay(1e-3, 120), epochs=12)
     return network, losses
+
+
+def test_detections_less_likely_than_background_are_found_when_asked_for(overfitted, tmp_path):
+    network, _ = overfitted
+    network.save(tmp_path)
+    doubtful = model.load(tmp_path, DETECTION_MIN_CONFIDENCE=0.05)
+    image = PAIRS["lymphoid"][0]
+    scores = doubtful.find(image[None])[0]["scores"]
+    assert 0.05 <= scores.min() < 0.5
+
+
+def test_outlines_that_are_a_guess_are_not_learnt_but_places_are(overfitted, dataset):
+    network, _ = overfitted
+    (batch,) = data.Batches(dataset, Tiny())[0]
+    batch["outlined"][:] = 0
+    losses = {name: float(value) for name, value in Trainer(network.keras_model, 0)(batch).items()}
+    assert losses["rpn_bbox_loss"] == losses["mrcnn_bbox_loss"] == losses["mrcnn_mask_loss"] == 0
+    assert losses["rpn_class_loss"] > 0
+    assert losses["mrcnn_class_loss"] > 0
 
 
 def test_it_overfits_two_patches(overfitted):
