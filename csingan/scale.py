@@ -95,7 +95,7 @@ class ScaleTrainer:
         return gap.detach()
 
     def generator_step(self, real: Tensors, fake: Tensors) -> Tensor:
-        """Please the critics, match the real texture and rebuild the real image; returns the rebuilding error."""
+        """Please the critics, match the texture, rebuild the real image; returns the error of the latter."""
         count = len(fake["layout"])
         images = self.generator(
             torch.cat([self._noise(fake), real["noise"]]),
