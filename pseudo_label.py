@@ -30,22 +30,17 @@ class Settings:
     out: Path = Path("runs/mrcnn")  # weights, curves and pictures of every step
     annotated: bool = True  # train on the annotated patches themselves too
     rounds: int = 1  # how often to label the unlabelled patches and train again
-    steps: int = 600  # training steps before the first labelling, and again after each
-    batch: int = 4  # images a step
+    steps: int = 1000  # training steps before the first labelling, and again after each
+    batch: int = 2  # images a step; two small steps teach more than a large one
     learning_rate: float = 1e-3  # at its peak; it rises for a tenth of the steps and falls as a cosine
     views: int = 4  # turned and mirrored views of a patch that label it together, 1 to 8
     confidence: float = 0.4  # smallest score of a pseudo label, the mean of the views, 0..1
-    doubt: float = (
-        0.15  # below that score it is background; between the two it is neither learnt nor unlearnt
-    )
+    doubt: float = 0.15  # below it is background; between the two it is neither learnt nor unlearnt
     seed: int = 0  # of weights, batches and augmentation
 
 
 SHARES = {"annotated": 4, "synthetic": 1, "pseudo": 4}  # how often each source is drawn, whatever its size
-OUTLINED = (
-    "annotated",
-    "synthetic",
-)  # the outlines of pseudo labels are a guess; learnt is only where they are
+OUTLINED = ("annotated", "synthetic")  # of pseudo labels only the places are learnt: outlines are a guess
 STEPS_PER_EPOCH = 25  # an epoch here is only the distance between two backups
 SHEET = 12  # patches on the picture of pseudo labels
 MODEL = "model"  # the folder, within out, of the final model

@@ -36,7 +36,7 @@ def random_layout(
     shape: tuple[int, int] | None = None,
     density: tuple[float, float] = (0.8, 1.2),
     gap: int = 1,
-    rotate: bool = True,
+    rotate: float = 20,
     flip: bool = True,
     scale: tuple[float, float] = (0.9, 1.1),
     touching: float | None = None,
@@ -53,7 +53,9 @@ def random_layout(
         density: range of the foreground share, as multiples of the real one. A crowded layout may fall
             short of it, when no place is left.
         gap: background pixels kept between nuclei.
-        rotate, flip: whether nuclei are turned by any angle, mirrored.
+        rotate: degrees by which a nucleus is turned at most, after half a turn or none; 180 is any angle.
+            Elongated nuclei lie along the fibres, which stay where they are.
+        flip: whether nuclei are mirrored.
         scale: range of the change of a nucleus's diameter.
         touching: share of the nuclei that touch another one (no background pixel in between); by
             default the share among the real ones.
@@ -137,7 +139,7 @@ def _draw(
     target: float,
     perimeter: float,
     rng: np.random.Generator,
-    rotate: bool,
+    rotate: float,
     flip: bool,
     scale: tuple[float, float],
 ) -> list[_Nucleus]:
@@ -169,10 +171,10 @@ def _shuffled(nuclei: list[_Nucleus], rng: np.random.Generator) -> Iterator[_Nuc
 
 
 def _vary(
-    crop: np.ndarray, rng: np.random.Generator, rotate: bool, flip: bool, scale: tuple[float, float]
+    crop: np.ndarray, rng: np.random.Generator, rotate: float, flip: bool, scale: tuple[float, float]
 ) -> np.ndarray:
     """Turn, mirror and scale a binary crop; the result is cut to the nucleus again."""
-    angle = rng.uniform(0, 360) if rotate else 0.0
+    angle = rng.uniform(-rotate, rotate) + (180 * rng.integers(2) if rotate else 0)
     factor = rng.uniform(*scale)
     if flip and rng.random() < 0.5:
         crop = crop[:, ::-1]

@@ -139,14 +139,12 @@ class ScaleTrainer:
         batch: dict[str, list[Tensor]] = {name: [] for name in source}
         for _ in range(max(1, schedule.batch_pixels // (rows * columns))):
             item, top, left = (self._below(n) for n in (items, height - rows + 1, width - columns + 1))
-            # A quarter turn would change the shape of what is not square.
-            turns = self._below(4) if rows == columns else 2 * self._below(2)
-            mirrored = self._below(2)
+            # Half a turn keeps the direction of fibres; a quarter turn or a mirror would not.
+            turns = 2 * self._below(2)
             for name, tensor in source.items():
                 view = tensor[item, :, top : top + rows, left : left + columns]
                 if schedule.augment:
                     view = torch.rot90(view, turns, (1, 2))
-                    view = view.flip(2) if mirrored else view
                 batch[name].append(view)
         return {
             name: torch.stack(views).contiguous(memory_format=torch.channels_last)

@@ -107,7 +107,6 @@ class NucleusConfig(Config):
     """
 
     NAME = "nucleus"
-    IMAGES_PER_GPU = 4
     TOP_DOWN_PYRAMID_SIZE = 64
     GROUP_NORM = True
     RPN_CHANNELS = 64

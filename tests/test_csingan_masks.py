@@ -48,7 +48,7 @@ def test_nuclei_keep_their_distance(labels, gap):
 def test_nothing_is_hidden_under_another_nucleus():
     labels = discs((40, 40, 12), (80, 80, 9))
     area = sorted(np.bincount(labels.ravel())[1:])
-    for layout in layouts(labels, density=(1, 1), rotate=False, scale=(1, 1), touching=1):
+    for layout in layouts(labels, density=(1, 1), rotate=0, scale=(1, 1), touching=1):
         assert sorted(np.bincount(layout.ravel())[1:]) == area
 
 
