@@ -26,10 +26,10 @@ class Settings:
     out: Path = Path("runs/demo")  # everything the demo makes lies here
     size: int = 512  # px, the side of a generated image
     images: int = 3  # unlabelled training images of each kind of tissue
-    k1: int = 4  # patches to annotate
+    k1: int = 3  # patches to annotate
     samples: int = 16  # synthetic pairs a patch
     effort: float = 1.0  # multiplies the training steps of the GANs
-    steps: int = 200  # training steps before the labelling, and again after it
+    steps: int = 150  # training steps before the labelling, and again after it
     seed: int = 0  # of the tissue and of every stage
 
 

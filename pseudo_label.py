@@ -31,7 +31,7 @@ class Settings:
     annotated: bool = True  # train on the annotated patches themselves too
     rounds: int = 1  # how often to label the unlabelled patches and train again
     steps: int = 1000  # training steps before the first labelling, and again after each
-    batch: int = 2  # images a step; two small steps teach more than a large one
+    batch: int = 2  # labelled images a step; once there are pseudo labels, as many of those are added
     learning_rate: float = 1e-3  # at its peak; it rises for a tenth of the steps and falls as a cosine
     views: int = 4  # turned and mirrored views of a patch that label it together, 1 to 8
     confidence: float = 0.4  # smallest score of a pseudo label, the mean of the views, 0..1
@@ -39,7 +39,7 @@ class Settings:
     seed: int = 0  # of weights, batches and augmentation
 
 
-SHARES = {"annotated": 4, "synthetic": 1, "pseudo": 4}  # how often each source is drawn, whatever its size
+SHARES = {"annotated": 4, "synthetic": 1}  # how often each source is drawn, whatever its size
 OUTLINED = ("annotated", "synthetic")  # of pseudo labels only the places are learnt: outlines are a guess
 STEPS_PER_EPOCH = 25  # an epoch here is only the distance between two backups
 SHEET = 12  # patches on the picture of pseudo labels
@@ -122,9 +122,12 @@ def _train(settings: Settings, number: int, sources: dict, made_with: dict, init
 
     dataset = data.PatchDataset()
     for source, (names_folder, names) in sources.items():
-        dataset.add_patches(names_folder, names, SHARES[source], outlined=source in OUTLINED)
+        # Half of a batch is pseudo-labelled, as in Liu et al., "Unbiased Teacher", ICLR 2021.
+        share = SHARES.get(source, sum(SHARES[other] for other in sources if other in SHARES))
+        dataset.add_patches(names_folder, names, share, outlined=source in OUTLINED)
     dataset.prepare()
-    network = _network(settings, folder, settings.seed + number, initial)
+    batch = settings.batch * (2 if "pseudo" in sources else 1)
+    network = _network(settings, folder, batch, settings.seed + number, initial)
     steps = network.config.STEPS_PER_EPOCH
     epochs = round(settings.steps / steps)
     rate = model.warm_up_and_decay(settings.learning_rate, epochs * steps)
@@ -138,13 +141,13 @@ def _train(settings: Settings, number: int, sources: dict, made_with: dict, init
     return folder
 
 
-def _network(settings: Settings, folder: Path, seed: int, initial: Path | None) -> MaskRCNN:
+def _network(settings: Settings, folder: Path, batch: int, seed: int, initial: Path | None) -> MaskRCNN:
     """The network to train in `folder`, with the weights in `initial` or else those of ImageNet."""
     from mrcnn.config import WEIGHTS, NucleusConfig
     from mrcnn.model import MaskRCNN
 
     config = NucleusConfig()
-    config.IMAGES_PER_GPU = settings.batch
+    config.IMAGES_PER_GPU = batch
     config.STEPS_PER_EPOCH = min(STEPS_PER_EPOCH, settings.steps)
     network = MaskRCNN("training", config, folder, seed)
     if initial is None:

@@ -10,7 +10,7 @@ from csingan.models import CRITICS, masked_images, regions
 from csingan.pyramid import resize
 
 WINDOW = 7  # px, the side of the neighbourhoods whose distributions `texture_distance` compares
-PROJECTIONS = 32  # of them onto random lines, new ones at each call
+PROJECTIONS = 16  # of them onto random lines, new ones at each call
 
 
 def scores(critics: nn.Module, masked: Tensor, mask: Tensor) -> Tensor:
