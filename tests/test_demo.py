@@ -1,6 +1,10 @@
 import json
 
+import numpy as np
+
+import demo
 from nuclei import patches
+from nuclei.formats import write_image, write_labels
 from tests.programs import call
 
 SHORT = ("--size", "256", "--images", "1", "--k1", "2", "--samples", "2", "--steps", "4", "--effort", "0.03")
@@ -30,3 +34,19 @@ def test_the_scripts_run_as_programs_from_images_to_scores(tmp_path):
     assert again.returncode == 0, again.stderr
     assert json.loads(again.stdout.strip().splitlines()[-1]) | {"seconds": 0} == figures | {"seconds": 0}
     assert again.stdout.count("is finished already") == 4
+
+
+def test_only_the_selected_patches_end_up_annotated(tmp_path, monkeypatch):
+    monkeypatch.setattr(patches, "PATCH", 32)
+    labels = np.zeros((32, 64), np.uint16)
+    labels[4:8, 40:50] = 7
+    write_image(tmp_path / "images" / "a.png", np.zeros((32, 64, 3), np.uint8))
+    write_labels(tmp_path / "labels" / "a.tif", labels)
+    data = tmp_path / "data"
+    patches.crop_images(tmp_path / "images", data, size=32, stride=32)
+    patches.write_masks(data / "a_x0_y0", np.ones((32, 32), np.int32))  # left by a run that was stopped
+    patches.write_selection(data, [{"patch": "a_x32_y0"}])
+    demo.annotate_selected(data, tmp_path / "labels")
+    assert not patches.is_annotated(data / "a_x0_y0")
+    assert patches.read_masks(data / "a_x32_y0")[4:8, 8:18].all()
+    assert patches.read_masks(data / "a_x32_y0").sum() == 40
