@@ -119,6 +119,7 @@ def _train_and_sample(
     device: str,
 ) -> tuple[float, float]:
     """Train on one patch and write everything but settings.json; returns `separation`, real and synthetic."""
+    from csingan.direction import nucleus_rotation
     from csingan.masks import random_layout
     from csingan.report import separation, write_losses, write_samples, write_scales
     from csingan.train import find_device, sample, sample_scales, train
@@ -132,7 +133,7 @@ def _train_and_sample(
         raise InputError(f"{name}: {error}; try another --seed") from error
 
     rng = np.random.default_rng([seed, 1])  # other layouts than those of the training
-    layouts = [random_layout(labels, rng) for _ in range(samples)]
+    layouts = [random_layout(labels, rng, rotate=nucleus_rotation(image)) for _ in range(samples)]
     pairs = list(zip(sample(model, layouts, seed), layouts, strict=True))
     for number, (fake, layout) in enumerate(pairs):
         write_image(folder / "random_masks" / f"{number}.png", np.uint8(layout > 0) * 255)

@@ -36,7 +36,7 @@ def random_layout(
     shape: tuple[int, int] | None = None,
     density: tuple[float, float] = (0.8, 1.2),
     gap: int = 1,
-    rotate: float = 20,
+    rotate: float = 180,
     flip: bool = True,
     scale: tuple[float, float] = (0.9, 1.1),
     touching: float | None = None,
@@ -53,8 +53,8 @@ def random_layout(
         density: range of the foreground share, as multiples of the real one. A crowded layout may fall
             short of it, when no place is left.
         gap: background pixels kept between nuclei.
-        rotate: degrees by which a nucleus is turned at most, after half a turn or none; 180 is any angle.
-            Elongated nuclei lie along the fibres, which stay where they are.
+        rotate: degrees by which a nucleus is turned at most, after half a turn or none; 180 is any angle,
+            and `direction.nucleus_rotation` what suits the patch.
         flip: whether nuclei are mirrored.
         scale: range of the change of a nucleus's diameter.
         touching: share of the nuclei that touch another one (no background pixel in between); by

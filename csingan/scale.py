@@ -26,14 +26,20 @@ class ScaleTrainer:
         critics: maps masked images to one map a critic.
         schedule: rates, weights and batches.
         rng: source of every random choice, on the device of the networks.
+        directed: whether the tissue runs in one direction, so that it may be turned by half a turn only.
     """
 
     def __init__(
-        self, generator: nn.Module, critics: nn.Module, schedule: Schedule, rng: torch.Generator
+        self,
+        generator: nn.Module,
+        critics: nn.Module,
+        schedule: Schedule,
+        rng: torch.Generator,
+        directed: bool,
     ) -> None:
         self.generator, self.critics = generator, critics
         self.average = copy.deepcopy(generator).requires_grad_(False)
-        self.schedule, self.rng = schedule, rng
+        self.schedule, self.rng, self.directed = schedule, rng, directed
         self.optimizers = [
             Adam(network.parameters(), lr=schedule.learning_rate, betas=(0.5, 0.999))
             for network in (generator, critics)
@@ -139,12 +145,14 @@ class ScaleTrainer:
         batch: dict[str, list[Tensor]] = {name: [] for name in source}
         for _ in range(max(1, schedule.batch_pixels // (rows * columns))):
             item, top, left = (self._below(n) for n in (items, height - rows + 1, width - columns + 1))
-            # Half a turn keeps the direction of fibres; a quarter turn or a mirror would not.
-            turns = 2 * self._below(2)
+            # Half a turn keeps the direction of fibres, and the shape of what is not square.
+            turns = self._below(4) if rows == columns and not self.directed else 2 * self._below(2)
+            mirrored = self._below(2) and not self.directed
             for name, tensor in source.items():
                 view = tensor[item, :, top : top + rows, left : left + columns]
                 if schedule.augment:
                     view = torch.rot90(view, turns, (1, 2))
+                    view = view.flip(2) if mirrored else view
                 batch[name].append(view)
         return {
             name: torch.stack(views).contiguous(memory_format=torch.channels_last)

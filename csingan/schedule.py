@@ -26,7 +26,7 @@ class Schedule:
     reconstruction_weight: float
     texture_weight: float  # of the distance between small neighbourhoods (`losses.texture_distance`)
     averaging: float  # share that the average of the generator's weights keeps at each step; 0 takes the last
-    augment: bool  # whether the critics and the reconstruction see the patch upside down too
+    augment: bool  # whether the critics and the reconstruction see the patch turned and mirrored
 
     def scaled(self, effort: float) -> Schedule:
         """The same schedule with `effort` times the steps, at least one a scale."""

@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
+from csingan.direction import is_directed, nucleus_rotation
 from csingan.masks import conditions, random_layout
 from csingan.models import Critics, Generator
 from csingan.pyramid import Pyramid, random_noise, resize, scale_ratios
@@ -63,7 +64,8 @@ def train(
     """
     device = torch.device(device)
     layouts_rng = np.random.default_rng(seed)
-    layouts = [random_layout(labels, layouts_rng) for _ in range(schedule.layouts)]
+    rotate = nucleus_rotation(image)
+    layouts = [random_layout(labels, layouts_rng, rotate=rotate) for _ in range(schedule.layouts)]
     ratios = scale_ratios(schedule.min_size, schedule.max_size, schedule.scale_factor)
     pyramid = Pyramid(ratios, _typical_colours(image, labels)).to(device)
     patch = {"image": _to_tensor(image).to(device), "layout": _to_conditions([labels], device)}
@@ -81,7 +83,7 @@ def train(
         losses = _load(path, fingerprint, generator, critics)
         if losses is None:
             title = f"scale {k + 1}/{len(sizes)} ({size[1]} x {size[0]} px)"
-            trainer = ScaleTrainer(generator, critics, schedule, rng)
+            trainer = ScaleTrainer(generator, critics, schedule, rng, is_directed(image))
             losses = trainer.run(real, fake, schedule.steps_at(k, len(sizes)), title, progress)
             _save(path, fingerprint, generator, critics, losses)
         elif progress:
