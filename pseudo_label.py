@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,15 +32,17 @@ class Settings:
     annotated: bool = True  # train on the annotated patches themselves too
     rounds: int = 1  # how often to label the unlabelled patches and train again
     steps: int = 1000  # training steps before the first labelling, and again after each
-    batch: int = 2  # labelled images a step; once there are pseudo labels, as many of those are added
-    learning_rate: float = 1e-3  # at its peak; it rises for a tenth of the steps and falls as a cosine
+    batch: int = (
+        2  # annotated patches a step; half as many synthetic and as many pseudo-labelled ones join them
+    )
+    learning_rate: float = 1e-3  # at its peak; over all rounds together it falls as one cosine
     views: int = 4  # turned and mirrored views of a patch that label it together, 1 to 8
     confidence: float = 0.4  # smallest score of a pseudo label, the mean of the views, 0..1
     doubt: float = 0.15  # below it is background; between the two it is neither learnt nor unlearnt
     seed: int = 0  # of weights, batches and augmentation
 
 
-SHARES = {"annotated": 4, "synthetic": 1}  # how often each source is drawn, whatever its size
+SHARES = {"annotated": 2, "synthetic": 1, "pseudo": 2}  # patches of each source in a batch, in proportion
 OUTLINED = ("annotated", "synthetic")  # of pseudo labels only the places are learnt: outlines are a guess
 STEPS_PER_EPOCH = 25  # an epoch here is only the distance between two backups
 SHEET = 12  # patches on the picture of pseudo labels
@@ -122,23 +125,28 @@ def _train(settings: Settings, number: int, sources: dict, made_with: dict, init
 
     dataset = data.PatchDataset()
     for source, (names_folder, names) in sources.items():
-        # Half of a batch is pseudo-labelled, as in Liu et al., "Unbiased Teacher", ICLR 2021.
-        share = SHARES.get(source, sum(SHARES[other] for other in sources if other in SHARES))
-        dataset.add_patches(names_folder, names, share, outlined=source in OUTLINED)
+        dataset.add_patches(names_folder, names, SHARES[source], outlined=source in OUTLINED)
     dataset.prepare()
-    batch = settings.batch * (2 if "pseudo" in sources else 1)
-    network = _network(settings, folder, batch, settings.seed + number, initial)
-    steps = network.config.STEPS_PER_EPOCH
-    epochs = round(settings.steps / steps)
-    rate = model.warm_up_and_decay(settings.learning_rate, epochs * steps)
+    network = _network(
+        settings, folder, _batch_size(settings.batch, sources), settings.seed + number, initial
+    )
+    epochs = round(settings.steps / network.config.STEPS_PER_EPOCH)
+    steps = epochs * network.config.STEPS_PER_EPOCH
+    rate = model.WarmUpAndDecay(settings.learning_rate, steps * (settings.rounds + 1), steps * number)
     try:
         losses = network.train(dataset, None, rate, epochs, augmentation=data.augment)
     except FloatingPointError as error:
         raise InputError(f"{folder}: {error} (--learning-rate {settings.learning_rate / 2:g})") from error
     network.save(folder)
-    curves(folder / "losses.png", losses, f"epoch of {steps} steps", "loss")
+    curves(folder / "losses.png", losses, f"epoch of {network.config.STEPS_PER_EPOCH} steps", "loss")
     write_settings(folder, made_with)
     return folder
+
+
+def _batch_size(first: int, sources: Iterable[str]) -> int:
+    """Patches in a batch of which `first` come from the first source."""
+    shares = [SHARES[source] for source in sources]
+    return round(first * sum(shares) / shares[0])
 
 
 def _network(settings: Settings, folder: Path, batch: int, seed: int, initial: Path | None) -> MaskRCNN:

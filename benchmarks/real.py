@@ -50,6 +50,9 @@ class Settings:
 CALIBRATION_STEPS = 25  # of two short trainings, whose difference gives the seconds a step takes
 RESERVE = 0.1  # share of the minutes for labelling and segmenting
 MIN_STEPS = 50
+# What one step before the labelling, one after it, and two of the baseline cost, in steps of the calibration:
+# three, five and two patches each, where the calibration has two (see `pseudo_label.SHARES`).
+COST = 3 / 2 + 5 / 2 + 2
 
 
 def main(settings: Settings) -> None:
@@ -123,8 +126,7 @@ def _steps(settings: Settings, start: float) -> int:
         shutil.rmtree(folder)
     seconds_a_step = max(seconds[1] - seconds[0], 1) / CALIBRATION_STEPS
     left = settings.minutes * 60 * (1 - RESERVE) - (time.monotonic() - start)
-    # Four parts of equal length: ours before and after the labelling, and twice that for the baseline.
-    steps = max(int(left / seconds_a_step / 4), MIN_STEPS)
+    steps = max(int(left / seconds_a_step / COST), MIN_STEPS)
     write_json(path, {"steps": steps, "seconds_a_step": seconds_a_step})
     return steps
 

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from csingan.draft import Draft
+
 NOISE_CHANNELS = 1  # one channel varies light and dark; three also speckle the colours
 
 
@@ -52,18 +54,17 @@ class Pyramid(nn.Module):
 
     Args:
         ratios: the size of each scale as a share of the full size.
-        colours: (2, 3) in -1..1, the typical colours of background and nuclei, from which the coarsest
-            scale starts.
+        draft: makes the rough images from which the coarsest scale starts.
 
     Attributes:
         generators: one module for each scale trained so far: `generator(noise, base, layout) -> image`.
         losses: one (steps, 2) tensor for each of them (see `csingan.scale.ScaleTrainer.run`).
     """
 
-    def __init__(self, ratios: list[float], colours: Tensor) -> None:
+    def __init__(self, ratios: list[float], draft: Draft) -> None:
         super().__init__()
         self.ratios = ratios
-        self.register_buffer("colours", colours)
+        self.draft = draft
         self.generators = nn.ModuleList()
         self.losses: list[Tensor] = []
 
@@ -76,16 +77,12 @@ class Pyramid(nn.Module):
         """(h, w) of every scale for images of `shape` (H, W)."""
         return [scale_size(shape, ratio) for ratio in self.ratios]
 
-    def start(self, layouts: Tensor) -> Tensor:
-        """The base of the coarsest scale, (N, 3, h, w): each region of (N, 2, h, w) in its flat colour."""
-        background, nucleus = self.colours[:, :, None, None]
-        return torch.lerp(background, nucleus, layouts[:, :1])
-
-    def forward(self, layouts: Tensor, noises: list[Tensor]) -> list[Tensor]:
+    def forward(self, layouts: Tensor, drafts: Tensor, noises: list[Tensor]) -> list[Tensor]:
         """Run every scale trained so far.
 
         Args:
             layouts: (N, 2, H, W) conditions at full size (see `csingan.masks.conditions`).
+            drafts: (N, 3, H, W) rough images for them, in -1..1.
             noises: one (N, NOISE_CHANNELS, h, w) tensor a scale.
 
         Returns:
@@ -95,6 +92,6 @@ class Pyramid(nn.Module):
         for generator, noise in zip(self.generators, noises, strict=True):
             size = (noise.shape[-2], noise.shape[-1])
             layout = resize(layouts, size)
-            base = resize(images[-1], size) if images else self.start(layout)
+            base = resize(images[-1] if images else drafts, size)
             images.append(generator(noise, base, layout))
         return images

@@ -12,6 +12,7 @@ class Schedule:
     min_size: int  # px, side of the coarsest scale of a patch whose side is max_size
     max_size: int  # px; patches of other sizes get the same ratios
     scale_factor: float  # size of one scale as a share of the next finer one, about
+    draft: str  # what the coarsest scale starts from: "collage" of the patch, or "flat" colours
     channels: int  # width of the hidden layers
     top_channels: int  # and at the finest scale
     steps: tuple[int, int]  # generator steps at the coarsest and at the finest scale, graded in between
@@ -45,6 +46,7 @@ PRESETS = {
         min_size=128,
         max_size=256,
         scale_factor=0.84,
+        draft="flat",
         channels=32,
         top_channels=64,
         steps=(25000, 25000),
@@ -63,9 +65,10 @@ PRESETS = {
     ),
     # About a minute on two CPU cores.
     "fast": Schedule(
-        min_size=32,
+        min_size=128,
         max_size=256,
         scale_factor=0.5,
+        draft="collage",
         channels=24,
         top_channels=24,
         steps=(150, 100),
@@ -73,8 +76,8 @@ PRESETS = {
         layouts=24,
         batch_pixels=8192,
         crop=96,
-        learning_rate=2e-3,
-        final_rate=2e-4,
+        learning_rate=5e-4,
+        final_rate=5e-5,
         penalty_weight=0.1,
         penalty_every=4,
         reconstruction_weight=10,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
+from csingan import draft
 from csingan.direction import is_directed, nucleus_rotation
 from csingan.masks import conditions, random_layout
 from csingan.models import Critics, Generator
@@ -63,13 +64,7 @@ def train(
         FloatingPointError: a loss is no longer a finite number.
     """
     device = torch.device(device)
-    layouts_rng = np.random.default_rng(seed)
-    rotate = nucleus_rotation(image)
-    layouts = [random_layout(labels, layouts_rng, rotate=rotate) for _ in range(schedule.layouts)]
-    ratios = scale_ratios(schedule.min_size, schedule.max_size, schedule.scale_factor)
-    pyramid = Pyramid(ratios, _typical_colours(image, labels)).to(device)
-    patch = {"image": _to_tensor(image).to(device), "layout": _to_conditions([labels], device)}
-    pool = {"layout": _to_conditions(layouts, device)}
+    pyramid, patch, pool = _prepare(image, labels, schedule, seed, device)
     fingerprint = _fingerprint(image, labels, schedule, seed)
 
     critics = None
@@ -77,7 +72,7 @@ def train(
     for k, size in enumerate(sizes):
         path = Path(folder) / f"scale_{k + 1}.safetensors"
         rng = torch.Generator(device).manual_seed(_scale_seed(seed, k))
-        real, fake = _inputs(pyramid, patch, pool, size, sizes[k - 1] if k else None, rng)
+        real, fake = _inputs(patch, pool, size, rng)
         width = schedule.top_channels if k == len(sizes) - 1 else schedule.channels
         generator, critics = _networks(width, pyramid, critics, _scale_seed(seed, k), device)
         losses = _load(path, fingerprint, generator, critics)
@@ -90,9 +85,31 @@ def train(
             tqdm.write(f"scale {k + 1}/{len(sizes)} is finished in {path}, kept", file=sys.stderr)
         pyramid.add(generator, losses)
         if k + 1 < len(sizes):
-            # Frozen from here on, so what the next scale starts from is computed once.
+            # Frozen from here on, so what the next scale starts from is computed once. The patch is not
+            # rebuilt from the rebuilt one: the detail that a scale adds would then have to mend, by
+            # blurring, what the lower ones missed.
+            patch["below"] = real["image"]
             pool["below"] = _run(generator, fake, rng.manual_seed(_scale_seed(seed, k) + 1))
     return pyramid
+
+
+def _prepare(
+    image: np.ndarray, labels: np.ndarray, schedule: Schedule, seed: int, device: torch.device
+) -> tuple[Pyramid, Tensors, Tensors]:
+    """A pyramid without scales; the patch and the random layouts at full size, and what lies `below` each."""
+    rng = np.random.default_rng(seed)
+    rotate = nucleus_rotation(image)
+    layouts = [random_layout(labels, rng, rotate=rotate) for _ in range(schedule.layouts)]
+    ratios = scale_ratios(schedule.min_size, schedule.max_size, schedule.scale_factor)
+    pyramid = Pyramid(ratios, draft.make(schedule.draft, image, labels))
+    patch = {
+        "image": _to_tensor([image], device),
+        "layout": _to_conditions([labels], device),
+        "below": _to_tensor([pyramid.draft.patch], device),
+    }
+    drafts = [pyramid.draft(layout, rng) for layout in layouts]
+    pool = {"layout": _to_conditions(layouts, device), "below": _to_tensor(drafts, device)}
+    return pyramid, patch, pool
 
 
 def sample(pyramid: Pyramid, layouts: Sequence[np.ndarray], seed: int = 0) -> list[np.ndarray]:
@@ -106,20 +123,23 @@ def sample(pyramid: Pyramid, layouts: Sequence[np.ndarray], seed: int = 0) -> li
     Returns:
         (H, W, 3) uint8 RGB images.
     """
-    rng = torch.Generator(pyramid.colours.device).manual_seed(seed)
-    return [_sample_scales(pyramid, labels, rng)[-1] for labels in layouts]
+    return [images[-1] for images in _sample_scales(pyramid, layouts, seed)]
 
 
 def sample_scales(pyramid: Pyramid, labels: np.ndarray, seed: int = 0) -> list[np.ndarray]:
     """One sample as every scale leaves it: (h, w, 3) uint8 RGB images, coarse to fine."""
-    return _sample_scales(pyramid, labels, torch.Generator(pyramid.colours.device).manual_seed(seed))
+    return next(_sample_scales(pyramid, [labels], seed))
 
 
 @torch.no_grad()
-def _sample_scales(pyramid: Pyramid, labels: np.ndarray, rng: torch.Generator) -> list[np.ndarray]:
-    noises = [random_noise(1, size, rng) for size in pyramid.sizes(labels.shape)]
-    images = pyramid(_to_conditions([labels], rng.device), noises)
-    return [_to_image(image[0]) for image in images]
+def _sample_scales(pyramid: Pyramid, layouts: Sequence[np.ndarray], seed: int) -> Iterator[list[np.ndarray]]:
+    device = next(pyramid.parameters()).device
+    rng, drafts_rng = torch.Generator(device).manual_seed(seed), np.random.default_rng(seed)
+    for labels in layouts:
+        noises = [random_noise(1, size, rng) for size in pyramid.sizes(labels.shape)]
+        drafts = _to_tensor([pyramid.draft(labels, drafts_rng)], device)
+        images = pyramid(_to_conditions([labels], device), drafts, noises)
+        yield [_to_image(image[0]) for image in images]
 
 
 def find_device(name: str) -> torch.device:
@@ -134,26 +154,13 @@ def find_device(name: str) -> torch.device:
 
 
 def _inputs(
-    pyramid: Pyramid,
-    patch: Tensors,
-    pool: Tensors,
-    size: tuple[int, int],
-    below: tuple[int, int] | None,
-    rng: torch.Generator,
+    patch: Tensors, pool: Tensors, size: tuple[int, int], rng: torch.Generator
 ) -> tuple[Tensors, Tensors]:
-    """What a scale is trained on: the real patch and the pool of random layouts (see `ScaleTrainer.run`).
-
-    The real image is rebuilt from the real image at the size of the scale `below`, not from the rebuilt
-    one: the detail that a scale adds then does not have to mend, by blurring, what the lower ones missed.
-    """
-    real = {name: resize(tensor, size) for name, tensor in patch.items()}
-    fake = {"layout": resize(pool["layout"], size)}
-    if below is None:
-        real["base"], fake["base"] = pyramid.start(real["layout"]), pyramid.start(fake["layout"])
-    else:
-        real["base"] = resize(resize(patch["image"], below), size)
-        fake["base"] = resize(pool["below"], size)
-    real["noise"] = random_noise(1, size, rng)
+    """What a scale is trained on: the real patch and the pool of random layouts (see `ScaleTrainer.run`)."""
+    real = {"image": resize(patch["image"], size), "noise": random_noise(1, size, rng)}
+    fake = {}
+    for each, source in ((real, patch), (fake, pool)):
+        each["layout"], each["base"] = resize(source["layout"], size), resize(source["below"], size)
     return real, fake
 
 
@@ -185,16 +192,10 @@ def _scale_seed(seed: int, scale: int) -> int:
     return seed * 1000 + 2 * scale
 
 
-def _typical_colours(image: np.ndarray, labels: np.ndarray) -> Tensor:
-    """(2, 3) float32 in -1..1: the median colours of the background and of the nuclei."""
-    pixels = image.astype(np.float32) / 127.5 - 1
-    parts = (pixels[labels == 0], pixels[labels > 0])
-    return torch.from_numpy(np.stack([np.median(part if len(part) else pixels, axis=0) for part in parts]))
-
-
-def _to_tensor(image: np.ndarray) -> Tensor:
-    """(H, W, 3) uint8 -> (1, 3, H, W) float32 in -1..1."""
-    return torch.from_numpy(image.astype(np.float32) / 127.5 - 1).permute(2, 0, 1)[None]
+def _to_tensor(images: Sequence[np.ndarray], device: torch.device) -> Tensor:
+    """(H, W, 3) uint8 images -> (N, 3, H, W) float32 in -1..1."""
+    pixels = np.stack(images).astype(np.float32) / 127.5 - 1
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).to(device)
 
 
 def _to_image(tensor: Tensor) -> np.ndarray:

@@ -63,6 +63,9 @@ class Config:
     LEARNING_MOMENTUM = 0.9
     WEIGHT_DECAY = 0.0001
     GRADIENT_CLIP_NORM = 5.0
+    WEIGHT_AVERAGING = (
+        0.0  # share that the running average of the weights keeps at each step; 0 takes the last
+    )
     STEPS_PER_EPOCH = 1000
     LOSS_WEIGHTS = {
         "rpn_class_loss": 1.0,
@@ -123,6 +126,7 @@ class NucleusConfig(Config):
     DETECTION_MAX_INSTANCES = 160
     DETECTION_MIN_CONFIDENCE = 0.5
     OPTIMIZER = "adamw"
+    WEIGHT_AVERAGING = 0.97
 
 
 def find_model(folder: Path) -> tuple[Path, dict]:

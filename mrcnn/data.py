@@ -36,7 +36,7 @@ class PatchDataset(utils.Dataset):
         Args:
             folder: holds them.
             names: of the patches.
-            share: together they are drawn for training in proportion to it.
+            share: of a batch that is theirs, in proportion to those of other folders.
             outlined: whether the outlines are to be learnt, or only where nuclei are.
         """
         for name in names:
@@ -69,8 +69,9 @@ class PatchDataset(utils.Dataset):
 class Batches(keras.utils.PyDataset):
     """Training batches of fixed shape, the input of `mrcnn.network.Trainer`.
 
-    An epoch is STEPS_PER_EPOCH batches of images drawn by their weight. Batch k of epoch e depends on
-    the seed, e and k alone, so a resumed training sees what an uninterrupted one would have seen.
+    An epoch is STEPS_PER_EPOCH batches of images drawn by their weight, at even distances along the sum of
+    all weights: each batch holds of every folder what its share says. Batch k of epoch e depends on the
+    seed, e and k alone, so a resumed training sees what an uninterrupted one would have seen.
     """
 
     def __init__(
@@ -87,8 +88,7 @@ class Batches(keras.utils.PyDataset):
         self.augmentation = augmentation
         self.seed = seed
         self.epoch = first_epoch
-        weights = np.array([info.get("weight", 1.0) for info in dataset.image_info])
-        self.probabilities = weights / weights.sum()
+        self.weights = np.array([info.get("weight", 1.0) for info in dataset.image_info])
 
     def __len__(self) -> int:
         return self.config.STEPS_PER_EPOCH
@@ -98,9 +98,14 @@ class Batches(keras.utils.PyDataset):
 
     def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray]]:
         rng = np.random.default_rng((self.seed, self.epoch, index))
-        chosen = rng.choice(len(self.probabilities), self.config.BATCH_SIZE, p=self.probabilities)
-        examples = [self._example(image_id, rng) for image_id in chosen]
+        examples = [self._example(image_id, rng) for image_id in self._draw(rng)]
         return ({name: np.stack([example[name] for example in examples]) for name in examples[0]},)
+
+    def _draw(self, rng: np.random.Generator) -> np.ndarray:
+        ends = np.cumsum(self.weights)
+        places = (rng.random() + np.arange(self.config.BATCH_SIZE)) / self.config.BATCH_SIZE
+        # The last place may lie beyond the last end by a rounding error.
+        return np.searchsorted(ends, places * ends[-1], side="right").clip(max=len(ends) - 1)
 
     def _example(self, image_id: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
         image = self.dataset.load_image(image_id)

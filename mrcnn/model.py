@@ -75,6 +75,8 @@ class MaskRCNN:
     ) -> dict[str, list[float]]:
         """Train; a killed training goes on from its last finished epoch when called again.
 
+        With WEIGHT_AVERAGING the network ends with the average of its weights over the last steps.
+
         Args:
             train_dataset: prepared; images are drawn by their `weight` where they have one.
             val_dataset: losses on it are logged after each epoch, where given.
@@ -115,7 +117,12 @@ class MaskRCNN:
 
     def _optimizer(self, learning_rate) -> keras.optimizers.Optimizer:
         config = self.config
-        shared = {"global_clipnorm": config.GRADIENT_CLIP_NORM, "weight_decay": config.WEIGHT_DECAY}
+        shared = {
+            "global_clipnorm": config.GRADIENT_CLIP_NORM,
+            "weight_decay": config.WEIGHT_DECAY,
+            "use_ema": config.WEIGHT_AVERAGING > 0,
+            "ema_momentum": config.WEIGHT_AVERAGING,
+        }
         if config.OPTIMIZER == "adamw":
             return keras.optimizers.AdamW(learning_rate, **shared)
         if config.OPTIMIZER == "sgd":
@@ -205,15 +212,30 @@ def load(folder: Path, **changes) -> MaskRCNN:
     return model
 
 
-def warm_up_and_decay(peak: float, steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
-    """A learning rate that rises to `peak` in a tenth of the steps and falls to a fiftieth as a cosine.
+class WarmUpAndDecay(keras.optimizers.schedules.LearningRateSchedule):
+    """A learning rate that rises in a tenth of the steps and falls to a fiftieth of its peak as a cosine.
 
-    Source: Loshchilov and Hutter, "SGDR", ICLR 2017; the rise after Goyal et al. 2017.
+    A training may be done in parts: each follows its piece of one cosine, after a rise of its own, since
+    its optimiser starts anew. Source: Loshchilov and Hutter, "SGDR", ICLR 2017; the rise after Goyal et
+    al. 2017.
+
+    Args:
+        peak: of the cosine.
+        steps: of the whole training.
+        start: steps that earlier parts have done.
     """
-    rise = max(steps // 10, 1)
-    return keras.optimizers.schedules.CosineDecay(
-        peak / 20, max(steps - rise, 1), alpha=0.02, warmup_target=peak, warmup_steps=rise
-    )
+
+    def __init__(self, peak: float, steps: int, start: int = 0):
+        self.peak, self.steps, self.start = peak, steps, start
+
+    def __call__(self, step):
+        step = keras.ops.cast(step, "float32")
+        done = keras.ops.minimum((self.start + step) / self.steps, 1.0)
+        rate = self.peak * (0.02 + 0.98 * (1 + keras.ops.cos(np.pi * done)) / 2)
+        return rate * keras.ops.minimum((step + 1) * 10 / (self.steps - self.start), 1.0)
+
+    def get_config(self) -> dict:
+        return {"peak": self.peak, "steps": self.steps, "start": self.start}
 
 
 def pad_to(image: np.ndarray, side: int) -> np.ndarray:

@@ -45,27 +45,26 @@ class Add(nn.Module):
         return base + noise
 
 
-def test_each_scale_starts_from_the_one_below():
-    colours = torch.tensor([[0.5, 0.5, 0.5], [-0.5, -0.5, -0.5]])
-    pyramid = Pyramid([0.5, 1.0], colours)
+def test_the_coarsest_scale_starts_from_the_draft_and_each_other_from_the_one_below():
+    pyramid = Pyramid([0.5, 1.0], draft=None)
     for _ in pyramid.ratios:
         pyramid.add(Add(), torch.zeros(1, 2))
-    layout = torch.zeros(1, 2, 8, 8)
-    layout[:, 0, :, :4] = 1
+    drafts = torch.full((1, 3, 8, 8), 0.5)
+    drafts[..., :4] = -0.5
     noises = [torch.full((1, NOISE_CHANNELS, *size), 0.25) for size in pyramid.sizes((8, 8))]
-    coarse, fine = pyramid(layout, noises)
+    coarse, fine = pyramid(torch.zeros(1, 2, 8, 8), drafts, noises)
     assert coarse.shape == (1, 3, 4, 4) and fine.shape == (1, 3, 8, 8)
     assert torch.allclose(coarse[..., 0], torch.tensor(-0.5 + 0.25))
     assert torch.allclose(fine[..., 7], torch.tensor(0.5 + 0.25 + 0.25))
 
 
 def test_a_scale_on_top_is_frozen():
-    pyramid = Pyramid([1.0], torch.zeros(2, 3))
+    pyramid = Pyramid([1.0], draft=None)
     pyramid.add(nn.Conv2d(1, 1, 1), torch.zeros(1, 2))
     assert not any(parameter.requires_grad for parameter in pyramid.parameters())
 
 
 def test_noise_comes_in_the_number_of_scales():
-    pyramid = Pyramid([1.0], torch.zeros(2, 3))
+    pyramid = Pyramid([1.0], draft=None)
     with pytest.raises(ValueError):
-        pyramid(torch.zeros(1, 2, 4, 4), [torch.zeros(1, NOISE_CHANNELS, 4, 4)])
+        pyramid(torch.zeros(1, 2, 4, 4), torch.zeros(1, 3, 4, 4), [torch.zeros(1, NOISE_CHANNELS, 4, 4)])

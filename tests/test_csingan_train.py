@@ -62,9 +62,10 @@ def test_the_seed_decides_the_sample(model):
     assert not np.array_equal(sample(model, layout, seed=1), sample(model, layout, seed=2))
 
 
-def test_nuclei_appear_where_the_layout_has_them(tmp_path):
+@pytest.mark.parametrize("draft", ["collage", "flat"])
+def test_nuclei_appear_where_the_layout_has_them(tmp_path, draft):
     image, labels = tissue()
-    model = train(image, labels, TINY, tmp_path, progress=False)
+    model = train(image, labels, replace(TINY, draft=draft), tmp_path, progress=False)
     layout = random_layout(labels, np.random.default_rng(5))
     fake = sample(model, [layout])[0].mean(axis=2)
     assert fake[layout > 0].mean() < fake[layout == 0].mean() - 40

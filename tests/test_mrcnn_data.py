@@ -120,3 +120,23 @@ def test_undecided_nuclei_are_of_the_class_to_ignore(tmp_path):
     example = data.pad_example(image, *found.load_labels(0), Tiny(), np.random.default_rng(0))
     assert example["gt_class_ids"].tolist() == [1, -1, 0, 0, 0]
     assert example["gt_boxes"][1].tolist() == [50, 50, 60, 60]
+
+
+def test_each_batch_holds_of_every_folder_what_its_share_says(tmp_path):
+    class Five(Tiny):
+        IMAGES_PER_GPU = 5
+
+    found = data.PatchDataset()
+    for folder, names, share in (("a", "123", 2), ("b", "1234567", 1), ("c", "12", 2)):
+        for name in names:
+            patches.write_patch(
+                tmp_path / folder, name, np.zeros((128, 128, 3), np.uint8), np.zeros((128, 128), np.int32)
+            )
+        found.add_patches(tmp_path / folder, list(names), share)
+    batches = data.Batches(found, Five())
+    drawn = np.array([batches._draw(np.random.default_rng(seed)) for seed in range(500)])
+    counts = [((drawn >= first) & (drawn < last)).sum(axis=1) for first, last in ((0, 3), (3, 10), (10, 12))]
+    assert (np.array(counts).T == [2, 1, 2]).all()
+    # Within a folder every patch has its turn: 1000 / 3, 500 / 7 and 1000 / 2 times.
+    often = np.bincount(drawn.ravel(), minlength=12)
+    assert often == pytest.approx([1000 / 3] * 3 + [500 / 7] * 7 + [500] * 2, rel=0.3)

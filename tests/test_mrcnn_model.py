@@ -46,7 +46,7 @@ def make(folder, seed=0):
 @pytest.fixture(scope="module")
 def overfitted(dataset, tmp_path_factory):
     network = make(tmp_path_factory.mktemp("model"))
-    losses = network.train(dataset, None, model.warm_up_and_decay(1e-3, 80), epochs=8)
+    losses = network.train(dataset, None, model.WarmUpAndDecay(1e-3, 80), epochs=8)
     return network, losses
 
 
@@ -152,7 +152,27 @@ def test_broken_weights_are_refused(overfitted, tmp_path):
 
 
 def test_the_learning_rate_rises_and_falls():
-    rate = model.warm_up_and_decay(1e-3, 100)
-    assert float(rate(10)) == pytest.approx(1e-3)
-    assert float(rate(0)) == pytest.approx(5e-5)
+    rate = model.WarmUpAndDecay(1e-3, 100)
+    assert float(rate(0)) == pytest.approx(1e-4)
+    assert float(rate(50)) == pytest.approx(0.51e-3)
     assert float(rate(100)) == pytest.approx(2e-5, rel=1e-3)
+
+
+def test_a_training_in_two_parts_follows_one_cosine():
+    rate, second = model.WarmUpAndDecay(1e-3, 100), model.WarmUpAndDecay(1e-3, 100, start=50)
+    assert float(second(0)) == pytest.approx(0.2 * 0.51e-3)  # a rise of five steps
+    assert float(second(10)) == pytest.approx(float(rate(60)))
+    assert float(second(50)) == pytest.approx(float(rate(100)))
+
+
+def test_the_network_ends_with_the_average_of_its_weights(dataset, tmp_path):
+    class Last(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            steps.append(network.keras_model.box_head.get_weights()[0])
+
+    steps, network = [], make(tmp_path)
+    network.config.STEPS_PER_EPOCH, network.config.WEIGHT_AVERAGING = 2, 0.75
+    network.train(dataset, None, 1e-3, 1, custom_callbacks=[Last()])
+    average = network.keras_model.box_head.get_weights()[0]
+    assert np.allclose(average, 0.75 * steps[0] + 0.25 * steps[1], atol=1e-6)
+    assert not np.allclose(average, steps[1], atol=1e-6)

@@ -1,0 +1,215 @@
+"""Drafts: rough images for layouts, from which the coarsest scale starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import cv2
+import numpy as np
+from scipy import ndimage
+
+from csingan.direction import is_directed
+
+MARGIN = 3  # px around a nucleus that its blurred outline may colour; also cut out of the background
+ALIKE = 3  # a new nucleus looks like one of so many real ones of the most similar size and elongation
+VIEWS = 3  # of the background in one draft
+SMOOTH = 24.0  # px over which views and bends change
+SHARPNESS = 5.0  # how abruptly one view passes into another
+AVOID = 1.0  # deviations of the random field by which a hole in a view counts against it
+WARP = 6.0  # px by which a view is bent, about
+
+
+class Draft(Protocol):
+    """Makes rough images for layouts.
+
+    Attributes:
+        patch: (H, W, 3) uint8, what stands for a draft where the patch itself is to be rebuilt.
+    """
+
+    patch: np.ndarray
+
+    def __call__(self, layout: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """A rough image (H, W, 3) uint8 for a layout, (H, W) int32."""
+
+
+def make(kind: str, image: np.ndarray, labels: np.ndarray) -> Draft:
+    """The drafts of an annotated patch: `kind` is a name in `KINDS`."""
+    return KINDS[kind](image, labels)
+
+
+class FlatColours:
+    """Every region in the median colour that it has in the patch: nothing is given away but the layout.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        labels: (H, W) int32 label image.
+    """
+
+    def __init__(self, image: np.ndarray, labels: np.ndarray):
+        parts = (image[labels == 0], image[labels > 0])
+        colours = [np.median(part if len(part) else image.reshape(-1, 3), axis=0) for part in parts]
+        self._colours = np.uint8(colours)
+        self.patch = self._paint(labels)
+
+    def _paint(self, layout: np.ndarray) -> np.ndarray:
+        return self._colours[(layout > 0).astype(int)]
+
+    def __call__(self, layout: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return self._paint(layout)
+
+
+class Collage:
+    """The patch itself, rearranged: views of its background, its nuclei fitted into the new outlines.
+
+    After "Simple Copy-Paste" (Ghiasi et al., CVPR 2021). The scales above blend what is laid together
+    here, as SinGAN harmonises a pasted object (Shaham et al., ICCV 2019, section 4).
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        labels: (H, W) int32 label image.
+    """
+
+    def __init__(self, image: np.ndarray, labels: np.ndarray):
+        self.patch = image
+        self._directed = is_directed(image)
+        self._holes = _holes(labels)
+        self._background = cv2.inpaint(image, self._holes, 2 * MARGIN + 1, cv2.INPAINT_NS)
+        self._nuclei = _nuclei(image, labels)
+
+    def __call__(self, layout: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        canvas = _rearrange(self._background, self._holes, layout.shape, self._directed, rng)
+        for label, box in enumerate(ndimage.find_objects(layout), start=1):
+            if box is not None:
+                _paint(canvas, layout, label, box, self._nuclei, rng)
+        return canvas.round().astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """Centre (x, y) of a nucleus, and its principal axes: columns of unit length times standard deviation."""
+
+    centre: np.ndarray
+    axes: np.ndarray
+
+    @property
+    def size(self) -> np.ndarray:
+        """Logarithms of both standard deviations, in px."""
+        return np.log(np.linalg.norm(self.axes, axis=0))
+
+
+@dataclass(frozen=True)
+class _Nucleus:
+    """A nucleus of the patch, its colours continued beyond its outline."""
+
+    crop: np.ndarray  # (h, w, 3) float32
+    shape: _Shape  # in pixels of the crop
+
+
+def _shape(mask: np.ndarray) -> _Shape:
+    points = np.argwhere(mask)[:, ::-1].astype(np.float64)
+    # A pixel is a square, whose variance is 1/12: a nucleus of one pixel has a shape too.
+    covariance = np.cov(points.T, bias=True) + np.eye(2) / 12
+    variances, directions = np.linalg.eigh(covariance)
+    return _Shape(points.mean(axis=0), directions * np.sqrt(variances))
+
+
+def _nuclei(image: np.ndarray, labels: np.ndarray) -> list[_Nucleus]:
+    nuclei = []
+    for label, box in enumerate(ndimage.find_objects(labels), start=1):
+        if box is None:
+            continue
+        mask = np.pad(labels[box] == label, MARGIN)
+        crop = np.pad(image[box], ((MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0)))
+        rows, columns = ndimage.distance_transform_edt(~mask, return_distances=False, return_indices=True)
+        nuclei.append(_Nucleus(crop[rows, columns].astype(np.float32), _shape(mask)))
+    return nuclei
+
+
+def _holes(labels: np.ndarray) -> np.ndarray:
+    """Where nuclei and their blurred outlines are, (H, W) uint8 0 or 1."""
+    side = 2 * MARGIN + 1
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+    return cv2.dilate((labels > 0).astype(np.uint8), disc)
+
+
+def _rearrange(
+    background: np.ndarray,
+    holes: np.ndarray,
+    shape: tuple[int, int],
+    directed: bool,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """A new background, (H, W, 3) float32: views of the patch's own, each shown where another has a hole."""
+    total, weights = np.zeros((*shape, 3), np.float32), np.zeros((*shape, 1), np.float32)
+    for _ in range(VIEWS):
+        view, hole = _view(background, holes, shape, directed, rng)
+        # A view passes into another one within a few pixels.
+        weight = np.exp(SHARPNESS * (_smooth_field(shape, rng) - AVOID * hole))
+        total += weight[..., None] * view
+        weights += weight[..., None]
+    return total / weights
+
+
+def _view(
+    background: np.ndarray,
+    holes: np.ndarray,
+    shape: tuple[int, int],
+    directed: bool,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The background, and its holes, turned, mirrored and bent alike; float32 of `shape`."""
+    soft = cv2.GaussianBlur(holes.astype(np.float32), (0, 0), 2 * MARGIN)
+    layers = np.dstack([background.astype(np.float32), soft])
+    layers = np.rot90(layers, 2 * rng.integers(2) if directed else rng.integers(4))
+    if not directed and rng.random() < 0.5:
+        layers = layers[:, ::-1]
+    places = [
+        np.float32(start + WARP * _smooth_field(shape, rng) + along)
+        for start, along in zip(_corner(layers.shape, shape, rng), np.indices(shape), strict=True)
+    ]
+    layers = cv2.remap(layers, places[1], places[0], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+    return layers[..., :3], layers[..., 3]
+
+
+def _corner(have: tuple[int, ...], want: tuple[int, int], rng: np.random.Generator) -> list[int]:
+    """Where to begin, along each axis; what is too small is continued by its mirror image from anywhere."""
+    return [rng.integers(a - b + 1 if a >= b else a) for a, b in zip(have, want, strict=False)]
+
+
+def _smooth_field(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """Random values (H, W) of mean 0 and deviation 1 that change over about `SMOOTH` px."""
+    field = cv2.GaussianBlur(rng.standard_normal(shape, np.float32), (0, 0), SMOOTH)
+    return (field - field.mean()) / field.std()
+
+
+def _paint(
+    canvas: np.ndarray,
+    layout: np.ndarray,
+    label: int,
+    box: tuple[slice, slice],
+    nuclei: list[_Nucleus],
+    rng: np.random.Generator,
+) -> None:
+    """Fit a real nucleus of similar shape into one outline of the layout, on `canvas`."""
+    rows, columns = (slice(max(side.start - MARGIN, 0), side.stop + MARGIN) for side in box)
+    mask = (layout[rows, columns] == label).astype(np.float32)
+    new = _shape(mask)
+    differences = [np.abs(nucleus.shape.size - new.size).sum() for nucleus in nuclei]
+    nucleus = nuclei[rng.choice(np.argsort(differences)[:ALIKE])]
+    old = nucleus.shape
+    # The map that takes the new nucleus's principal axes to the old one's, each perhaps reversed.
+    turn = old.axes @ np.diag(rng.choice([-1.0, 1.0], 2)) @ np.linalg.inv(new.axes)
+    shift = old.centre - turn @ new.centre
+    fitted = cv2.warpAffine(
+        nucleus.crop,
+        np.column_stack([turn, shift]),
+        mask.shape[::-1],
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    share = cv2.GaussianBlur(mask, (0, 0), 1.0)[..., None]
+    canvas[rows, columns] += share * (fitted - canvas[rows, columns])
+
+
+KINDS: dict[str, type[Draft]] = {"flat": FlatColours, "collage": Collage}
