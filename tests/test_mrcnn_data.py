@@ -43,10 +43,6 @@ def test_batches_depend_on_seed_epoch_and_index_alone(dataset):
     assert first_pixels(1, 2) != first_pixels(1, 2, seed=1)
 
 
-def test_images_are_drawn_by_their_share(dataset):
-    assert data.Batches(dataset, Tiny()).probabilities.tolist() == [0.75, 0.25]
-
-
 def test_augmentation_keeps_masks_on_their_nuclei(dataset):
     image, (labels, _) = dataset.load_image(0), dataset.load_labels(0)
     for seed in range(4):

@@ -172,7 +172,7 @@ def test_the_network_ends_with_the_average_of_its_weights(dataset, tmp_path):
 
     steps, network = [], make(tmp_path)
     network.config.STEPS_PER_EPOCH, network.config.WEIGHT_AVERAGING = 2, 0.75
-    network.train(dataset, None, 1e-3, 1, custom_callbacks=[Last()])
+    network.train(dataset, None, 1e-3, 1, "heads", custom_callbacks=[Last()])
     average = network.keras_model.box_head.get_weights()[0]
     assert np.allclose(average, 0.75 * steps[0] + 0.25 * steps[1], atol=1e-6)
     assert not np.allclose(average, steps[1], atol=1e-6)
