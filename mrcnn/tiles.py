@@ -70,12 +70,15 @@ def find_instances(
             batch = corners[first : first + count]
             tiles = np.stack([padded[top : top + side, left : left + side] for top, left in batch])
             for found, corner in zip(views.find(model, tiles, n_views), batch, strict=True):
-                instances += _instances(found, corner, side, shape)
+                instances += _instances(found, corner, side, shape, overlap)
             bar.update(len(batch))
     return instances
 
 
-def _instances(found: dict, corner: tuple[int, int], side: int, shape: tuple[int, int]) -> list[Instance]:
+def _instances(
+    found: dict, corner: tuple[int, int], side: int, shape: tuple[int, int], overlap: int
+) -> list[Instance]:
+    """What was found on a tile, without the pieces of nuclei that another tile sees whole."""
     (top, left), (height, width) = corner, shape
     instances = []
     for box, mask, score in zip(found["boxes"], found["masks"], found["scores"], strict=True):
@@ -86,6 +89,8 @@ def _instances(found: dict, corner: tuple[int, int], side: int, shape: tuple[int
             or (top + side < height and y2 > side - _EDGE)
             or (left + side < width and x2 > side - _EDGE)
         )
+        if cut and max(y2 - y1, x2 - x1) < overlap:
+            continue
         window, row, column = paste_mask(mask, box + (top, left, top, left), shape)
         if window.any():
             instances.append(Instance(window, row, column, float(score), bool(cut)))

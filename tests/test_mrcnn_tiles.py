@@ -69,6 +69,31 @@ def test_nuclei_on_seams_come_out_once_and_whole():
         assert len(np.unique(labels[top : top + 30, left : left + 30])) == 1
 
 
+class BlindToTheLeft(DarkSquares):
+    """Finds nothing in the left half of a tile."""
+
+    def _find_in(self, image):
+        found = super()._find_in(image)
+        right = found["boxes"][:, 1] > 128
+        return {name: values[right] for name, values in found.items()}
+
+
+def test_a_piece_is_dropped_where_the_tile_that_sees_the_whole_finds_nothing():
+    image = np.full((256, 448, 3), 255, np.uint8)  # two tiles, from 0 and from 192 px on
+    image[50:80, 240:270] = 0  # cut by the first, whole in the left half of the second
+    image[150:180, 200:230] = 0  # whole in the first
+    labels, scores = tiles.segment(BlindToTheLeft(), image)
+    assert len(scores) == 1
+    assert (labels[150:180, 200:230] == 1).all()
+
+
+def test_a_nucleus_larger_than_the_overlap_keeps_its_pieces():
+    image = np.full((256, 448, 3), 255, np.uint8)
+    image[50:80, 120:340] = 0
+    labels, _ = tiles.segment(DarkSquares(), image)
+    assert (labels > 0).sum() == 30 * 220
+
+
 def test_an_image_smaller_than_a_tile():
     image = np.full((40, 50, 3), 255, np.uint8)
     image[10:20, 10:20] = 0
