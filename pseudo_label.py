@@ -114,7 +114,7 @@ def _train(settings: Settings, number: int, sources: dict, made_with: dict, init
     """Train step `number` on the sources, from the weights in `initial`; returns the step's folder."""
     folder = settings.out / f"train_{number}"
     counts = {source: len(names) for source, (_, names) in sources.items()}
-    made_with = {**made_with, "rounds": number, "patches": counts}
+    made_with = {**made_with, "round": number, "patches": counts}
     if is_finished(folder, made_with):
         print(f"{folder}/ is finished already")
         return folder
@@ -170,7 +170,7 @@ def _label(settings: Settings, number: int, unlabelled: list[str], made_with: di
     if not unlabelled:
         raise InputError(f"every patch in {settings.data}/ is annotated; use --rounds 0")
     folder = settings.out / f"label_{number}"
-    made_with = {**made_with, "rounds": number, "patches": len(unlabelled)}
+    made_with = {**made_with, "round": number, "patches": len(unlabelled)}
     if is_finished(folder, made_with):
         print(f"{folder}/ is finished already")
         return
