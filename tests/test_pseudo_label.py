@@ -2,7 +2,9 @@ import cv2
 import numpy as np
 import pytest
 
+import pseudo_label
 from nuclei import patches, tissue
+from pseudo_label import Settings
 from tests.programs import assert_refused, call
 
 
@@ -59,3 +61,36 @@ def test_the_folder_of_pseudo_labels_must_be_ours(folder):
     (folder / "data_pseudo" / "mine.txt").write_text("of value")
     assert_refused(call(folder, "pseudo_label.py"), "data_pseudo/ holds files that were not made here")
     assert (folder / "data_pseudo" / "mine.txt").exists()
+
+
+def test_the_labels_of_a_second_round_replace_those_of_the_first(folder, monkeypatch, capsys):
+    from mrcnn import model, tiles
+
+    found = np.zeros((64, 64), np.int32)
+
+    def label(number):
+        found[number * 10 : number * 10 + 5, :9] = number  # one nucleus more each round, less and less sure
+        settings = Settings(folder / "data", pseudo=folder / "data_pseudo", out=folder / "runs", rounds=2)
+        pseudo_label._label(settings, number, ["b"], {"seed": 0}, folder)
+        return patches.read_masks(folder / "data_pseudo" / "b"), patches.read_undecided(
+            folder / "data_pseudo" / "b"
+        )
+
+    monkeypatch.setattr(model, "load", lambda *arguments, **changes: None)
+    monkeypatch.setattr(
+        tiles, "segment", lambda *arguments, **options: (found, np.float32([0.9, 0.2])[: found.max()])
+    )
+    certain, undecided = label(1)
+    assert np.array_equal(certain, found) and not undecided.any()
+    certain, undecided = label(2)
+    assert np.array_equal(certain > 0, found == 1)
+    assert np.array_equal(undecided > 0, found == 2)
+    label(2)
+    assert "label_2/ is finished already" in capsys.readouterr().out
+
+
+def test_a_batch_holds_the_sources_in_their_proportion():
+    assert pseudo_label._batch_size(2, ["annotated"]) == 2
+    assert pseudo_label._batch_size(2, ["annotated", "synthetic"]) == 3
+    assert pseudo_label._batch_size(4, ["annotated", "synthetic", "pseudo"]) == 10
+    assert pseudo_label._batch_size(2, ["synthetic", "pseudo"]) == 6
