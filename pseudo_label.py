@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import shutil
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -31,7 +32,7 @@ class Settings:
     out: Path = Path("runs/mrcnn")  # weights, curves and pictures of every step
     annotated: bool = True  # train on the annotated patches themselves too
     rounds: int = 1  # how often to label the unlabelled patches and train again
-    steps: int = 1000  # training steps before the first labelling, and again after each
+    steps: int = 1000  # training steps before the first labelling, and again after each; in whole 25s
     batch: int = (
         2  # annotated patches a step; half as many synthetic and as many pseudo-labelled ones join them
     )
@@ -130,7 +131,7 @@ def _train(settings: Settings, number: int, sources: dict, made_with: dict, init
     network = _network(
         settings, folder, _batch_size(settings.batch, sources), settings.seed + number, initial
     )
-    epochs = round(settings.steps / network.config.STEPS_PER_EPOCH)
+    epochs = math.ceil(settings.steps / network.config.STEPS_PER_EPOCH)
     steps = epochs * network.config.STEPS_PER_EPOCH
     rate = model.WarmUpAndDecay(settings.learning_rate, steps * (settings.rounds + 1), steps * number)
     try:

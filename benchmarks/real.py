@@ -32,6 +32,7 @@ from nuclei.formats import list_images, read_image
 from nuclei.metrics import NAMES
 from nuclei.patches import PATCH
 from nuclei.script import run
+from pseudo_label import STEPS_PER_EPOCH
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,8 @@ def _steps(settings: Settings, start: float) -> int:
         shutil.rmtree(folder)
     seconds_a_step = max(seconds[1] - seconds[0], 1) / CALIBRATION_STEPS
     left = settings.minutes * 60 * (1 - RESERVE) - (time.monotonic() - start)
-    steps = max(int(left / seconds_a_step / COST), MIN_STEPS)
+    epochs = int(left / seconds_a_step / COST) // STEPS_PER_EPOCH
+    steps = max(epochs * STEPS_PER_EPOCH, MIN_STEPS)
     write_json(path, {"steps": steps, "seconds_a_step": seconds_a_step})
     return steps
 
