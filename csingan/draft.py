@@ -73,12 +73,11 @@ class Collage:
     def __init__(self, image: np.ndarray, labels: np.ndarray):
         self.patch = image
         self._directed = is_directed(image)
-        self._holes = _holes(labels)
-        self._background = cv2.inpaint(image, self._holes, 2 * MARGIN + 1, cv2.INPAINT_NS)
+        self._background = _without_nuclei(image, labels)
         self._nuclei = _nuclei(image, labels)
 
     def __call__(self, layout: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        canvas = _rearrange(self._background, self._holes, layout.shape, self._directed, rng)
+        canvas = _rearrange(self._background, layout.shape, self._directed, rng)
         for label, box in enumerate(ndimage.find_objects(layout), start=1):
             if box is not None:
                 _paint(canvas, layout, label, box, self._nuclei, rng)
@@ -126,50 +125,42 @@ def _nuclei(image: np.ndarray, labels: np.ndarray) -> list[_Nucleus]:
     return nuclei
 
 
-def _holes(labels: np.ndarray) -> np.ndarray:
-    """Where nuclei and their blurred outlines are, (H, W) uint8 0 or 1."""
+def _without_nuclei(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Four layers (H, W, 4) float32: the colours, nuclei filled in from around, and where that was done."""
     side = 2 * MARGIN + 1
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
-    return cv2.dilate((labels > 0).astype(np.uint8), disc)
+    holes = cv2.dilate((labels > 0).astype(np.uint8), disc)
+    filled = cv2.inpaint(image, holes, side, cv2.INPAINT_NS)
+    soft = cv2.GaussianBlur(holes.astype(np.float32), (0, 0), 2 * MARGIN)
+    return np.dstack([filled.astype(np.float32), soft])
 
 
 def _rearrange(
-    background: np.ndarray,
-    holes: np.ndarray,
-    shape: tuple[int, int],
-    directed: bool,
-    rng: np.random.Generator,
+    background: np.ndarray, shape: tuple[int, int], directed: bool, rng: np.random.Generator
 ) -> np.ndarray:
-    """A new background, (H, W, 3) float32: views of the patch's own, each shown where another has a hole."""
+    """A new background, (H, W, 3) float32: views of the patch's own, each rather where it has no hole."""
     total, weights = np.zeros((*shape, 3), np.float32), np.zeros((*shape, 1), np.float32)
     for _ in range(VIEWS):
-        view, hole = _view(background, holes, shape, directed, rng)
+        view = _view(background, shape, directed, rng)
         # A view passes into another one within a few pixels.
-        weight = np.exp(SHARPNESS * (_smooth_field(shape, rng) - AVOID * hole))
-        total += weight[..., None] * view
-        weights += weight[..., None]
+        weight = np.exp(SHARPNESS * (_smooth_field(shape, rng)[..., None] - AVOID * view[..., 3:]))
+        total += weight * view[..., :3]
+        weights += weight
     return total / weights
 
 
 def _view(
-    background: np.ndarray,
-    holes: np.ndarray,
-    shape: tuple[int, int],
-    directed: bool,
-    rng: np.random.Generator,
-) -> tuple[np.ndarray, np.ndarray]:
-    """The background, and its holes, turned, mirrored and bent alike; float32 of `shape`."""
-    soft = cv2.GaussianBlur(holes.astype(np.float32), (0, 0), 2 * MARGIN)
-    layers = np.dstack([background.astype(np.float32), soft])
-    layers = np.rot90(layers, 2 * rng.integers(2) if directed else rng.integers(4))
+    background: np.ndarray, shape: tuple[int, int], directed: bool, rng: np.random.Generator
+) -> np.ndarray:
+    """The layers of a background turned, mirrored and bent, (*shape, 4)."""
+    layers = np.rot90(background, 2 * rng.integers(2) if directed else rng.integers(4))
     if not directed and rng.random() < 0.5:
         layers = layers[:, ::-1]
     places = [
         np.float32(start + WARP * _smooth_field(shape, rng) + along)
         for start, along in zip(_corner(layers.shape, shape, rng), np.indices(shape), strict=True)
     ]
-    layers = cv2.remap(layers, places[1], places[0], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
-    return layers[..., :3], layers[..., 3]
+    return cv2.remap(layers, places[1], places[0], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
 
 
 def _corner(have: tuple[int, ...], want: tuple[int, int], rng: np.random.Generator) -> list[int]:
