@@ -16,7 +16,8 @@ Settings = TypeVar("Settings")
 def run(main: Callable[[Settings], None], settings_type: type[Settings], description: str) -> None:
     """Parse the command line into `settings_type` and call `main` with it.
 
-    Every constant of the dataclass becomes a flag (`k1` -> `--k1`); `description` heads `--help`.
+    Every constant of the dataclass becomes a flag (`k1` -> `--k1`); `description` heads `--help`. A union
+    of dataclasses that are annotated with `tyro.conf.subcommand` becomes subcommands.
     Exits with 0 when main returns, 1 after an InputError (its message on stderr), 2 on wrong
     arguments, 130 after Ctrl-C.
     """

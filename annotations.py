@@ -1,0 +1,291 @@
+"""Annotate the selected patches with the tool of your choice: export, correct there, import."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import tyro
+from tqdm import tqdm
+
+from mrcnn.config import find_model
+from nuclei import baseline
+from nuclei.annotation import coco
+from nuclei.annotation.checks import to_labels
+from nuclei.annotation.formats import COCO_FILE, SUFFIXES, Format, detect, read, write
+from nuclei.annotation.shapes import NUCLEUS, Annotation
+from nuclei.errors import InputError
+from nuclei.files import is_unfinished, read_json, write_json
+from nuclei.formats import write_image, write_labels
+from nuclei.patches import (
+    SELECTION,
+    is_annotated,
+    is_patch,
+    read_masks,
+    read_patch,
+    read_selection,
+    write_masks,
+)
+from nuclei.pictures import overlay
+from nuclei.polygons import fill_holes, outlines, renumber
+from nuclei.script import run
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write the selected patches as images with a first annotation beside them, to be corrected."""
+
+    data: Path = Path("data")  # the patches; selected.csv there says which
+    out: Path = Path("annotations")  # <patch>.png and the annotation go here; pictures to overlays/
+    format: tuple[Format, ...] = ("geojson",)  # one or more; geojson is what QuPath reads
+    start: Literal["baseline", "model", "none"] = "baseline"  # draws what nobody has annotated yet
+    model: Path = Path("runs/mrcnn/model")  # the folder of a trained model, for --start model
+
+
+@dataclass(frozen=True)
+class Import:
+    """Read annotations back into data/<patch>/masks/; checks all files before it writes the first mask."""
+
+    annotations: tyro.conf.Positional[Path] = Path("annotations")  # the folder of the files, named <patch>.*
+    data: Path = Path("data")  # the patches
+    format: tuple[Format, ...] = ()  # read these only; any without it
+    classes: tuple[str, ...] = ()  # further classes that are nuclei, beside nucleus and no class
+    fill_holes: bool = True  # a nucleus has no hole
+    empty: bool = False  # take files without any nucleus as patches without nuclei, not as not yet annotated
+    replace: bool = False  # put annotations in the place of other ones, which are kept in replaced/
+
+
+Command = (
+    Annotated[Export, tyro.conf.subcommand("export")] | Annotated[Import, tyro.conf.subcommand("import")]
+)
+EXPORTED = "exported.json"  # which patch was drawn by what, to tell what nobody has touched
+OVERLAYS = "overlays"
+REPLACED = "replaced"
+MASKS = "masks"  # what an annotated patch starts from
+FROM = {"baseline": "the baseline", "model": "the model", "none": "nothing", MASKS: "the masks they have"}
+
+
+def main(settings: Export | Import) -> None:
+    if isinstance(settings, Export):
+        export_patches(settings)
+    else:
+        import_annotations(settings)
+
+
+def export_patches(settings: Export) -> None:
+    names = read_selection(settings.data)
+    if not settings.format:
+        raise InputError(f"--format names no format; name one or more of {', '.join(SUFFIXES)}, coco")
+    if settings.start == "model":
+        find_model(settings.model)
+    # Everything is read once before anything is written.
+    starts = {name: MASKS if is_annotated(settings.data / name) else settings.start for name in names}
+    for name in names:
+        read_masks(settings.data / name) if starts[name] == MASKS else read_patch(settings.data / name)
+
+    files = _files(settings, names)
+    kept = [path for path in files if path.exists()]
+    todo = {path: files[path] for path in files if path not in kept}
+    exported = [name for name in names if any(name in owners for _, owners in todo.values())]
+    labels = dict(_first_labels(settings, exported, starts))
+    for path, (form, owners) in todo.items():
+        _write(path, form, {name: labels[name] for name in owners})
+    if kept:
+        print(
+            f"kept as they are, since somebody may have worked on them: {', '.join(p.name for p in kept)}; "
+            "move them away or name another --out to export these again",
+            file=sys.stderr,
+        )
+    for start, count in Counter(starts[name] for name in exported).items():
+        print(f"{count} patches start from {FROM[start]}")
+    print(
+        f"wrote {len(exported)} patches to {settings.out}/ as {', '.join(settings.format)}\n"
+        f"next: look at {settings.out / OVERLAYS}/, correct the outlines in a tool, save them under the same "
+        f"names, then python annotations.py import {settings.out}"
+    )
+
+
+def _files(settings: Export, names: list[str]) -> dict[Path, tuple[Format, list[str]]]:
+    """The annotation files to write, their format, and the patches in each."""
+    files: dict[Path, tuple[Format, list[str]]] = {}
+    for form in settings.format:
+        if form == "coco":
+            files[settings.out / COCO_FILE] = form, names
+        else:
+            files |= {settings.out / f"{name}{SUFFIXES[form]}": (form, [name]) for name in names}
+    return files
+
+
+def _write(path: Path, form: Format, labels: dict[str, np.ndarray]) -> None:
+    if form == "coco":
+        coco.write(path, {f"{name}.png": (image.shape, outlines(image)) for name, image in labels.items()})
+    else:
+        ((name, image),) = labels.items()
+        write(path, form, image, f"{name}.png")
+
+
+def _first_labels(
+    settings: Export, names: list[str], starts: dict[str, str]
+) -> Iterator[tuple[str, np.ndarray]]:
+    """The annotation that each patch starts from, (H, W) int32; its picture and origin are written here."""
+    record = settings.out / EXPORTED
+    exported = read_json(record) if record.exists() else {}
+    draw = _drawer(settings) if any(starts[name] == settings.start for name in names) else None
+    for name in tqdm(names, desc="exporting", unit="patch", disable=not names):
+        image = read_patch(settings.data / name)
+        # Holes are filled in what a program has drawn; what a person has drawn is exported as it is.
+        labels = read_masks(settings.data / name) if starts[name] == MASKS else fill_holes(draw(image))[0]
+        write_image(settings.out / f"{name}.png", image)
+        write_image(settings.out / OVERLAYS / f"{name}.png", overlay(image, labels))
+        exported.setdefault(name, {})[starts[name]] = _digest(labels)
+        write_json(record, exported)
+        yield name, labels
+
+
+def _drawer(settings: Export) -> Callable[[np.ndarray], np.ndarray]:
+    """The function from an image, (H, W, 3) uint8 RGB, to its first labels, (H, W) int32."""
+    if settings.start == "baseline":
+        return baseline.segment
+    if settings.start == "none":
+        return lambda image: np.zeros(image.shape[:2], np.int32)
+    # Imported here: TensorFlow takes seconds, which --help and the other starts need not wait for.
+    from mrcnn import model, tiles
+
+    network = model.load(settings.model)
+    return lambda image: tiles.segment(network, image)[0]
+
+
+def _digest(labels: np.ndarray) -> str:
+    return hashlib.sha256(renumber(labels).tobytes()).hexdigest()
+
+
+def import_annotations(settings: Import) -> None:
+    selected = read_selection(settings.data) if (settings.data / SELECTION).exists() else []
+    found = _find(settings)
+    labels, notes = {}, []
+    for name, (path, annotation) in found.items():
+        labels[name], mended = _check(settings, annotation, name)
+        notes += [f"{path} ({name}): {', '.join(mended)}"] if mended else []
+    new, same, empty = _sort(settings, labels, found)
+    for note in notes:
+        print(note, file=sys.stderr)
+    if empty:
+        print(
+            f"left out {len(empty)} patches without a nucleus: {', '.join(empty)}; annotate them, or pass "
+            "--empty where they have none",
+            file=sys.stderr,
+        )
+    _say_untouched(settings, labels, new)
+    for name in tqdm(new, desc="importing", unit="patch", disable=not new):
+        _keep_replaced(settings, name)
+        write_masks(settings.data / name, labels[name])
+    nuclei = sum(int(labels[name].max()) for name in new)
+    already = f"; {len(same)} others had theirs already" if same else ""
+    print(f"imported {nuclei} nuclei of {len(new)} patches into {settings.data}/{already}")
+    missing = [name for name in selected if not is_annotated(settings.data / name)]
+    if missing:
+        print(f"next: annotate {', '.join(missing)}, which are selected too, then python main_train.py")
+    else:
+        print("next: python main_train.py")
+
+
+def _find(settings: Import) -> dict[str, tuple[Path, Annotation]]:
+    """The annotation of each patch, and its file.
+
+    Raises:
+        InputError: no or broken files, files of unknown patches, or several of one patch.
+    """
+    folder = settings.annotations
+    if not folder.is_dir():
+        raise InputError(f"{folder}/ does not exist; run python annotations.py export, or name the folder")
+    found: dict[str, tuple[Path, Annotation]] = {}
+    for path in sorted(folder.iterdir()):
+        if not path.is_file() or is_unfinished(path) or path.name == EXPORTED:
+            continue
+        form = detect(path)
+        if form is None or (settings.format and form not in settings.format):
+            continue
+        for name, annotation in read(path, form).items():
+            if not is_patch(settings.data / name):
+                raise InputError(f"{path} is of {name}, which is no patch of {settings.data}/; mend its name")
+            if name in found:
+                raise InputError(
+                    f"{found[name][0]} and {path} are both of {name}; keep one, or name its --format"
+                )
+            found[name] = path, annotation
+    if not found:
+        wanted = f"{' or '.join(settings.format)} " if settings.format else ""
+        raise InputError(f"{folder}/ holds no {wanted}annotation; save one there as <patch>.geojson, say")
+    return found
+
+
+def _check(settings: Import, annotation: Annotation, name: str) -> tuple[np.ndarray, list[str]]:
+    """The labels of one patch, (H, W) int32 with ids 1..N, and what was mended."""
+    patch = settings.data / name
+    labels, notes = to_labels(annotation, name, read_patch(patch).shape[:2], (NUCLEUS, *settings.classes))
+    if settings.fill_holes and not _is_in(patch, labels):  # what data/ holds already is left as it is
+        labels, count = fill_holes(labels)
+        notes += [f"holes of {count} {'nucleus' if count == 1 else 'nuclei'} filled"] if count else []
+    return labels, notes
+
+
+def _is_in(patch: Path, labels: np.ndarray) -> bool:
+    """Whether a patch is annotated with the same nuclei."""
+    return is_annotated(patch) and np.array_equal(renumber(labels), renumber(read_masks(patch)))
+
+
+def _sort(settings: Import, labels: dict[str, np.ndarray], found: dict) -> tuple[list[str], ...]:
+    """The names of the patches to write, of those that are annotated alike, and of those without a nucleus.
+
+    Raises:
+        InputError: a patch has another annotation, which is not to be replaced.
+    """
+    new, same, empty, other = [], [], [], []
+    for name in labels:
+        patch = settings.data / name
+        if _is_in(patch, labels[name]):
+            same.append(name)
+        elif not settings.empty and not labels[name].any():
+            empty.append(name)
+        else:
+            new.append(name)
+            other += [f"{name} ({found[name][0]})"] if is_annotated(patch) else []
+    if other and not settings.replace:
+        raise InputError(
+            f"{settings.data}/ has other annotations of {', '.join(other)}; --replace puts these in their "
+            f"place and keeps the old ones in {settings.annotations / REPLACED}/"
+        )
+    return new, same, empty
+
+
+def _keep_replaced(settings: Import, name: str) -> None:
+    """Keep the masks that are about to be replaced, as a label image that no later one overwrites."""
+    if is_annotated(settings.data / name):
+        before = read_masks(settings.data / name)
+        write_labels(settings.annotations / REPLACED / f"{name}_{_digest(before)[:8]}.tif", before)
+
+
+def _say_untouched(settings: Import, labels: dict[str, np.ndarray], names: list[str]) -> None:
+    record = settings.annotations / EXPORTED
+    exported = read_json(record) if record.exists() else {}
+    untouched = [
+        f"{name} ({start})"
+        for name in names
+        for start, digest in exported.get(name, {}).items()
+        if start in ("baseline", "model") and digest == _digest(labels[name])
+    ]
+    if untouched:
+        print(
+            f"nobody changed what a program drew in {', '.join(untouched)}; look at these before you train",
+            file=sys.stderr,
+        )
+
+
+if __name__ == "__main__":
+    run(main, Command, __doc__)

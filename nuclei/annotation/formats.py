@@ -1,0 +1,101 @@
+"""Which format an annotation file has, and reading and writing any of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from nuclei.annotation import coco, geojson, imagej, labelme
+from nuclei.annotation.shapes import Annotation, Shape, image_name
+from nuclei.errors import InputError
+from nuclei.files import read_json
+from nuclei.formats import TIFF_SUFFIXES, read_labels, write_labels
+from nuclei.polygons import count_parts, outlines
+
+Format = Literal["geojson", "labelme", "imagej", "label_tiff", "coco"]
+SUFFIXES: dict[Format, str] = {
+    "geojson": ".geojson",
+    "labelme": ".json",
+    "imagej": ".zip",
+    "label_tiff": ".tif",
+}  # of the formats with one file an image
+COCO_FILE = "coco.json"
+_BINARY_PARTS = 3  # so many parts of the only id are nuclei that all got one id
+
+
+def detect(path: Path) -> Format | None:
+    """The format of a file, by its suffix and for JSON by its content; None for other files.
+
+    Raises:
+        InputError: JSON that is broken or of none of the formats.
+    """
+    suffix = path.suffix.lower()
+    if suffix in TIFF_SUFFIXES:
+        return "label_tiff"
+    if suffix in (".zip", ".roi"):
+        return "imagej"
+    if suffix not in (".json", ".geojson"):
+        return None
+    content = read_json(path)
+    if isinstance(content, list) or (isinstance(content, dict) and "type" in content):
+        return "geojson"
+    if isinstance(content, dict) and "shapes" in content:
+        return "labelme"
+    if isinstance(content, dict) and {"images", "annotations"} <= content.keys():
+        return "coco"
+    raise InputError(f"{path} is neither GeoJSON, COCO nor LabelMe; export it again or take it out")
+
+
+def read(path: Path, form: Format) -> dict[str, Annotation]:
+    """What a file holds, by the name of the image: that of the file, or in COCO what the file says.
+
+    Raises:
+        InputError: the file is broken or holds something that cannot be a nucleus.
+    """
+    if form == "coco":
+        return coco.read(path)
+    readers = {"geojson": geojson.read, "labelme": labelme.read, "imagej": imagej.read}
+    # QuPath offers to save the objects of a.png as a.png.geojson.
+    return {image_name(path.stem): readers.get(form, read_label_tiff)(path)}
+
+
+def read_label_tiff(path: Path) -> Annotation:
+    """Read a label image; pixels of one id are one nucleus, wherever they lie.
+
+    Raises:
+        InputError: no label image, or a binary one.
+    """
+    labels = read_labels(path)
+    ids = np.unique(labels[labels > 0])
+    parts = count_parts(np.int32(labels > 0)) if len(ids) == 1 else [0]
+    if parts[0] >= _BINARY_PARTS:
+        raise InputError(
+            f"{path} has one id in {parts[0]} separate places, so it is a mask; give each nucleus its own id"
+        )
+    shapes = [
+        Shape(outline, f"{path}: id {label}") for outline, label in zip(outlines(labels), ids, strict=True)
+    ]
+    return Annotation(str(path), shapes, labels.shape)
+
+
+def write(path: Path, form: Format, labels: np.ndarray, image: str) -> None:
+    """Write the label image (H, W) of one image in a format with one file an image.
+
+    Args:
+        path: the file, written atomically.
+        form: any but coco (see `nuclei.annotation.coco.write`).
+        labels: (H, W) integers, 0 = background.
+        image: file name of the image.
+    """
+    if form == "label_tiff":
+        write_labels(path, labels)
+    elif form == "geojson":
+        geojson.write(path, outlines(labels), image)
+    elif form == "labelme":
+        labelme.write(path, outlines(labels), image, labels.shape)
+    elif form == "imagej":
+        imagej.write(path, outlines(labels), image)
+    else:
+        raise ValueError(f"{form} holds many images")
