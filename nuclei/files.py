@@ -19,17 +19,22 @@ _UNFINISHED = ".unfinished-"
 
 def _temporary_beside(path: Path) -> Path:
     """A name on the same file system as `path`, so that the rename that ends a write is atomic."""
-    try:
+    with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _cannot_write(path.parent, error) from error
     # The suffix stays last: image writers choose the format by it.
     return path.with_name(f"{_UNFINISHED}{uuid.uuid4().hex[:8]}-{path.name}")
 
 
-def _cannot_write(path: Path, error: OSError) -> InputError:
-    reason = error.strerror or str(error)
-    return InputError(f"cannot write {path}: {reason}; check its permissions and the free disk space")
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn an OSError of the block (no permission, a full disk) into an InputError that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(
+            f"cannot write {path}: {reason}; check its permissions and the free disk space"
+        ) from error
 
 
 @contextlib.contextmanager
@@ -41,10 +46,9 @@ def atomic_file(path: Path) -> Iterator[Path]:
     path = Path(path)
     temporary = _temporary_beside(path)
     try:
-        yield temporary
-        os.replace(temporary, path)
-    except OSError as error:
-        raise _cannot_write(path, error) from error
+        with writing(path):
+            yield temporary
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -58,17 +62,16 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     path = Path(path)
     temporary = _temporary_beside(path)
     try:
-        temporary.mkdir()
-        yield temporary
-        if path.exists():
-            old = _temporary_beside(path)
-            os.replace(path, old)
-            os.replace(temporary, path)
-            shutil.rmtree(old)
-        else:
-            os.replace(temporary, path)
-    except OSError as error:
-        raise _cannot_write(path, error) from error
+        with writing(path):
+            temporary.mkdir()
+            yield temporary
+            if path.exists():
+                old = _temporary_beside(path)
+                os.replace(path, old)
+                os.replace(temporary, path)
+                shutil.rmtree(old)
+            else:
+                os.replace(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -16,8 +16,8 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", *TIFF_SUFFIXES)
 LABEL_SUFFIXES = (".png", *TIFF_SUFFIXES)  # JPEG would change the ids
 
 
-def read_image(path: Path) -> np.ndarray:
-    """Read a colour image from PNG, JPEG or TIFF.
+def read_image(path: Path, content: bytes | None = None) -> np.ndarray:
+    """Read a colour image from PNG, JPEG or TIFF; `content`: a PNG or JPEG file's bytes, where read before.
 
     Grey becomes RGB, transparency is laid over white (the colour of an empty slide), and 16 bit is
     divided by 257, which takes the full range 0..65535 to 0..255; a 12-bit camera's values, which do
@@ -29,7 +29,7 @@ def read_image(path: Path) -> np.ndarray:
     Raises:
         InputError: the file is missing, broken, or no image of 8 or 16 bits.
     """
-    pixels = _decode(path, labels=False)
+    pixels = _decode(path, labels=False, content=content)
     if pixels.ndim == 3 and pixels.shape[0] in (3, 4) and pixels.shape[2] > 4:
         pixels = np.moveaxis(pixels, 0, -1)  # TIFF with one plane per colour
     if pixels.ndim == 2:
@@ -118,16 +118,19 @@ def _by_stem(paths: list[Path]) -> dict[str, Path]:
     return by_stem
 
 
-def _decode(path: Path, labels: bool) -> np.ndarray:
+def _decode(path: Path, labels: bool, content: bytes | None = None) -> np.ndarray:
     """The pixels as they are in the file, colours in RGB(A) order; InputError where that fails."""
     path = Path(path)
     suffixes = LABEL_SUFFIXES if labels else IMAGE_SUFFIXES
-    if not path.is_file():
+    if content is None and not path.is_file():
         raise InputError(f"{path} does not exist")
     if path.suffix.lower() not in suffixes:
         raise InputError(f"{path} is not one of {', '.join(suffixes)}")
     try:
-        pixels = _decode_tiff(path, labels) if path.suffix.lower() in TIFF_SUFFIXES else _decode_cv2(path)
+        if path.suffix.lower() in TIFF_SUFFIXES:
+            pixels = _decode_tiff(path, labels)
+        else:
+            pixels = _decode_cv2(path, path.read_bytes() if content is None else content)
     except InputError:
         raise
     except Exception as error:  # the decoders raise types of their own, down to bare Exception
@@ -146,8 +149,8 @@ def _decode_tiff(path: Path, labels: bool) -> np.ndarray:
         return tiff.series[0].asarray()
 
 
-def _decode_cv2(path: Path) -> np.ndarray:
-    pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+def _decode_cv2(path: Path, content: bytes) -> np.ndarray:
+    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:
         raise InputError(f"{path} cannot be read as an image: broken, or of another format")
     if pixels.ndim == 3:

@@ -12,8 +12,9 @@ A patch is a folder, the same everywhere:
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable, Sequence
+import os
+import shutil
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import cv2
@@ -23,13 +24,14 @@ from tqdm import tqdm
 
 from nuclei.errors import InputError
 from nuclei.files import atomic_file, atomic_folder, is_unfinished, read_json
-from nuclei.formats import list_images, read_image
+from nuclei.formats import read_image
 
 PATCH = 256  # px, the side of a patch unless a script is told otherwise
 SELECTION = "selected.csv"
 SOURCES = "sources.csv"
 SCORES = "scores.json"
 _IMAGES, _MASKS, _WHOLE, _UNDECIDED = "images", "masks", "whole", "undecided"
+_QUARTERS = ".quarters"
 
 
 def list_patches(folder: Path) -> list[str]:
@@ -190,12 +192,51 @@ def quarters(image: np.ndarray) -> np.ndarray:
     return split.swapaxes(1, 2).reshape(4, height // 2, width // 2, channels)
 
 
-def write_quarters(crops: Path, cluster: int, images: Iterable[np.ndarray]) -> None:
-    """Write the quarters of the patches of one cluster as `<crops>/<cluster>/<n>`, n counting quarters."""
-    with atomic_folder(Path(crops) / str(cluster)) as folder:
-        pieces = (quarter for image in images for quarter in quarters(image))
-        for number, piece in enumerate(pieces):
-            write_patch(folder, str(number), piece)
+def write_quarters(crops: Path, key: str, image: np.ndarray) -> None:
+    """Keep the quarters of a patch at hand for `place_quarters`; `key` names the patch's content."""
+    for number, quarter in enumerate(quarters(image)):
+        with atomic_file(_quarter_path(crops, key, number)) as temporary:
+            _write_png(temporary, cv2.cvtColor(quarter, cv2.COLOR_RGB2BGR))
+
+
+def has_quarters(crops: Path, key: str) -> bool:
+    """Whether `write_quarters` has finished with that patch."""
+    return _quarter_path(crops, key, 3).exists()
+
+
+def _quarter_path(crops: Path, key: str, number: int) -> Path:
+    # Folders of some hundred files each: one of a million is slow on some file systems.
+    return Path(crops) / _QUARTERS / key[:2] / f"{key}_{number}.png"
+
+
+def place_quarters(crops: Path, clusters: Sequence[Sequence[str]], pool: Collection[str]) -> None:
+    """Lay out the quarters of each cluster's patches as `<crops>/<cluster>/<n>`, n counting quarters.
+
+    They are hard links to what `write_quarters` wrote (copies where the file system has none), so another
+    clustering costs next to nothing. Further clusters of an earlier one, and quarters of patches that are
+    not in the `pool` any more, are removed.
+    """
+    crops = Path(crops)
+    for cluster, keys in enumerate(tqdm(clusters, desc="placing quarters", unit="cluster")):
+        with atomic_folder(crops / str(cluster)) as folder:
+            pieces = (_quarter_path(crops, key, number) for key in keys for number in range(4))
+            for number, piece in enumerate(pieces):
+                target = image_path(folder / str(number))
+                target.parent.mkdir(parents=True)
+                _link(piece, target)
+    for path in crops.iterdir():
+        if path.is_dir() and path.name.isdigit() and int(path.name) >= len(clusters):
+            shutil.rmtree(path)
+    for path in (crops / _QUARTERS).glob("*/*.png"):
+        if path.stem.rsplit("_", 1)[0] not in pool:
+            path.unlink()
+
+
+def _link(path: Path, target: Path) -> None:
+    try:
+        os.link(path, target)
+    except OSError:  # FAT and some network drives know no links
+        shutil.copyfile(path, target)
 
 
 def starts(length: int, size: int, stride: int) -> list[int]:
@@ -208,59 +249,19 @@ def starts(length: int, size: int, stride: int) -> list[int]:
     return [*range(0, length - size, stride), length - size]
 
 
-def crop_images(images: Path, data: Path, size: int = PATCH, stride: int = PATCH) -> pd.DataFrame:
-    """Crop every image of a folder into patches and remember where each came from.
-
-    Args:
-        images: folder of PNG, JPEG or TIFF images.
-        data: where the patches `<image>_x<left>_y<top>` go, with `sources.csv` beside them.
-        size: side of a patch, px.
-        stride: distance between patches, px; the last of a row or column is moved back to the border.
-
-    Returns:
-        One row a patch: patch, source, x, y (px, of the patch's upper left corner).
-
-    Raises:
-        InputError: no images, a broken image, or one smaller than a patch.
-    """
-    stems = _stems(list_images(images))
-    rows = []
-    for stem, path in tqdm(stems.items(), desc="cropping", unit="image"):
-        image = read_image(path)
-        height, width = image.shape[:2]
-        if min(height, width) < size:
-            raise InputError(
-                f"{path} is {width} x {height} px, smaller than a patch of {size} px; take it out"
-            )
-        for top in starts(height, size, stride):
-            for left in starts(width, size, stride):
-                name = f"{stem}_x{left}_y{top}"
-                rows.append({"patch": name, "source": path.name, "x": left, "y": top})
-                if not is_patch(Path(data) / name):
-                    write_patch(data, name, image[top : top + size, left : left + size])
-    sources = pd.DataFrame(rows)
-    with atomic_file(Path(data) / SOURCES) as temporary:
-        sources.to_csv(temporary, index=False)
-    return sources
-
-
-def _stems(paths: list[Path]) -> dict[str, Path]:
-    """Images by the first part of their patches' names; InputError where two would share it."""
-    stems: dict[str, Path] = {}
-    for path in paths:
-        other = stems.setdefault(re.sub(r"[^\w.-]", "_", path.stem), path)
-        if other != path:
-            raise InputError(f"the patches of {path} and {other} would share their names; rename one")
-    return stems
-
-
 def read_sources(data: Path) -> pd.DataFrame | None:
-    """Where each patch was cropped from (see `crop_images`); None where patches were not cropped here."""
+    """Where each patch was cropped from (see nuclei.cropping); None where patches were not cropped here."""
     path = Path(data) / SOURCES
     return _read_table(path, "source", "x", "y") if path.exists() else None
 
 
-def write_selection(data: Path, rows: Sequence[dict]) -> Path | None:
+def write_sources(data: Path, table: pd.DataFrame) -> None:
+    """Write `<data>/sources.csv`, one row a cropped patch, for `read_sources`."""
+    with atomic_file(Path(data) / SOURCES) as temporary:
+        table.to_csv(temporary, index=False)
+
+
+def write_selection(data: Path, table: pd.DataFrame) -> Path | None:
     """Write `<data>/selected.csv`, one row a selected patch; its first column is `patch`.
 
     Returns:
@@ -268,7 +269,7 @@ def write_selection(data: Path, rows: Sequence[dict]) -> Path | None:
         there was none or it said the same.
     """
     path = Path(data) / SELECTION
-    text = pd.DataFrame(rows).to_csv(index=False)
+    text = table.to_csv(index=False)
     before = None
     if path.exists() and path.read_text(encoding="utf-8") != text:
         before = path.with_name(f"before_{SELECTION}")
@@ -282,20 +283,26 @@ def read_selection(data: Path) -> list[str]:
     """Names of the selected patches, in the order of `<data>/selected.csv`.
 
     Raises:
-        InputError: the table is missing, has no column `patch`, is empty, or names an unknown patch.
+        InputError: as for `read_selection_table`, or the table is empty or names an unknown patch.
     """
     path = Path(data) / SELECTION
-    if not path.exists():
-        raise InputError(
-            f"{path} does not exist; run consis_based.py first, or write it with a column `patch`"
-        )
-    names = _read_table(path)["patch"].tolist()
+    names = read_selection_table(data)["patch"].tolist()
     if not names:
         raise InputError(f"{path} selects no patch; run consis_based.py again")
     for name in names:
         if not is_patch(Path(data) / name):
             raise InputError(f"{path} names the patch {name}, which is not in {data}/; mend the table")
     return names
+
+
+def read_selection_table(data: Path) -> pd.DataFrame:
+    """`<data>/selected.csv` with all its columns; InputError where it is missing or has no column `patch`."""
+    path = Path(data) / SELECTION
+    if not path.exists():
+        raise InputError(
+            f"{path} does not exist; run consis_based.py first, or write it with a column `patch`"
+        )
+    return _read_table(path)
 
 
 def _read_table(path: Path, *columns: str) -> pd.DataFrame:

@@ -2,95 +2,246 @@
 
 The patches are clustered; of each cluster the patch is taken that stands for it best: close to the cluster's
 centre, made of the tissue that most of the cluster is made of, and alike in its four quarters.
+
+The features may be memory-mapped: what is read of them at a time is bounded, whatever their number.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import combinations
 
 import numpy as np
-from scipy.spatial.distance import pdist
-from sklearn.cluster import KMeans
+from sklearn.cluster import KMeans, MiniBatchKMeans
+from sklearn.metrics import pairwise_distances_argmin_min
+from threadpoolctl import threadpool_limits
+
+from nuclei.methods import METHODS
+
+EXACT_UP_TO = 50_000  # patches; a larger pool is clustered by mini-batch KMeans
+BATCH = 8192  # points of a mini-batch
+MAX_BATCHES = 20  # of them; the centres have come to rest by then
+CHUNK = 512  # patches that are scored at a time
 
 
 @dataclass(frozen=True)
 class Selected:
-    """The patch that stands for one coarse cluster; distances are Euclidean, in feature space."""
+    """A selected patch and the patches that it stands for; distances are Euclidean, in feature space."""
 
-    cluster: int  # 0 .. K1 - 1
-    index: int  # row of the selected patch
-    score: float  # coarse + fine + spread; the smallest of the cluster's candidates
-    coarse: float  # distance of the patch to the centre of its coarse cluster
-    fine: float  # mean distance of its four quarters to the centre of the largest fine cluster
-    spread: float  # largest distance between two of its quarters
-    members: tuple[int, ...]  # rows of all patches of the cluster, the selected one among them
+    cluster: int  # 0, 1, ...
+    index: int  # position of the selected patch in the pool
+    score: float  # the smaller the better
+    terms: dict[str, float]  # what the score is the sum of
+    members: tuple[int, ...]  # positions of all patches of the cluster, the selected one among them
 
 
-def select(features: np.ndarray, quarters: np.ndarray, k1: int, k2: int, seed: int = 0) -> list[Selected]:
-    """Choose one patch of each of `k1` clusters.
+def select(
+    features: np.ndarray,
+    quarters: np.ndarray,
+    k1: int,
+    k2: int,
+    seed: int = 0,
+    known: Sequence[int] = (),
+    exact_up_to: int = EXACT_UP_TO,
+    rows: np.ndarray | None = None,
+) -> list[Selected]:
+    """Choose one patch of each of `k1` clusters (Lou et al. 2022, section III-A).
 
-    The order of the patches does not matter: they are clustered in the order of their features.
+    The score of a patch is the sum of three terms: `coarse`, its distance to the centre of its coarse
+    cluster; `fine`, the mean distance of its four quarters to the centre of the largest fine cluster;
+    `spread`, the largest distance between two of its quarters. Only patches with a quarter in the largest
+    fine cluster are candidates. The order of the patches does not matter: they are clustered in an order
+    that their features give.
 
     Args:
-        features: (N, D) of the patches.
-        quarters: (N, 4, D) of their quarters.
+        features: (R, D) of the patches.
+        quarters: (R, 4, D) of their quarters.
         k1: coarse clusters, over the patches.
         k2: fine clusters, over the quarters of the patches of each coarse cluster.
         seed: of KMeans.
+        known: positions in the pool of patches that are annotated already. There are as many coarse
+            clusters more, and those that hold a known patch are passed over; of the others the `k1` largest
+            are taken.
+        exact_up_to: patches beyond which mini-batch KMeans (Sculley 2010) takes the place of KMeans.
+        rows: (N,) the pool, as rows of `features` and `quarters`; all of them unless told otherwise.
 
     Returns:
-        One record a cluster, sorted by cluster.
+        One record a cluster.
 
     Raises:
         ValueError: features that are not finite or do not fit each other, fewer patches (or fewer
-            different ones) than k1, or a cluster with fewer quarters than k2.
+            different ones) than clusters, or a cluster with fewer quarters than k2.
     """
-    features, quarters = np.asarray(features, np.float64), np.asarray(quarters, np.float64)
+    rows = np.arange(len(features)) if rows is None else np.asarray(rows)
     _check(features, quarters, k1, k2)
-    order = np.array(
-        sorted(range(len(features)), key=lambda i: (features[i].tobytes(), quarters[i].tobytes()))
-    )
-    labels, centres = _kmeans(features[order], k1, seed)
-    clusters = [order[labels == cluster] for cluster in range(k1)]
-    fewest = 4 * min(map(len, clusters))
-    if k2 > fewest:
-        raise ValueError(f"K2 = {k2} exceeds the {fewest} quarters of the smallest cluster of patches")
+    count = k1 + len(set(known))
+    order = canonical_order(features, quarters, rows)
+    _check_count(features, rows[order], k1, count)
+    cluster = _kmeans if len(rows) <= exact_up_to else _mini_batch_kmeans
+    # Sums over threads differ in rounding: the same seed would find other clusters on another machine.
+    with threadpool_limits(1):
+        labels, centres = cluster(features, rows[order], count, seed)
+        clusters = [order[labels == label] for label in range(count)]
+        taken = _largest_without(clusters, known, k1)
+        fewest = 4 * min(len(clusters[label]) for label in taken)
+        if k2 > fewest:
+            raise ValueError(f"K2 = {k2} exceeds the {fewest} quarters of the smallest cluster of patches")
+        return [
+            _select_of_cluster(
+                number, clusters[label], features, quarters, rows, centres[label], k2, seed, cluster
+            )
+            for number, label in enumerate(taken)
+        ]
+
+
+def select_by(
+    method: str,
+    features: np.ndarray,
+    quarters: np.ndarray,
+    k: int,
+    seed: int = 0,
+    known: Sequence[int] = (),
+    rows: np.ndarray | None = None,
+) -> list[Selected]:
+    """Choose `k` patches by one of `methods.METHODS`, a rival of the paper's rule.
+
+    The cluster of a selected patch is what lies nearer to it than to any other selected or known patch; its
+    score is the mean distance to them. Arguments and errors are those of `select`.
+    """
+    rows = np.arange(len(features)) if rows is None else np.asarray(rows)
+    _check(features, quarters, k, 1)
+    order = canonical_order(features, quarters, rows)
+    _check_count(features, rows[order], k, k + len(set(known)))
+    points = _gather(features, rows[order])
+    place = np.argsort(order)  # of each position in the canonical order
+    known = place[list(known)].tolist()
+    with threadpool_limits(1):  # as in `select`
+        chosen = METHODS[method](points, k, seed, known)
+    centres = [*chosen, *known]
+    nearest, distances = pairwise_distances_argmin_min(points, points[centres])
+    nearest[centres] = np.arange(len(centres))  # copies of a patch lie as near to each other
     return [
-        _select_of_cluster(cluster, members, features, quarters, centres[cluster], k2, seed)
-        for cluster, members in enumerate(clusters)
+        Selected(
+            cluster=number,
+            index=int(order[row]),
+            score=float(distances[nearest == number].mean()),
+            terms={},
+            members=tuple(np.sort(order[nearest == number]).tolist()),
+        )
+        for number, row in enumerate(chosen)
     ]
 
 
+def canonical_order(features: np.ndarray, quarters: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """(N,) positions in `rows`, sorted by what the features are and not by where they stand."""
+    keys = [blake2b(features[row].tobytes(), digest_size=16).digest() for row in rows]
+    repeated = {key for key, times in Counter(keys).items() if times > 1}
+    if repeated:  # patches may have equal means and yet differ in their quarters
+        keys = [
+            key + blake2b(quarters[row].tobytes(), digest_size=16).digest() if key in repeated else key
+            for key, row in zip(keys, rows, strict=True)
+        ]
+    return np.array(sorted(range(len(keys)), key=keys.__getitem__))
+
+
+def _largest_without(clusters: list[np.ndarray], known: Sequence[int], k: int) -> list[int]:
+    """The numbers of the `k` largest clusters that hold no known patch, ascending."""
+    free = [number for number, members in enumerate(clusters) if not np.isin(members, known).any()]
+    return sorted(sorted(free, key=lambda number: -len(clusters[number]))[:k])
+
+
 def _select_of_cluster(
-    cluster: int,
+    number: int,
     members: np.ndarray,
     features: np.ndarray,
     quarters: np.ndarray,
+    rows: np.ndarray,
     centre: np.ndarray,
     k2: int,
     seed: int,
+    cluster: Callable,
 ) -> Selected:
-    """The patch of one coarse cluster: `members` (M,) are rows, `centre` (D,) is the coarse centre."""
-    pieces = quarters[members].reshape(4 * len(members), -1)
+    """The patch of one coarse cluster: `members` (M,) are positions, `centre` (D,) is the coarse centre."""
+    pieces = quarters.reshape(-1, quarters.shape[-1])
+    of_members = (4 * rows[members][:, None] + np.arange(4)).ravel()
     # Blank background repeats itself: there, fewer fine clusters than K2 are all there are.
-    labels, centres = _kmeans(pieces, min(k2, len(np.unique(pieces, axis=0))), seed)
+    k2 = _count_different(pieces, of_members, k2)
+    labels, centres = cluster(pieces, of_members, k2, seed)
     largest = np.bincount(labels).argmax()  # the lowest id among equals
     has_largest = (labels.reshape(-1, 4) == largest).any(axis=1)
 
     candidates = np.sort(members[has_largest])
-    coarse = np.linalg.norm(features[candidates] - centre, axis=1)
-    fine = np.linalg.norm(quarters[candidates] - centres[largest], axis=2).mean(axis=1)
-    spread = np.array([pdist(four).max() for four in quarters[candidates]])
-    score = coarse + fine + spread
-    best = score.argmin()  # the lowest row among equals
-    terms = (float(term[best]) for term in (score, coarse, fine, spread))
-    return Selected(cluster, int(candidates[best]), *terms, members=tuple(np.sort(members).tolist()))
+    terms = _terms(features, quarters, rows[candidates], centre, centres[largest])
+    score = sum(terms.values())
+    best = score.argmin()  # the first in the pool among equals
+    terms = {name: float(term[best]) for name, term in terms.items()}
+    members = tuple(np.sort(members).tolist())
+    return Selected(number, int(candidates[best]), float(score[best]), terms, members)
 
 
-def _kmeans(points: np.ndarray, k: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Labels (N,) and centres (k, D) of points (N, D)."""
-    kmeans = KMeans(k, n_init=10, random_state=seed).fit(points)
+def _terms(
+    features: np.ndarray, quarters: np.ndarray, rows: np.ndarray, coarse: np.ndarray, fine: np.ndarray
+) -> dict[str, np.ndarray]:
+    """The three terms of the score for the patches `rows` (C,), (C,) float64 each; both centres are (D,)."""
+    terms = {name: np.empty(len(rows)) for name in ("coarse", "fine", "spread")}
+    for start in range(0, len(rows), CHUNK):
+        chunk = slice(start, start + CHUNK)
+        four = _gather(quarters, rows[chunk])
+        terms["coarse"][chunk] = _length(_gather(features, rows[chunk]) - coarse)
+        terms["fine"][chunk] = _length(four - fine).mean(axis=1)
+        pairs = [_length(four[:, i] - four[:, j]) for i, j in combinations(range(4), 2)]
+        terms["spread"][chunk] = np.max(pairs, axis=0)
+    return terms
+
+
+def _length(vectors: np.ndarray) -> np.ndarray:
+    """Euclidean, over the last axis; without the copies that np.linalg.norm makes."""
+    return np.sqrt(np.einsum("...d,...d->...", vectors, vectors))
+
+
+def _kmeans(points: np.ndarray, rows: np.ndarray, k: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Labels (N,) and centres (k, D) of the `rows` (N,) of points (P, D)."""
+    kmeans = KMeans(k, n_init=10, random_state=seed).fit(_gather(points, rows))
     return kmeans.labels_, kmeans.cluster_centers_
+
+
+def _mini_batch_kmeans(
+    points: np.ndarray, rows: np.ndarray, k: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """As `_kmeans`, but no more than a batch of the points is in memory at a time (Sculley 2010)."""
+    shuffled = np.random.default_rng(seed).permutation(rows)
+    # A good start saves most of the passes over the data.
+    start = KMeans(k, n_init=3, random_state=seed).fit(_gather(points, shuffled[: max(BATCH, 20 * k)]))
+    kmeans = MiniBatchKMeans(k, init=start.cluster_centers_, n_init=1, random_state=seed)
+    for first in range(0, min(len(rows), MAX_BATCHES * BATCH), BATCH):
+        kmeans.partial_fit(_gather(points, np.sort(shuffled[first : first + BATCH])))
+    labels = np.empty(len(rows), np.int32)
+    forwards = np.argsort(rows)  # a memory-mapped file is read several times faster than at random
+    for first in range(0, len(rows), BATCH):
+        chunk = forwards[first : first + BATCH]
+        labels[chunk] = kmeans.predict(_gather(points, rows[chunk]))
+    return labels, kmeans.cluster_centers_
+
+
+def _gather(points: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """points[rows] in memory, float32."""
+    gathered = np.asarray(points[rows], np.float32)
+    if not np.isfinite(gathered.sum(dtype=np.float64)):
+        raise ValueError("the features hold values that are not finite")
+    return gathered
+
+
+def _count_different(points: np.ndarray, rows: np.ndarray, enough: int) -> int:
+    """How many different rows there are, counted no further than `enough`."""
+    seen = set()
+    for row in rows:
+        seen.add(points[row].tobytes())
+        if len(seen) == enough:
+            break
+    return len(seen)
 
 
 def _check(features: np.ndarray, quarters: np.ndarray, k1: int, k2: int) -> None:
@@ -99,12 +250,15 @@ def _check(features: np.ndarray, quarters: np.ndarray, k1: int, k2: int) -> None
     count, length = features.shape
     if quarters.shape != (count, 4, length):
         raise ValueError(f"quarters must be {(count, 4, length)} like the features, not {quarters.shape}")
-    if not (np.isfinite(features).all() and np.isfinite(quarters).all()):
-        raise ValueError("the features hold values that are not finite")
     if k1 < 1 or k2 < 1:
         raise ValueError(f"K1 = {k1} and K2 = {k2} must be at least 1")
-    if k1 > count:
-        raise ValueError(f"K1 = {k1} exceeds the {count} patches")
-    different = len(np.unique(features, axis=0))
-    if k1 > different:
-        raise ValueError(f"K1 = {k1} exceeds the {different} different ones of {count} patches")
+
+
+def _check_count(features: np.ndarray, rows: np.ndarray, k1: int, count: int) -> None:
+    """That there are `count` different patches for `k1` new clusters and those of known patches."""
+    wanted = f"K1 = {k1}" if count == k1 else f"K1 = {k1} beside {count - k1} annotated patches"
+    if count > len(rows):
+        raise ValueError(f"{wanted} exceeds the {len(rows)} patches")
+    different = _count_different(features, rows, count)
+    if different < count:
+        raise ValueError(f"{wanted} exceeds the {different} different ones of {len(rows)} patches")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import cv2
 import numpy as np
@@ -13,7 +14,7 @@ import consis_based
 from consis_based import Settings
 from nuclei.errors import InputError
 from nuclei.formats import write_image
-from nuclei.patches import list_patches, read_patch, read_selection, write_patch
+from nuclei.patches import list_patches, read_patch, read_selection, write_masks, write_patch
 
 SCRIPT = Path(consis_based.__file__)
 SIZE = 64  # px
@@ -69,14 +70,14 @@ def test_the_program_selects_and_writes_the_folders(data, tmp_path):
     assert "python main_train.py" in closing
 
     table = pd.read_csv(data / "selected.csv")
-    assert table.columns.tolist() == ["patch", "cluster", "score", "coarse", "fine", "spread"]
-    assert table["cluster"].tolist() == [0, 1]
+    assert table.columns.tolist() == ["patch", "round", "cluster", "score", "coarse", "fine", "spread"]
+    assert table["cluster"].tolist() == [0, 1] and table["round"].tolist() == [1, 1]
     np.testing.assert_allclose(table["score"], table[["coarse", "fine", "spread"]].sum(axis=1), atol=1e-3)
 
     crops = tmp_path / "data_30000_cut"
     assert sum(len(list_patches(crops / str(cluster))) for cluster in range(2)) == 4 * COUNT
     assert read_patch(crops / "0" / "0").shape == (SIZE // 2, SIZE // 2, 3)
-    expected = {"contact_sheet.png", "features_efficientnet_lite0.npz", "map.png", "settings.json"}
+    expected = {"contact_sheet.png", "features", "map.png", "settings.json"}
     assert {path.name for path in (tmp_path / "runs" / "selection").iterdir()} == expected
 
     # The same in another process state: features anew, same selection.
@@ -90,7 +91,7 @@ def test_kept_features_serve_another_k1_until_the_patches_change(data, tmp_path,
     consis_based.main(settings(data, k1=2))
     assert "using the features" in capsys.readouterr().err
     # The quarters of the third cluster went with it.
-    assert sorted(path.name for path in (tmp_path / "crops").iterdir()) == ["0", "1"]
+    assert sorted(path.name for path in (tmp_path / "crops").iterdir()) == [".quarters", "0", "1"]
 
     write_patch(data, "another", tissue(0, 99))
     consis_based.main(settings(data, k1=2))
@@ -106,6 +107,8 @@ def test_larger_images_are_cropped_first(tmp_path):
     table = pd.read_csv(data / "selected.csv")
     assert set(table["source"]) <= {"slide0.png", "slide1.png"}
     assert set(table["x"]) <= {0, SIZE}
+    pictures = {path.name for path in (tmp_path / "out" / "sources").iterdir()}
+    assert pictures == {"slide0.png", "slide1.png"}
 
 
 def test_a_single_patch_is_selected(tmp_path):
@@ -120,11 +123,7 @@ def test_patches_of_several_sizes_are_an_error(data, tmp_path):
     write_patch(data, "wide", tissue(0, 0, size=80))
     with pytest.raises(InputError, match="wide is 80 x 80 px, not 64 x 64 px"):
         consis_based.main(settings(data))
-    assert files(tmp_path) == files_of_data_only(tmp_path)
-
-
-def files_of_data_only(folder: Path) -> list[str]:
-    return ["data"] + [f"data/{name}" for name in files(folder / "data")]
+    assert not (data / "selected.csv").exists()
 
 
 def test_a_k2_beyond_the_quarters_is_an_error(data):
@@ -145,6 +144,74 @@ def test_impossible_sizes_are_an_error(data, changes, message):
 def test_quarters_never_go_among_the_patches(data):
     with pytest.raises(InputError, match="folder of their own"):
         consis_based.main(settings(data, crops=data))
+
+
+def test_a_budget_takes_the_place_of_k1(data, capsys):
+    consis_based.main(settings(data, budget="30%"))
+    assert len(read_selection(data)) == 3
+    consis_based.main(settings(data, budget="4"))
+    assert len(read_selection(data)) == 4
+    with pytest.raises(InputError, match="--budget 9% is less than one patch, which is 10% of the pixels"):
+        consis_based.main(settings(data, budget="9%"))
+
+
+def test_a_second_round_selects_what_the_first_does_not_cover(data, capsys):
+    consis_based.main(settings(data, k1=1))
+    (first,) = read_selection(data)
+    # Its kind of tissue is covered now, although nobody has annotated it yet.
+    consis_based.main(settings(data, k1=1, round=2))
+    again, second = read_selection(data)
+    assert again == first and int(first[-1]) % 2 != int(second[-1]) % 2
+    assert capsys.readouterr().out.splitlines()[-2] == second  # only what is new
+
+    # What was annotated without having been selected counts as well.
+    other = next(name for name in list_patches(data) if name not in (first, second))
+    write_masks(data / other, np.zeros((SIZE, SIZE), np.int32))
+    consis_based.main(settings(data, k1=2, round=3))
+    table = pd.read_csv(data / "selected.csv")
+    assert table["round"].tolist() == [1, 2, 3, 3]
+    assert not {first, second, other} & set(table["patch"][2:])
+
+
+def test_a_second_round_needs_a_first(data):
+    with pytest.raises(InputError, match="selected.csv does not exist"):
+        consis_based.main(settings(data, round=2))
+
+
+def test_the_first_round_says_that_annotated_patches_are_there(data, capsys):
+    write_masks(data / "patch0", np.zeros((SIZE, SIZE), np.int32))
+    consis_based.main(settings(data))
+    assert "1 patches are annotated already; --round 2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("method", [name for name in get_args(consis_based.METHODS) if name != "consistency"])
+def test_every_rival_selects_and_draws(data, tmp_path, method):
+    consis_based.main(settings(data, method=method, k1=3))
+    assert len(set(read_selection(data))) == 3
+    assert pd.read_csv(data / "selected.csv").columns.tolist() == ["patch", "round", "cluster", "score"]
+    assert (tmp_path / "out" / "contact_sheet.png").exists()
+    assert sum(len(list_patches(tmp_path / "crops" / str(cluster))) for cluster in range(3)) == 4 * COUNT
+
+
+def test_quarters_can_be_left_out(data, tmp_path):
+    consis_based.main(settings(data, crops=None))
+    assert not (tmp_path / "crops").exists()
+
+
+def test_a_killed_run_goes_on_and_gives_the_same_selection(data, tmp_path):
+    whole = settings(data)
+    consis_based.main(whole)
+    names = read_selection(data)
+    (data / "selected.csv").unlink()
+
+    # As after a kill: half of the features, the last one not finished, and no stamps.
+    features = tmp_path / "out" / "features"
+    (features / f"stamps_{SIZE}.csv").unlink()
+    for path in features.iterdir():
+        content = path.read_bytes()
+        path.write_bytes(content[: len(content) // 2 + 3])
+    consis_based.main(whole)
+    assert read_selection(data) == names
 
 
 def no_data(data: Path) -> list:
@@ -173,9 +240,9 @@ def test_bad_input_ends_the_program_with_one_line(data, tmp_path, spoil, parts):
     done = program("--patch", SIZE, *flags, cwd=tmp_path)
     assert done.returncode == 1
     *progress, message = filter(None, done.stderr.splitlines())
-    assert all("reading patches" in line for line in progress)
+    assert all("features" in line for line in progress)
     assert message.startswith("error: ") and all(part in message for part in parts)
-    assert files(tmp_path) == files_of_data_only(tmp_path)
+    assert not (data / "selected.csv").exists()
 
 
 def test_a_folder_that_cannot_be_written_is_an_error(data, tmp_path):
@@ -188,4 +255,4 @@ def test_a_folder_that_cannot_be_written_is_an_error(data, tmp_path):
 def test_help_names_every_constant(tmp_path):
     done = program("--help", cwd=tmp_path)
     assert done.returncode == 0
-    assert all(f"--{name}" in done.stdout for name in Settings.__dataclass_fields__)
+    assert all(f"--{name.replace('_', '-')}" in done.stdout for name in Settings.__dataclass_fields__)

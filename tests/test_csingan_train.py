@@ -7,6 +7,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -151,7 +152,7 @@ def test_steps_are_graded_and_scaled():
 def data(tmp_path) -> Path:
     for name in ("a", "b", "c"):
         write_patch(tmp_path / "data", name, *tissue())
-    write_selection(tmp_path / "data", [{"patch": "a"}, {"patch": "b"}])
+    write_selection(tmp_path / "data", pd.DataFrame([{"patch": "a"}, {"patch": "b"}]))
     return tmp_path / "data"
 
 

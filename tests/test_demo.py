@@ -1,9 +1,11 @@
 import json
 
 import numpy as np
+import pandas as pd
 
 import demo
 from nuclei import patches
+from nuclei.cropping import crop_images
 from nuclei.formats import write_image, write_labels
 from tests.programs import call
 
@@ -43,9 +45,9 @@ def test_only_the_selected_patches_end_up_annotated(tmp_path, monkeypatch):
     write_image(tmp_path / "images" / "a.png", np.zeros((32, 64, 3), np.uint8))
     write_labels(tmp_path / "labels" / "a.tif", labels)
     data = tmp_path / "data"
-    patches.crop_images(tmp_path / "images", data, size=32, stride=32)
+    crop_images(tmp_path / "images", data, size=32, stride=32)
     patches.write_masks(data / "a_x0_y0", np.ones((32, 32), np.int32))  # left by a run that was stopped
-    patches.write_selection(data, [{"patch": "a_x32_y0"}])
+    patches.write_selection(data, pd.DataFrame([{"patch": "a_x32_y0"}]))
     demo.annotate_selected(data, tmp_path / "labels")
     assert not patches.is_annotated(data / "a_x0_y0")
     assert patches.read_masks(data / "a_x32_y0")[4:8, 8:18].all()

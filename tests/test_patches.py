@@ -1,10 +1,10 @@
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 
 from nuclei import patches
 from nuclei.errors import InputError
-from nuclei.formats import write_image
 
 IMAGE = np.random.default_rng(0).integers(0, 255, (8, 8, 3)).astype(np.uint8)
 LABELS = np.zeros((8, 8), np.int32)
@@ -98,10 +98,45 @@ def test_quarters_row_by_row():
         patches.quarters(image[:3])
 
 
-def test_quarters_are_written_as_patches(tmp_path):
-    patches.write_quarters(tmp_path, 3, [IMAGE, IMAGE])
-    assert patches.list_patches(tmp_path / "3") == [str(number) for number in range(8)]
-    assert (patches.read_patch(tmp_path / "3" / "5") == IMAGE[:4, 4:]).all()
+OTHER = IMAGE[::-1].copy()
+
+
+@pytest.fixture
+def crops(tmp_path):
+    """Quarters of two patches, "aa" and "bb", at hand."""
+    for key, image in {"aa": IMAGE, "bb": OTHER}.items():
+        patches.write_quarters(tmp_path / "crops", key, image)
+        assert patches.has_quarters(tmp_path / "crops", key)
+    assert not patches.has_quarters(tmp_path / "crops", "cc")
+    return tmp_path / "crops"
+
+
+def test_quarters_are_placed_as_patches_by_cluster(crops):
+    patches.place_quarters(crops, [["bb"], ["aa"]], {"aa", "bb"})
+    assert patches.list_patches(crops / "1") == ["0", "1", "2", "3"]
+    assert (patches.read_patch(crops / "0" / "1") == OTHER[:4, 4:]).all()
+    assert (patches.read_patch(crops / "1" / "1") == IMAGE[:4, 4:]).all()
+
+    # Another clustering: one cluster less, of the same quarters.
+    patches.place_quarters(crops, [["aa", "bb"]], {"aa", "bb"})
+    assert not (crops / "1").exists()
+    assert (patches.read_patch(crops / "0" / "5") == OTHER[:4, 4:]).all()
+
+
+def test_quarters_outside_of_the_clusters_stay_as_long_as_their_patch_does(crops):
+    patches.place_quarters(crops, [["aa"]], {"aa", "bb"})
+    assert patches.has_quarters(crops, "bb")
+    patches.place_quarters(crops, [["aa"]], {"aa"})
+    assert not patches.has_quarters(crops, "bb") and patches.has_quarters(crops, "aa")
+
+
+def test_without_hard_links_quarters_are_copied(crops, monkeypatch):
+    def no_links(*paths):
+        raise OSError("not on this file system")
+
+    monkeypatch.setattr(patches.os, "link", no_links)
+    patches.place_quarters(crops, [["aa"]], {"aa", "bb"})
+    assert (patches.read_patch(crops / "0" / "3") == IMAGE[4:, 4:]).all()
 
 
 @pytest.mark.parametrize(
@@ -117,31 +152,8 @@ def test_windows_reach_the_border(length, size, stride, expected):
     assert patches.starts(length, size, stride) == expected
 
 
-def test_images_are_cropped_and_remembered(tmp_path):
-    image = np.random.default_rng(1).integers(0, 255, (10, 14, 3)).astype(np.uint8)
-    write_image(tmp_path / "images" / "my slide.png", image)
-    sources = patches.crop_images(tmp_path / "images", tmp_path / "data", size=8, stride=8)
-    assert sources["patch"].tolist() == [f"my_slide_x{x}_y{y}" for y in (0, 2) for x in (0, 6)]
-    assert (patches.read_patch(tmp_path / "data" / "my_slide_x6_y2") == image[2:10, 6:14]).all()
-    assert patches.read_sources(tmp_path / "data").equals(sources)
-
-
-def test_images_whose_patches_would_share_a_name_are_refused(tmp_path):
-    for name in ("a b", "a_b"):
-        write_image(tmp_path / "images" / f"{name}.png", IMAGE)
-    with pytest.raises(InputError, match="rename one"):
-        patches.crop_images(tmp_path / "images", tmp_path / "data", size=8, stride=8)
-    assert not (tmp_path / "data").exists()
-
-
-def test_an_image_smaller_than_a_patch_is_refused_by_name(tmp_path):
-    write_image(tmp_path / "images" / "small.png", IMAGE)
-    with pytest.raises(InputError, match=r"small\.png is 8 x 8 px, smaller than a patch of 16 px"):
-        patches.crop_images(tmp_path / "images", tmp_path / "data", size=16, stride=16)
-
-
 def test_the_selection_comes_back_in_its_order(data):
-    patches.write_selection(data, [{"patch": "b", "score": 1.5}, {"patch": "a", "score": 2}])
+    patches.write_selection(data, pd.DataFrame({"patch": ["b", "a"], "score": [1.5, 2]}))
     assert patches.read_selection(data) == ["b", "a"]
 
 
@@ -162,8 +174,8 @@ def test_bad_selections_are_refused(data, text, message):
 
 
 def test_an_edited_selection_is_kept_when_a_new_one_is_written(data):
-    assert patches.write_selection(data, [{"patch": "a"}]) is None
-    assert patches.write_selection(data, [{"patch": "a"}]) is None
-    before = patches.write_selection(data, [{"patch": "b"}])
+    assert patches.write_selection(data, pd.DataFrame([{"patch": "a"}])) is None
+    assert patches.write_selection(data, pd.DataFrame([{"patch": "a"}])) is None
+    before = patches.write_selection(data, pd.DataFrame([{"patch": "b"}]))
     assert before.read_text() == "patch\na\n"
     assert patches.read_selection(data) == ["b"]

@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nuclei.selection import select
+from nuclei.methods import METHODS
+from nuclei.selection import select, select_by
 
 
 def two_clusters() -> tuple[np.ndarray, np.ndarray]:
@@ -31,11 +32,11 @@ def test_scores_worked_out_by_hand():
     near, far = sorted(chosen, key=lambda record: record.index)
 
     assert near.index == 1 and near.members == (0, 1, 2)
-    assert (near.coarse, near.fine, near.spread) == pytest.approx((3, 1, 2))
+    assert near.terms == pytest.approx({"coarse": 3, "fine": 1, "spread": 2})
     assert near.score == pytest.approx(6)
 
     assert far.index == 3 and far.members == (3, 4)
-    assert (far.coarse, far.fine, far.spread) == pytest.approx((4, 0, 0))
+    assert far.terms == pytest.approx({"coarse": 4, "fine": 0, "spread": 0})
     assert far.score == pytest.approx(4)
 
 
@@ -45,7 +46,7 @@ def test_a_patch_outside_the_largest_fine_cluster_is_no_candidate():
     quarters = np.float32([mixed] * 5 + [uniform])
     (record,) = select(np.ones((6, 2)), quarters, k1=1, k2=3)
     assert record.index == 0
-    assert (record.fine, record.spread) == pytest.approx((50, 100 * 2**0.5))
+    assert (record.terms["fine"], record.terms["spread"]) == pytest.approx((50, 100 * 2**0.5))
 
 
 def test_equal_scores_go_to_the_first_patch():
@@ -74,6 +75,66 @@ def test_the_order_of_the_patches_does_not_matter():
     assert [record.index for record in before] == [order[record.index] for record in after]
     assert [record.score for record in before] == [record.score for record in after]
     assert [set(record.members) for record in before] == [set(order[list(r.members)]) for r in after]
+
+
+def test_known_patches_cover_their_clusters():
+    rng = np.random.default_rng(0)
+    # Clusters of 5, 9, 7 and 3 patches, far apart; the first and the fourth hold a known patch.
+    sizes = (5, 9, 7, 3)
+    centres = np.repeat(np.arange(4), sizes)[:, None] * np.float32([[100, 0]])
+    features = centres + rng.normal(size=centres.shape)
+    quarters = features[:, None] + rng.normal(size=(len(features), 4, 2))
+    (record,) = select(features, quarters, 1, 2, known=[0, 22])
+    assert record.members == tuple(range(5, 14))  # the larger of the two that are left
+    both = select(features, quarters, 2, 2, known=[0, 22])
+    assert sorted(len(record.members) for record in both) == [7, 9]
+    with pytest.raises(ValueError, match="K1 = 23 beside 2 annotated patches exceeds the 24 patches"):
+        select(features, quarters, 23, 2, known=[0, 22])
+
+
+def test_a_pool_is_some_rows_of_the_features():
+    features, quarters = random_patches()
+    rows = np.array([3, 29, 8, 11, 25, 0])
+    expected = select(features[rows], quarters[rows], 2, 2)
+    assert select(features, quarters, 2, 2, rows=rows) == expected
+
+
+def test_features_may_be_memory_mapped(tmp_path):
+    arrays = random_patches()
+    mapped = []
+    for number, array in enumerate(arrays):
+        np.save(tmp_path / f"{number}.npy", array)
+        mapped.append(np.load(tmp_path / f"{number}.npy", mmap_mode="r"))
+    assert select(*mapped, 4, 3) == select(*arrays, 4, 3)
+
+
+def test_mini_batches_find_the_same_clear_clusters():
+    rng = np.random.default_rng(1)
+    centres = rng.normal(size=(3, 5)) * 50
+    features = (centres[:, None] + rng.normal(size=(3, 40, 5))).reshape(-1, 5)
+    quarters = features[:, None] + rng.normal(size=(120, 4, 5)) + np.float32([0, 0, 30, 30])[:, None]
+    exact = {frozenset(record.members) for record in select(features, quarters, 3, 2)}
+    mini_batch = {frozenset(record.members) for record in select(features, quarters, 3, 2, exact_up_to=10)}
+    assert exact == mini_batch == {frozenset(range(start, start + 40)) for start in (0, 40, 80)}
+
+
+def test_rivals_stand_for_what_lies_nearest():
+    features = np.float32([[0], [1], [10], [11], [13], [30]])
+    quarters = np.repeat(features[:, None], 4, axis=1)
+    # The farthest from the known patch at 0 is 30, the farthest from both is 13 (13 from 0, 17 from 30).
+    far, middle = select_by("k-center", features, quarters, 2, known=[0])
+    assert (far.index, far.members, far.score) == (5, (5,), 0)
+    assert (middle.index, middle.members) == (4, (2, 3, 4))
+    assert middle.score == pytest.approx((3 + 2 + 0) / 3)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_no_rival_minds_the_order_of_the_patches(method):
+    features, quarters = random_patches()
+    order = np.random.default_rng(0).permutation(len(features))
+    before = select_by(method, features, quarters, 4)
+    after = select_by(method, features[order], quarters[order], 4)
+    assert [record.index for record in before] == [order[record.index] for record in after]
 
 
 def test_every_patch_belongs_to_one_cluster():
