@@ -194,7 +194,8 @@ def _table(
     names: list[str], chosen: list[Selected], sources: pd.DataFrame | None, number: int
 ) -> pd.DataFrame:
     """The rows of selected.csv, with the place in the source image of patches that were cropped here."""
-    places = {} if sources is None else sources.set_index("patch").to_dict("index")
+    columns = [name for name in ("source", "x", "y", "mpp") if sources is not None and name in sources]
+    places = sources.set_index("patch")[columns].to_dict("index") if columns else {}
     rows = []
     for record in chosen:
         name = names[record.index]

@@ -22,6 +22,7 @@ from nuclei.selection import Selected
 COLUMNS = 8  # of the contact sheet: the selected patch and seven that it stands for
 TILE = 192  # px, a patch on the contact sheet
 FRAME = (0, 170, 0)  # RGB, around a selected patch
+FONT = cv2.FONT_HERSHEY_SIMPLEX
 MAP_POINTS = 5000  # patches on the map; more would only be dots upon dots
 
 
@@ -94,28 +95,31 @@ def write_map(path: Path, features: np.ndarray, rows: np.ndarray, chosen: Sequen
 def write_source_pictures(
     folder: Path, overviews: Path, selection: pd.DataFrame, sources: pd.DataFrame, size: int
 ) -> None:
-    """Each source image with the places of its patches, the selected ones marked with their cluster.
+    """Each source image of a selected patch: the selected ones framed, and what no patch covers faded.
 
     Args:
-        folder: where `<source's stem>.png` goes.
+        folder: where `<source's stem>.png` goes; what an earlier selection left there is removed.
         overviews: small pictures of the sources under the same names; sources without one are passed over.
         selection: the selected patches: source, x, y, cluster.
-        sources: all patches: source, x, y, and width and height (px) of the source.
+        sources: all patches: source, x, y, and width (px) of the source.
         size: side of a patch, px, at the resolution of x and y.
     """
-    for source, patches in sources.groupby("source"):
+    for path in folder.glob("*.png"):
+        path.unlink()
+    for source, selected in selection.groupby("source"):
         overview = overviews / f"{Path(source).stem}.png"
         if not overview.exists():
             continue
         picture = read_image(overview).copy()
+        patches = sources[sources["source"] == source]
         scale = picture.shape[1] / patches["width"].iloc[0]
-        _draw_pool(picture, patches, size, scale)
-        for _, patch in selection[selection["source"] == source].iterrows():
-            _draw_selected(picture, patch, size, scale)
+        _fade(picture, patches, size, scale)
+        for _, patch in selected.iterrows():
+            _frame(picture, patch, size, scale)
         write_image(folder / overview.name, picture)
 
 
-def _draw_pool(picture: np.ndarray, patches: pd.DataFrame, size: int, scale: float) -> None:
+def _fade(picture: np.ndarray, patches: pd.DataFrame, size: int, scale: float) -> None:
     """Fade what no patch covers."""
     covered = np.zeros(picture.shape[:2], bool)
     for x, y in patches[["x", "y"]].itertuples(index=False):
@@ -127,19 +131,14 @@ def _span(start: int, size: int, scale: float) -> slice:
     return slice(round(start * scale), max(round((start + size) * scale), round(start * scale) + 1))
 
 
-def _draw_selected(picture: np.ndarray, patch: pd.Series, size: int, scale: float) -> None:
+def _frame(picture: np.ndarray, patch: pd.Series, size: int, scale: float) -> None:
+    """Frame a selected patch, with the number of its cluster inside, or beside it where it is small."""
     rows, columns = _span(patch["y"], size, scale), _span(patch["x"], size, scale)
-    corner, opposite = (columns.start, rows.start), (columns.stop - 1, rows.stop - 1)
-    cv2.rectangle(picture, corner, opposite, FRAME, thickness=3)
-    place = (columns.start, max(rows.start - 5, 14))
-    for color, thickness in (((255, 255, 255), 4), (FRAME, 2)):  # a white edge, to be read on any tissue
-        cv2.putText(
-            picture,
-            str(patch["cluster"]),
-            place,
-            cv2.FONT_HERSHEY_SIMPLEX,
-            0.6,
-            color,
-            thickness,
-            cv2.LINE_AA,
-        )
+    cv2.rectangle(picture, (columns.start, rows.start), (columns.stop - 1, rows.stop - 1), FRAME, thickness=3)
+    text = str(patch["cluster"])
+    (width, height), _ = cv2.getTextSize(text, FONT, 0.8, 2)
+    inside = columns.stop - columns.start > 2 * width
+    left = columns.start + 8 if inside else min(columns.stop + 4, picture.shape[1] - width)
+    bottom = rows.start + height + 8 if inside else max(rows.stop, height)
+    for color, thickness in (((255, 255, 255), 6), (FRAME, 2)):  # a white edge, to be read on any tissue
+        cv2.putText(picture, text, (left, bottom), FONT, 0.8, color, thickness, cv2.LINE_AA)
