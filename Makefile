@@ -2,7 +2,7 @@ PYTHON ?= python3.11
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: setup demo test lint clean
+.PHONY: setup demo test lint bench-select clean
 
 setup: $(VENV)/.stamp
 
@@ -21,6 +21,9 @@ test: setup
 lint: setup
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+
+bench-select: setup
+	$(RUN) -m benchmarks.select
 
 clean:
 	rm -rf runs data_synthetic data_pseudo

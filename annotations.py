@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 import tyro
@@ -35,6 +36,9 @@ from nuclei.patches import (
 from nuclei.pictures import overlay
 from nuclei.polygons import fill_holes, outlines, renumber
 from nuclei.script import run
+
+if TYPE_CHECKING:
+    from mrcnn.model import MaskRCNN
 
 
 @dataclass(frozen=True)
@@ -89,11 +93,12 @@ def export_patches(settings: Export) -> None:
     for name in names:
         read_masks(settings.data / name) if starts[name] == MASKS else read_patch(settings.data / name)
 
-    files = _files(settings, names)
+    files = _files(settings.out, settings.format, names)
     kept = [path for path in files if path.exists()]
     todo = {path: files[path] for path in files if path not in kept}
     exported = [name for name in names if any(name in owners for _, owners in todo.values())]
-    labels = dict(_first_labels(settings, exported, starts))
+    draw = _drawer(settings.start, settings.model)
+    labels = dict(_first_labels(settings.data, settings.out, exported, starts, draw))
     for path, (form, owners) in todo.items():
         _write(path, form, {name: labels[name] for name in owners})
     if kept:
@@ -111,14 +116,14 @@ def export_patches(settings: Export) -> None:
     )
 
 
-def _files(settings: Export, names: list[str]) -> dict[Path, tuple[Format, list[str]]]:
+def _files(out: Path, formats: tuple[Format, ...], names: list[str]) -> dict[Path, tuple[Format, list[str]]]:
     """The annotation files to write, their format, and the patches in each."""
     files: dict[Path, tuple[Format, list[str]]] = {}
-    for form in settings.format:
+    for form in formats:
         if form == "coco":
-            files[settings.out / COCO_FILE] = form, names
+            files[out / COCO_FILE] = form, names
         else:
-            files |= {settings.out / f"{name}{SUFFIXES[form]}": (form, [name]) for name in names}
+            files |= {out / f"{name}{SUFFIXES[form]}": (form, [name]) for name in names}
     return files
 
 
@@ -131,34 +136,42 @@ def _write(path: Path, form: Format, labels: dict[str, np.ndarray]) -> None:
 
 
 def _first_labels(
-    settings: Export, names: list[str], starts: dict[str, str]
+    data: Path, out: Path, names: list[str], starts: dict[str, str], draw: Callable
 ) -> Iterator[tuple[str, np.ndarray]]:
     """The annotation that each patch starts from, (H, W) int32; its picture and origin are written here."""
-    record = settings.out / EXPORTED
+    record = out / EXPORTED
     exported = read_json(record) if record.exists() else {}
-    draw = _drawer(settings) if any(starts[name] == settings.start for name in names) else None
     for name in tqdm(names, desc="exporting", unit="patch", disable=not names):
-        image = read_patch(settings.data / name)
+        image = read_patch(data / name)
         # Holes are filled in what a program has drawn; what a person has drawn is exported as it is.
-        labels = read_masks(settings.data / name) if starts[name] == MASKS else fill_holes(draw(image))[0]
-        write_image(settings.out / f"{name}.png", image)
-        write_image(settings.out / OVERLAYS / f"{name}.png", overlay(image, labels))
+        labels = read_masks(data / name) if starts[name] == MASKS else fill_holes(draw(image))[0]
+        write_image(out / f"{name}.png", image)
+        write_image(out / OVERLAYS / f"{name}.png", overlay(image, labels))
         exported.setdefault(name, {})[starts[name]] = _digest(labels)
         write_json(record, exported)
         yield name, labels
 
 
-def _drawer(settings: Export) -> Callable[[np.ndarray], np.ndarray]:
+def _drawer(start: str, model_folder: Path) -> Callable[[np.ndarray], np.ndarray]:
     """The function from an image, (H, W, 3) uint8 RGB, to its first labels, (H, W) int32."""
-    if settings.start == "baseline":
+    if start == "baseline":
         return baseline.segment
-    if settings.start == "none":
+    if start == "none":
         return lambda image: np.zeros(image.shape[:2], np.int32)
-    # Imported here: TensorFlow takes seconds, which --help and the other starts need not wait for.
-    from mrcnn import model, tiles
 
-    network = model.load(settings.model)
-    return lambda image: tiles.segment(network, image)[0]
+    @functools.cache  # loaded at the first patch that needs it
+    def network() -> MaskRCNN:
+        # Imported here: TensorFlow takes seconds, which --help and the other starts need not wait for.
+        from mrcnn import model
+
+        return model.load(model_folder)
+
+    def draw(image: np.ndarray) -> np.ndarray:
+        from mrcnn import tiles
+
+        return tiles.segment(network(), image)[0]
+
+    return draw
 
 
 def _digest(labels: np.ndarray) -> str:
@@ -167,12 +180,18 @@ def _digest(labels: np.ndarray) -> str:
 
 def import_annotations(settings: Import) -> None:
     selected = read_selection(settings.data) if (settings.data / SELECTION).exists() else []
-    found = _find(settings)
+    found = _find(settings.annotations, settings.data, settings.format)
     labels, notes = {}, []
     for name, (path, annotation) in found.items():
-        labels[name], mended = _check(settings, annotation, name)
+        patch, classes = settings.data / name, (NUCLEUS, *settings.classes)
+        labels[name], mended = _check(annotation, patch, classes, settings.fill_holes)
         notes += [f"{path} ({name}): {', '.join(mended)}"] if mended else []
-    new, same, empty = _sort(settings, labels, found)
+    new, same, empty, other = _sort(settings.data, labels, settings.empty)
+    if other and not settings.replace:
+        raise InputError(
+            f"{settings.data}/ has other annotations of {_with_files(other, found)}; --replace puts these in "
+            f"their place and keeps the old ones in {settings.annotations / REPLACED}/"
+        )
     for note in notes:
         print(note, file=sys.stderr)
     if empty:
@@ -181,9 +200,9 @@ def import_annotations(settings: Import) -> None:
             "--empty where they have none",
             file=sys.stderr,
         )
-    _say_untouched(settings, labels, new)
+    _say_untouched(settings.annotations / EXPORTED, labels, new)
     for name in tqdm(new, desc="importing", unit="patch", disable=not new):
-        _keep_replaced(settings, name)
+        _keep_replaced(settings.data / name, settings.annotations / REPLACED)
         write_masks(settings.data / name, labels[name])
     nuclei = sum(int(labels[name].max()) for name in new)
     already = f"; {len(same)} others had theirs already" if same else ""
@@ -195,13 +214,12 @@ def import_annotations(settings: Import) -> None:
         print("next: python main_train.py")
 
 
-def _find(settings: Import) -> dict[str, tuple[Path, Annotation]]:
+def _find(folder: Path, data: Path, formats: tuple[Format, ...]) -> dict[str, tuple[Path, Annotation]]:
     """The annotation of each patch, and its file.
 
     Raises:
         InputError: no or broken files, files of unknown patches, or several of one patch.
     """
-    folder = settings.annotations
     if not folder.is_dir():
         raise InputError(f"{folder}/ does not exist; run python annotations.py export, or name the folder")
     found: dict[str, tuple[Path, Annotation]] = {}
@@ -209,27 +227,28 @@ def _find(settings: Import) -> dict[str, tuple[Path, Annotation]]:
         if not path.is_file() or is_unfinished(path) or path.name == EXPORTED:
             continue
         form = detect(path)
-        if form is None or (settings.format and form not in settings.format):
+        if form is None or (formats and form not in formats):
             continue
         for name, annotation in read(path, form).items():
-            if not is_patch(settings.data / name):
-                raise InputError(f"{path} is of {name}, which is no patch of {settings.data}/; mend its name")
+            if not is_patch(data / name):
+                raise InputError(f"{path} is of {name}, which is no patch of {data}/; mend its name")
             if name in found:
                 raise InputError(
                     f"{found[name][0]} and {path} are both of {name}; keep one, or name its --format"
                 )
             found[name] = path, annotation
     if not found:
-        wanted = f"{' or '.join(settings.format)} " if settings.format else ""
+        wanted = f"{' or '.join(formats)} " if formats else ""
         raise InputError(f"{folder}/ holds no {wanted}annotation; save one there as <patch>.geojson, say")
     return found
 
 
-def _check(settings: Import, annotation: Annotation, name: str) -> tuple[np.ndarray, list[str]]:
+def _check(
+    annotation: Annotation, patch: Path, classes: tuple[str, ...], fill: bool
+) -> tuple[np.ndarray, list[str]]:
     """The labels of one patch, (H, W) int32 with ids 1..N, and what was mended."""
-    patch = settings.data / name
-    labels, notes = to_labels(annotation, name, read_patch(patch).shape[:2], (NUCLEUS, *settings.classes))
-    if settings.fill_holes and not _is_in(patch, labels):  # what data/ holds already is left as it is
+    labels, notes = to_labels(annotation, patch.name, read_patch(patch).shape[:2], classes)
+    if fill and not _is_in(patch, labels):  # what data/ holds already is left as it is
         labels, count = fill_holes(labels)
         notes += [f"holes of {count} {'nucleus' if count == 1 else 'nuclei'} filled"] if count else []
     return labels, notes
@@ -240,39 +259,37 @@ def _is_in(patch: Path, labels: np.ndarray) -> bool:
     return is_annotated(patch) and np.array_equal(renumber(labels), renumber(read_masks(patch)))
 
 
-def _sort(settings: Import, labels: dict[str, np.ndarray], found: dict) -> tuple[list[str], ...]:
-    """The names of the patches to write, of those that are annotated alike, and of those without a nucleus.
+def _sort(data: Path, labels: dict[str, np.ndarray], take_empty: bool) -> tuple[list[str], ...]:
+    """The names of the patches to write, of those annotated alike, and of those without a nucleus.
 
-    Raises:
-        InputError: a patch has another annotation, which is not to be replaced.
+    The fourth list is those of the first that have another annotation already.
     """
     new, same, empty, other = [], [], [], []
     for name in labels:
-        patch = settings.data / name
+        patch = data / name
         if _is_in(patch, labels[name]):
             same.append(name)
-        elif not settings.empty and not labels[name].any():
+        elif not take_empty and not labels[name].any():
             empty.append(name)
         else:
             new.append(name)
-            other += [f"{name} ({found[name][0]})"] if is_annotated(patch) else []
-    if other and not settings.replace:
-        raise InputError(
-            f"{settings.data}/ has other annotations of {', '.join(other)}; --replace puts these in their "
-            f"place and keeps the old ones in {settings.annotations / REPLACED}/"
-        )
-    return new, same, empty
+            other += [name] if is_annotated(patch) else []
+    return new, same, empty, other
 
 
-def _keep_replaced(settings: Import, name: str) -> None:
+def _with_files(names: list[str], found: dict[str, tuple[Path, Annotation]]) -> str:
+    return ", ".join(f"{name} ({found[name][0]})" for name in names)
+
+
+def _keep_replaced(patch: Path, folder: Path) -> None:
     """Keep the masks that are about to be replaced, as a label image that no later one overwrites."""
-    if is_annotated(settings.data / name):
-        before = read_masks(settings.data / name)
-        write_labels(settings.annotations / REPLACED / f"{name}_{_digest(before)[:8]}.tif", before)
+    if is_annotated(patch):
+        before = read_masks(patch)
+        write_labels(folder / f"{patch.name}_{_digest(before)[:8]}.tif", before)
 
 
-def _say_untouched(settings: Import, labels: dict[str, np.ndarray], names: list[str]) -> None:
-    record = settings.annotations / EXPORTED
+def _say_untouched(record: Path, labels: dict[str, np.ndarray], names: list[str]) -> None:
+    """Warn of suggestions of a program that nobody corrected; `record` says what they were."""
     exported = read_json(record) if record.exists() else {}
     untouched = [
         f"{name} ({start})"
