@@ -32,6 +32,9 @@ SOURCES = "sources.csv"
 SCORES = "scores.json"
 _IMAGES, _MASKS, _WHOLE, _UNDECIDED = "images", "masks", "whole", "undecided"
 _QUARTERS = ".quarters"
+_HOW_TO_FILL = (
+    f"put patches there as <patch>/{_IMAGES}/<patch>.png, or have images cut: consis_based.py --images FOLDER"
+)
 
 
 def list_patches(folder: Path) -> list[str]:
@@ -42,10 +45,10 @@ def list_patches(folder: Path) -> list[str]:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise InputError(f"{folder}/ does not exist; put patches there as <patch>/{_IMAGES}/<patch>.png")
+        raise InputError(f"{folder}/ does not exist; {_HOW_TO_FILL}")
     names = sorted(path.name for path in folder.iterdir() if is_patch(path))
     if not names:
-        raise InputError(f"{folder}/ holds no patch; put patches there as <patch>/{_IMAGES}/<patch>.png")
+        raise InputError(f"{folder}/ holds no patch; {_HOW_TO_FILL}")
     return names
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import consis_based
 from consis_based import Settings
 from nuclei.errors import InputError
 from nuclei.formats import write_image
+from nuclei.methods import METHODS
 from nuclei.patches import list_patches, read_patch, read_selection, write_masks, write_patch
 
 SCRIPT = Path(consis_based.__file__)
@@ -31,12 +33,31 @@ def tissue(kind: int, seed: int, size: int = SIZE) -> np.ndarray:
     return image
 
 
-@pytest.fixture
-def data(tmp_path) -> Path:
-    folder = tmp_path / "data"
+def write_patches(folder: Path) -> None:
     for number in range(COUNT):
         write_patch(folder, f"patch{number}", tissue(number % 2, number))
-    return folder
+
+
+@pytest.fixture
+def data(tmp_path) -> Path:
+    write_patches(tmp_path / "data")
+    return tmp_path / "data"
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory) -> Path:
+    """A store with the features of the patches of `data`, which take seconds."""
+    root = tmp_path_factory.mktemp("kept")
+    write_patches(root / "data")
+    consis_based.main(settings(root / "data"))
+    return root / "out" / "features"
+
+
+@pytest.fixture
+def kept(data, features) -> Path:
+    """As `data`, with the features at hand."""
+    shutil.copytree(features, data.parent / "out" / "features")
+    return data
 
 
 def settings(data: Path, **changes) -> Settings:
@@ -126,10 +147,10 @@ def test_patches_of_several_sizes_are_an_error(data, tmp_path):
     assert not (data / "selected.csv").exists()
 
 
-def test_a_k2_beyond_the_quarters_is_an_error(data):
+def test_a_k2_beyond_the_quarters_is_an_error(kept):
     with pytest.raises(InputError, match="K2 = 41 exceeds the 40 quarters"):
-        consis_based.main(settings(data, k1=1, k2=41))
-    assert not (data / "selected.csv").exists()
+        consis_based.main(settings(kept, k1=1, k2=41))
+    assert not (kept / "selected.csv").exists()
 
 
 @pytest.mark.parametrize(
@@ -146,29 +167,29 @@ def test_quarters_never_go_among_the_patches(data):
         consis_based.main(settings(data, crops=data))
 
 
-def test_a_budget_takes_the_place_of_k1(data, capsys):
-    consis_based.main(settings(data, budget="30%"))
-    assert len(read_selection(data)) == 3
-    consis_based.main(settings(data, budget="4"))
-    assert len(read_selection(data)) == 4
+def test_a_budget_takes_the_place_of_k1(kept, capsys):
+    consis_based.main(settings(kept, budget="30%"))
+    assert len(read_selection(kept)) == 3
+    consis_based.main(settings(kept, budget="4"))
+    assert len(read_selection(kept)) == 4
     with pytest.raises(InputError, match="--budget 9% is less than one patch, which is 10% of the pixels"):
-        consis_based.main(settings(data, budget="9%"))
+        consis_based.main(settings(kept, budget="9%"))
 
 
-def test_a_second_round_selects_what_the_first_does_not_cover(data, capsys):
-    consis_based.main(settings(data, k1=1))
-    (first,) = read_selection(data)
+def test_a_second_round_selects_what_the_first_does_not_cover(kept, capsys):
+    consis_based.main(settings(kept, k1=1))
+    (first,) = read_selection(kept)
     # Its kind of tissue is covered now, although nobody has annotated it yet.
-    consis_based.main(settings(data, k1=1, round=2))
-    again, second = read_selection(data)
+    consis_based.main(settings(kept, k1=1, round=2))
+    again, second = read_selection(kept)
     assert again == first and int(first[-1]) % 2 != int(second[-1]) % 2
     assert capsys.readouterr().out.splitlines()[-2] == second  # only what is new
 
     # What was annotated without having been selected counts as well.
-    other = next(name for name in list_patches(data) if name not in (first, second))
-    write_masks(data / other, np.zeros((SIZE, SIZE), np.int32))
-    consis_based.main(settings(data, k1=2, round=3))
-    table = pd.read_csv(data / "selected.csv")
+    other = next(name for name in list_patches(kept) if name not in (first, second))
+    write_masks(kept / other, np.zeros((SIZE, SIZE), np.int32))
+    consis_based.main(settings(kept, k1=2, round=3))
+    table = pd.read_csv(kept / "selected.csv")
     assert table["round"].tolist() == [1, 2, 3, 3]
     assert not {first, second, other} & set(table["patch"][2:])
 
@@ -178,31 +199,35 @@ def test_a_second_round_needs_a_first(data):
         consis_based.main(settings(data, round=2))
 
 
-def test_the_first_round_says_that_annotated_patches_are_there(data, capsys):
-    write_masks(data / "patch0", np.zeros((SIZE, SIZE), np.int32))
-    consis_based.main(settings(data))
+def test_the_first_round_says_that_annotated_patches_are_there(kept, capsys):
+    write_masks(kept / "patch0", np.zeros((SIZE, SIZE), np.int32))
+    consis_based.main(settings(kept))
     assert "1 patches are annotated already; --round 2" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("method", [name for name in get_args(consis_based.METHODS) if name != "consistency"])
-def test_every_rival_selects_and_draws(data, tmp_path, method):
-    consis_based.main(settings(data, method=method, k1=3))
-    assert len(set(read_selection(data))) == 3
-    assert pd.read_csv(data / "selected.csv").columns.tolist() == ["patch", "round", "cluster", "score"]
+def test_every_rival_selects_and_draws(kept, tmp_path, method):
+    consis_based.main(settings(kept, method=method, k1=3))
+    assert len(set(read_selection(kept))) == 3
+    assert pd.read_csv(kept / "selected.csv").columns.tolist() == ["patch", "round", "cluster", "score"]
     assert (tmp_path / "out" / "contact_sheet.png").exists()
     assert sum(len(list_patches(tmp_path / "crops" / str(cluster))) for cluster in range(3)) == 4 * COUNT
 
 
-def test_quarters_can_be_left_out(data, tmp_path):
-    consis_based.main(settings(data, crops=None))
+def test_every_rival_can_be_named():
+    assert get_args(consis_based.METHODS) == ("consistency", *METHODS)
+
+
+def test_quarters_can_be_left_out(kept, tmp_path):
+    consis_based.main(settings(kept, crops=None))
     assert not (tmp_path / "crops").exists()
 
 
-def test_a_killed_run_goes_on_and_gives_the_same_selection(data, tmp_path):
-    whole = settings(data)
+def test_a_killed_run_goes_on_and_gives_the_same_selection(kept, tmp_path):
+    whole = settings(kept)
     consis_based.main(whole)
-    names = read_selection(data)
-    (data / "selected.csv").unlink()
+    names = read_selection(kept)
+    (kept / "selected.csv").unlink()
 
     # As after a kill: half of the features, the last one not finished, and no stamps.
     features = tmp_path / "out" / "features"
@@ -211,7 +236,7 @@ def test_a_killed_run_goes_on_and_gives_the_same_selection(data, tmp_path):
         content = path.read_bytes()
         path.write_bytes(content[: len(content) // 2 + 3])
     consis_based.main(whole)
-    assert read_selection(data) == names
+    assert read_selection(kept) == names
 
 
 def no_data(data: Path) -> list:
