@@ -16,12 +16,12 @@ from nuclei.files import write_settings
 from nuclei.patches import (
     is_annotated,
     list_patches,
-    place_quarters,
     read_selection_table,
     read_sources,
     write_selection,
 )
 from nuclei.pool import read_features
+from nuclei.quarters import place_quarters
 from nuclei.script import run
 
 # torch, scikit-learn, matplotlib and openslide are imported where they are used: --help and bad input need

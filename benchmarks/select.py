@@ -24,7 +24,8 @@ from nuclei import tissue
 from nuclei.feature_store import LENGTHS, FeatureStore, content_key
 from nuclei.features import Extractor
 from nuclei.files import write_json
-from nuclei.patches import list_patches, quarters, read_patch, write_patch
+from nuclei.patches import list_patches, read_patch, write_patch
+from nuclei.quarters import quarters
 from nuclei.script import run
 from nuclei.selection import select
 

@@ -12,15 +12,11 @@ A patch is a folder, the same everywhere:
 from __future__ import annotations
 
 import json
-import os
-import shutil
-from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from nuclei.errors import InputError
 from nuclei.files import atomic_file, atomic_folder, is_unfinished, read_json
@@ -31,7 +27,6 @@ SELECTION = "selected.csv"
 SOURCES = "sources.csv"
 SCORES = "scores.json"
 _IMAGES, _MASKS, _WHOLE, _UNDECIDED = "images", "masks", "whole", "undecided"
-_QUARTERS = ".quarters"
 _HOW_TO_FILL = (
     f"put patches there as <patch>/{_IMAGES}/<patch>.png, or have images cut: consis_based.py --images FOLDER"
 )
@@ -180,66 +175,6 @@ def _write_masks(folder: Path, labels: np.ndarray) -> None:
 def _write_png(path: Path, pixels: np.ndarray) -> None:
     if not cv2.imwrite(str(path), pixels):
         raise OSError(f"{path.name} could not be written")
-
-
-def quarters(image: np.ndarray) -> np.ndarray:
-    """The four quarters of an image, row by row: (H, W, C) -> (4, H/2, W/2, C), a view where possible.
-
-    Raises:
-        InputError: the height or width is odd.
-    """
-    height, width, channels = image.shape
-    if height % 2 or width % 2:
-        raise InputError(f"a patch of {width} x {height} px has no equal quarters; cut patches of even size")
-    split = image.reshape(2, height // 2, 2, width // 2, channels)
-    return split.swapaxes(1, 2).reshape(4, height // 2, width // 2, channels)
-
-
-def write_quarters(crops: Path, key: str, image: np.ndarray) -> None:
-    """Keep the quarters of a patch at hand for `place_quarters`; `key` names the patch's content."""
-    for number, quarter in enumerate(quarters(image)):
-        with atomic_file(_quarter_path(crops, key, number)) as temporary:
-            _write_png(temporary, cv2.cvtColor(quarter, cv2.COLOR_RGB2BGR))
-
-
-def has_quarters(crops: Path, key: str) -> bool:
-    """Whether `write_quarters` has finished with that patch."""
-    return _quarter_path(crops, key, 3).exists()
-
-
-def _quarter_path(crops: Path, key: str, number: int) -> Path:
-    # Folders of some hundred files each: one of a million is slow on some file systems.
-    return Path(crops) / _QUARTERS / key[:2] / f"{key}_{number}.png"
-
-
-def place_quarters(crops: Path, clusters: Sequence[Sequence[str]], pool: Collection[str]) -> None:
-    """Lay out the quarters of each cluster's patches as `<crops>/<cluster>/<n>`, n counting quarters.
-
-    They are hard links to what `write_quarters` wrote (copies where the file system has none), so another
-    clustering costs next to nothing. Further clusters of an earlier one, and quarters of patches that are
-    not in the `pool` any more, are removed.
-    """
-    crops = Path(crops)
-    for cluster, keys in enumerate(tqdm(clusters, desc="placing quarters", unit="cluster")):
-        with atomic_folder(crops / str(cluster)) as folder:
-            pieces = (_quarter_path(crops, key, number) for key in keys for number in range(4))
-            for number, piece in enumerate(pieces):
-                target = image_path(folder / str(number))
-                target.parent.mkdir(parents=True)
-                _link(piece, target)
-    for path in crops.iterdir():
-        if path.is_dir() and path.name.isdigit() and int(path.name) >= len(clusters):
-            shutil.rmtree(path)
-    for path in (crops / _QUARTERS).glob("*/*.png"):
-        if path.stem.rsplit("_", 1)[0] not in pool:
-            path.unlink()
-
-
-def _link(path: Path, target: Path) -> None:
-    try:
-        os.link(path, target)
-    except OSError:  # FAT and some network drives know no links
-        shutil.copyfile(path, target)
 
 
 def starts(length: int, size: int, stride: int) -> list[int]:

@@ -20,7 +20,8 @@ from nuclei.feature_store import FeatureStore, content_key
 from nuclei.files import atomic_file
 from nuclei.formats import read_image
 from nuclei.parallel import map_ahead
-from nuclei.patches import has_quarters, image_path, quarters, write_quarters
+from nuclei.patches import image_path
+from nuclei.quarters import has_quarters, quarters, write_quarters
 
 
 class Extractor(Protocol):
@@ -63,7 +64,7 @@ def read_features(
         size: px, the side that all of them must have.
         store: what is in it already is not computed anew.
         load_extractor: gives the network; called only when it is needed.
-        crops: where the quarters are kept (see `patches.write_quarters`); None to write none.
+        crops: where the quarters are kept (see nuclei.quarters); None to write none.
 
     Returns:
         The keys of the patches, in the order of the names.

@@ -86,59 +86,6 @@ def test_a_killed_write_is_not_a_patch(data):
     assert patches.list_patches(data) == ["a", "b"]
 
 
-def test_quarters_row_by_row():
-    image = np.arange(4 * 4).reshape(4, 4, 1)
-    assert patches.quarters(image)[..., 0].tolist() == [
-        [[0, 1], [4, 5]],
-        [[2, 3], [6, 7]],
-        [[8, 9], [12, 13]],
-        [[10, 11], [14, 15]],
-    ]
-    with pytest.raises(InputError, match="even size"):
-        patches.quarters(image[:3])
-
-
-OTHER = IMAGE[::-1].copy()
-
-
-@pytest.fixture
-def crops(tmp_path):
-    """Quarters of two patches, "aa" and "bb", at hand."""
-    for key, image in {"aa": IMAGE, "bb": OTHER}.items():
-        patches.write_quarters(tmp_path / "crops", key, image)
-        assert patches.has_quarters(tmp_path / "crops", key)
-    assert not patches.has_quarters(tmp_path / "crops", "cc")
-    return tmp_path / "crops"
-
-
-def test_quarters_are_placed_as_patches_by_cluster(crops):
-    patches.place_quarters(crops, [["bb"], ["aa"]], {"aa", "bb"})
-    assert patches.list_patches(crops / "1") == ["0", "1", "2", "3"]
-    assert (patches.read_patch(crops / "0" / "1") == OTHER[:4, 4:]).all()
-    assert (patches.read_patch(crops / "1" / "1") == IMAGE[:4, 4:]).all()
-
-    # Another clustering: one cluster less, of the same quarters.
-    patches.place_quarters(crops, [["aa", "bb"]], {"aa", "bb"})
-    assert not (crops / "1").exists()
-    assert (patches.read_patch(crops / "0" / "5") == OTHER[:4, 4:]).all()
-
-
-def test_quarters_outside_of_the_clusters_stay_as_long_as_their_patch_does(crops):
-    patches.place_quarters(crops, [["aa"]], {"aa", "bb"})
-    assert patches.has_quarters(crops, "bb")
-    patches.place_quarters(crops, [["aa"]], {"aa"})
-    assert not patches.has_quarters(crops, "bb") and patches.has_quarters(crops, "aa")
-
-
-def test_without_hard_links_quarters_are_copied(crops, monkeypatch):
-    def no_links(*paths):
-        raise OSError("not on this file system")
-
-    monkeypatch.setattr(patches.os, "link", no_links)
-    patches.place_quarters(crops, [["aa"]], {"aa", "bb"})
-    assert (patches.read_patch(crops / "0" / "3") == IMAGE[4:, 4:]).all()
-
-
 @pytest.mark.parametrize(
     ("length", "size", "stride", "expected"),
     [

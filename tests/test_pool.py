@@ -7,7 +7,8 @@ import pytest
 from nuclei import pool
 from nuclei.errors import InputError
 from nuclei.feature_store import LENGTHS, FeatureStore
-from nuclei.patches import has_quarters, image_path, list_patches, write_patch
+from nuclei.patches import image_path, list_patches, write_patch
+from nuclei.quarters import has_quarters
 
 SIZE = 8  # px
 MODEL = "efficientnet_lite0"
