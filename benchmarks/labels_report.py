@@ -15,11 +15,12 @@ from matplotlib import pyplot as plt  # noqa: E402 - after the choice of the bac
 
 RESAMPLES = 10_000
 BASE = "random"
+MAIN = (BASE, "consistency", "coverage")  # drawn thick
 KEYS = ["split", "model", "budget", "method"]
 
 
-def write_report(runs: pd.DataFrame, out: Path, recommended: str) -> dict:
-    """Write table.md and plot.png into `out`; return the recommended method's gains over random patches."""
+def write_report(runs: pd.DataFrame, out: Path) -> dict:
+    """Write table.md and plot.png into `out`; return the gains in AJI over random patches."""
     table = summarise(runs)
     text = "\n\n".join(
         f"{split}, {model}\n\n{_markdown(part)}" for (split, model), part in table.groupby(["split", "model"])
@@ -27,11 +28,12 @@ def write_report(runs: pd.DataFrame, out: Path, recommended: str) -> dict:
     with atomic_file(out / "table.md") as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
     with atomic_file(out / "plot.png") as temporary:
-        _plot(table[table.split == "official"], recommended).savefig(temporary, dpi=110)
-    gains = table[(table.method == recommended) & table.gain.notna()]
+        _plot(table[table.split == "official"]).savefig(temporary, dpi=110)
     return {
-        f"{row.split} {row.model} {row.budget}": [round(row.gain, 4), round(row.low, 4), round(row.high, 4)]
-        for row in gains.itertuples()
+        f"{row.split} {row.model} {row.budget} {row.method}": [
+            round(v, 4) for v in (row.gain, row.low, row.high)
+        ]
+        for row in table[table.gain.notna()].itertuples()
     }
 
 
@@ -77,7 +79,7 @@ def _markdown(table: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def _plot(table: pd.DataFrame, recommended: str) -> plt.Figure:
+def _plot(table: pd.DataFrame) -> plt.Figure:
     """AJI against the number of annotated patches, one panel a model; the two ends as horizontal lines."""
     models = sorted(set(table.model) - {"none"})
     figure, axes = plt.subplots(1, len(models), figsize=(5.5 * len(models), 4.2), sharey=True, squeeze=False)
@@ -85,7 +87,7 @@ def _plot(table: pd.DataFrame, recommended: str) -> plt.Figure:
         for method, part in table[(table.model == model) & (table.budget > 0)].groupby("method"):
             part = part.sort_values("budget")
             error = 1.96 * part.sd / np.sqrt(part.runs)
-            main = method in (BASE, recommended, "consistency")
+            main = method in MAIN
             axis.errorbar(
                 part.budget, part.aji, error, label=method, capsize=2, marker="o", markersize=4,
                 linewidth=2 if main else 1, alpha=1 if main else 0.6,

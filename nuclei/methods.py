@@ -35,7 +35,7 @@ def kmeans(features: np.ndarray, k: int, seed: int = 0, known: Sequence[int] = (
     """The row nearest to the centre of each of the largest clusters without a known row (MacQueen 1967)."""
 
     def central(members: np.ndarray, centre: np.ndarray) -> int:
-        return np.linalg.norm(features[members] - centre, axis=1).argmin()
+        return _distances(features[members], centre).argmin()
 
     return _one_a_cluster(features, k, seed, known, central)
 
@@ -47,14 +47,15 @@ def typiclust(features: np.ndarray, k: int, seed: int = 0, known: Sequence[int] 
     Weinshall, "Active learning on a budget", ICML 2022).
     """
     sphere = _normalise(features)
+    rng = np.random.default_rng(seed)
 
     def typical(members: np.ndarray, centre: np.ndarray) -> int:
-        points = sphere[members]
-        count = min(NEIGHBOURS, len(points) - 1)
+        drawn = _draw(np.arange(len(members)), CLIENTS, rng)
+        count = min(NEIGHBOURS, len(drawn) - 1)
         if not count:
             return 0
-        distances, _ = NearestNeighbors(n_neighbors=count).fit(points).kneighbors()
-        return distances.mean(axis=1).argmin()
+        distances, _ = NearestNeighbors(n_neighbors=count).fit(sphere[members[drawn]]).kneighbors()
+        return drawn[distances.mean(axis=1).argmin()]
 
     return _one_a_cluster(sphere, k, seed, known, typical)
 
@@ -75,7 +76,7 @@ def k_center(features: np.ndarray, k: int, seed: int = 0, known: Sequence[int] =
     while len(chosen) < k:
         row = int(distance.argmax())
         chosen.append(row)
-        distance = np.minimum(distance, np.linalg.norm(features - features[row], axis=1))
+        distance = np.minimum(distance, _distances(features, features[row]))
         distance[chosen] = -1
     return np.array(chosen)
 
@@ -104,25 +105,12 @@ def facility_location(features: np.ndarray, k: int, seed: int = 0, known: Sequen
     return candidates[chosen]
 
 
-def coverage(features: np.ndarray, k: int, seed: int = 0, known: Sequence[int] = ()) -> np.ndarray:
-    """Facility location on the unit sphere, after each feature was brought to mean 0 and deviation 1.
-
-    The recommended method, on features of a middle layer: EfficientNet-Lite0's fifth block (40 values,
-    stride 8) tell stain and texture better than the last layer's (docs/selection.md).
-    """
-    features = np.asarray(features, np.float32)
-    centred = features - features.mean(axis=0)
-    scale = np.maximum(features.std(axis=0), np.finfo(np.float32).eps)
-    return facility_location(_normalise(centred / scale), k, seed, known)
-
-
 METHODS: dict[str, Callable] = {
     "random": random,
     "kmeans": kmeans,
     "k-center": k_center,
     "typiclust": typiclust,
     "facility-location": facility_location,
-    "coverage": coverage,
 }
 
 
@@ -137,6 +125,11 @@ def _free(features: np.ndarray, k: int, known: Sequence[int]) -> np.ndarray:
 def _draw(rows: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
     """All of `rows`, or `count` of them by chance, in their order."""
     return rows if len(rows) <= count else np.sort(rng.choice(rows, count, replace=False))
+
+
+def _distances(features: np.ndarray, point: np.ndarray) -> np.ndarray:
+    """(N,) Euclidean distances of (N, D) to one point (D,)."""
+    return pairwise_distances(features, point[None])[:, 0]
 
 
 def _normalise(features: np.ndarray) -> np.ndarray:
