@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +17,7 @@ from nuclei.errors import InputError
 from nuclei.formats import list_images, write_image
 from nuclei.levels import SUFFIXES, UnreadableRegion
 from nuclei.parallel import map_ahead
-from nuclei.patches import PATCH, is_patch, read_sources, starts, write_patch, write_sources
+from nuclei.patches import PATCH, is_patch, read_sources, source_stem, starts, write_patch, write_sources
 from nuclei.slides import MPP, Source, open_source, tissue_mask
 
 TISSUE_SHARE = 0.25  # of a slide's patch; what has less is left out
@@ -148,7 +147,7 @@ def _stems(paths: list[Path]) -> dict[str, Path]:
     """Images by the first part of their patches' names; InputError where two would share it."""
     stems: dict[str, Path] = {}
     for path in paths:
-        other = stems.setdefault(re.sub(r"[^\w.-]", "_", path.stem), path)
+        other = stems.setdefault(source_stem(path.name), path)
         if other != path:
             raise InputError(f"the patches of {path} and {other} would share their names; rename one")
     return stems

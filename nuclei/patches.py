@@ -12,6 +12,7 @@ A patch is a folder, the same everywhere:
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import cv2
@@ -185,6 +186,11 @@ def starts(length: int, size: int, stride: int) -> list[int]:
     if length <= size:
         return [0]
     return [*range(0, length - size, stride), length - size]
+
+
+def source_stem(source: str) -> str:
+    """What the names of the patches of the image file `source`, and of its pictures, begin with."""
+    return re.sub(r"[^\w.-]", "_", Path(source).stem)
 
 
 def read_sources(data: Path) -> pd.DataFrame | None:

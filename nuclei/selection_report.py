@@ -15,7 +15,7 @@ from sklearn.decomposition import PCA
 
 from nuclei.files import atomic_file
 from nuclei.formats import read_image, write_image
-from nuclei.patches import read_patch
+from nuclei.patches import read_patch, source_stem
 from nuclei.pictures import caption, montage
 from nuclei.selection import Selected
 
@@ -98,8 +98,8 @@ def write_source_pictures(
     """Each source image of a selected patch: the selected ones framed, and what no patch covers faded.
 
     Args:
-        folder: where `<source's stem>.png` goes; what an earlier selection left there is removed.
-        overviews: small pictures of the sources under the same names; sources without one are passed over.
+        folder: where the pictures go; what an earlier selection left there is removed.
+        overviews: `<patches.source_stem>.png`, small pictures of the sources; those without are passed over.
         selection: the selected patches: source, x, y, cluster.
         sources: all patches: source, x, y, and width (px) of the source.
         size: side of a patch, px, at the resolution of x and y.
@@ -107,7 +107,7 @@ def write_source_pictures(
     for path in folder.glob("*.png"):
         path.unlink()
     for source, selected in selection.groupby("source"):
-        overview = overviews / f"{Path(source).stem}.png"
+        overview = overviews / f"{source_stem(source)}.png"
         if not overview.exists():
             continue
         picture = read_image(overview).copy()

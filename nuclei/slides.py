@@ -8,6 +8,7 @@ state is seldom true, so they are taken as they are, unless the user states it.
 from __future__ import annotations
 
 import functools
+import itertools
 import sys
 from pathlib import Path
 
@@ -23,6 +24,7 @@ MPP = 0.25  # um/px of a 40x objective, the resolution that nuclei are usually s
 
 TOLERANCE = 0.05  # a level this close to the wanted um/px is taken as it is: resampling would only blur it
 BLOCK = 2048  # px of a level that are read at once for an overview
+SMALLEST = 256  # px of a level; a smaller block with damage in it is given up as a whole
 UNREADABLE = (200, 120, 170)  # RGB in an overview; counts as tissue, so that the patches there are tried
 
 
@@ -69,7 +71,7 @@ class Source:
         """The whole image, (h, w, 3) uint8 RGB, its longer side `side` px, or its own if that is shorter.
 
         It is put together from blocks, of a coarse level where there is one, so that a slide's full
-        resolution is never in memory. A block that cannot be decoded shows the colour UNREADABLE.
+        resolution is never in memory. What cannot be decoded shows the colour UNREADABLE.
         """
         scale = (max(1.0, max(self._levels.sizes[0]) / side),) * 2
         width, height = self._size(scale)
@@ -78,12 +80,23 @@ class Source:
         tops = tqdm(range(0, height, step), desc=f"looking over {self.path.name}", leave=False, delay=2)
         for top in tops:  # minutes where a large file has one level only
             for left in range(0, width, step):
-                block = picture[top : top + step, left : left + step]
-                try:
-                    block[:] = self._resample(scale, left, top, block.shape[1], block.shape[0])
-                except UnreadableRegion:
-                    block[:] = UNREADABLE
+                self._look(picture, scale, left, top, step)
         return picture
+
+    def _look(self, picture: np.ndarray, scale: tuple[float, float], left: int, top: int, side: int) -> None:
+        """Fill a square of an overview; where the file is damaged, in ever smaller squares."""
+        block = picture[top : top + side, left : left + side]
+        if not block.size:
+            return
+        try:
+            block[:] = self._resample(scale, left, top, block.shape[1], block.shape[0])
+        except UnreadableRegion:
+            if side * scale[0] <= SMALLEST * self._levels.downsamples[self._level(scale)] or side == 1:
+                block[:] = UNREADABLE
+                return
+            half = -(-side // 2)
+            for down, across in itertools.product((0, half), repeat=2):
+                self._look(picture, scale, left + across, top + down, half)
 
     def _level(self, scale: tuple[float, float]) -> int:
         """The coarsest level that is at least as fine as `scale`."""

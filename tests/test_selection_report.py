@@ -48,9 +48,9 @@ def test_patches_that_are_all_alike_make_no_map(tmp_path):
 def test_source_pictures_show_where_the_selected_patches_lie(tmp_path):
     overviews, folder = tmp_path / "overviews", tmp_path / "sources"
     # At a quarter of the size: 512 px wide, of which the left half is covered by patches.
-    write_image(overviews / "slide.png", np.full((64, 128, 3), 100, np.uint8))
+    write_image(overviews / "my_slide.png", np.full((64, 128, 3), 100, np.uint8))
     sources = pd.DataFrame(
-        [("a", "slide.svs", 0, 0), ("b", "slide.svs", 0, 128), ("c", "other.svs", 0, 0)],
+        [("a", "my slide.svs", 0, 0), ("b", "my slide.svs", 0, 128), ("c", "other.svs", 0, 0)],
         columns=["patch", "source", "x", "y"],
     ).assign(width=512)
     selection = sources.iloc[[1]].assign(cluster=7)
@@ -58,8 +58,8 @@ def test_source_pictures_show_where_the_selected_patches_lie(tmp_path):
     (folder / "earlier.png").write_bytes(b"of another selection")
     report.write_source_pictures(folder, overviews, selection, sources, size=128)
 
-    assert [path.name for path in folder.iterdir()] == ["slide.png"]
-    picture = read_image(folder / "slide.png")
+    assert [path.name for path in folder.iterdir()] == ["my_slide.png"]
+    picture = read_image(folder / "my_slide.png")
     assert picture[10, 20].tolist() == [100, 100, 100]  # a patch that was not selected
     assert picture[10, 100].tolist() == [177, 177, 177]  # no patch: 100 // 2 + 127
     assert picture[48, 0].tolist() == list(report.FRAME)  # the frame of the selected one

@@ -265,3 +265,13 @@ def test_green_and_black_pens_are_no_tissue():
     overview[20:60, 20:200] = (20, 150, 70)
     overview[100:140, 20:200] = (25, 25, 28)
     assert tissue_mask(overview).mean() < 0.02
+
+
+def test_damage_hides_no_more_of_an_overview_than_it_must(tmp_path):
+    path = write_slide(tmp_path / "a.svs", np.full((1024, 1024, 3), GLASS, np.uint8), levels=(1,))
+    damage(path, 17)  # of 16 x 16 tiles: the second row and column
+    with open_source(path) as source:
+        overview = source.overview(256)
+    hidden = (overview == UNREADABLE).all(axis=2)
+    assert hidden[16:32, 16:32].all()
+    assert not hidden[64:].any() and not hidden[:, 64:].any()  # 256 px of the slide
