@@ -22,6 +22,8 @@ from threadpoolctl import threadpool_limits
 from nuclei.methods import METHODS
 
 EXACT_UP_TO = 50_000  # patches; a larger pool is clustered by mini-batch KMeans
+STARTS = (10, 100)  # fewest and most random starts of KMeans, of which the best is taken
+STARTS_TIMES_POINTS = 200_000  # in between: as many as take some seconds
 BATCH = 8192  # points of a mini-batch
 MAX_BATCHES = 20  # of them; the centres have come to rest by then
 CHUNK = 512  # patches that are scored at a time
@@ -204,7 +206,9 @@ def _length(vectors: np.ndarray) -> np.ndarray:
 
 def _kmeans(points: np.ndarray, rows: np.ndarray, k: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Labels (N,) and centres (k, D) of the `rows` (N,) of points (P, D)."""
-    kmeans = KMeans(k, n_init=10, random_state=seed).fit(_gather(points, rows))
+    # Ten starts seldom find the best clusters of a small pool, so that each seed would select other patches.
+    starts = int(np.clip(STARTS_TIMES_POINTS / len(rows), *STARTS))
+    kmeans = KMeans(k, n_init=starts, random_state=seed).fit(_gather(points, rows))
     return kmeans.labels_, kmeans.cluster_centers_
 
 
