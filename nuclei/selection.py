@@ -23,7 +23,7 @@ from nuclei.methods import METHODS
 
 EXACT_UP_TO = 50_000  # patches; a larger pool is clustered by mini-batch KMeans
 STARTS = (10, 100)  # fewest and most random starts of KMeans, of which the best is taken
-STARTS_TIMES_POINTS = 200_000  # in between: as many as take some seconds
+STARTS_TIMES_POINTS = 10_000  # in between: as many as take a second or so
 BATCH = 8192  # points of a mini-batch
 MAX_BATCHES = 20  # of them; the centres have come to rest by then
 CHUNK = 512  # patches that are scored at a time
