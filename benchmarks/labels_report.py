@@ -15,7 +15,7 @@ from matplotlib import pyplot as plt  # noqa: E402 - after the choice of the bac
 
 RESAMPLES = 10_000
 BASE = "random"
-MAIN = (BASE, "consistency", "coverage")  # drawn thick
+MAIN = (BASE, "consistency")  # drawn thick
 KEYS = ["split", "model", "budget", "method"]
 
 

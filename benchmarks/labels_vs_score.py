@@ -22,7 +22,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 import tyro
 from tqdm import tqdm
 
@@ -30,7 +29,7 @@ from benchmarks.labels_report import write_report
 from benchmarks.pixel_model import COUNT, KINDS, fit_pixels, instances, pixel_classes, pixel_features, sample
 from nuclei import baseline
 from nuclei.errors import InputError
-from nuclei.features import _load, extract
+from nuclei.features import extract
 from nuclei.files import atomic_file, read_json
 from nuclei.formats import list_images, read_image, read_labels
 from nuclei.methods import METHODS
@@ -42,12 +41,11 @@ from nuclei.selection import select
 
 BUDGETS = (3, 6, 12, 24)  # patches
 MAIN_BUDGETS = (6, 12)  # those with most runs
-CONSISTENCY, COVERAGE, FULL, FREE = "consistency", "coverage", "full supervision", "label-free"
-MAIN = ("random", CONSISTENCY)  # the methods with most runs
-MIDDLE = 4  # number of the block, from 0
+CONSISTENCY, FULL, FREE = "consistency", "full supervision", "label-free"
+MAIN = ("random", CONSISTENCY, "typiclust")  # the methods with most runs
 K2 = 4  # of the paper's rule
 DROPPED = 0.2  # share of the patches that a run leaves out
-FULL_COUNT = 4500  # pixels drawn from each image for full supervision
+FULL_COUNT = 280  # pixels drawn from each window of PATCH px of all images for full supervision
 
 
 @dataclass(frozen=True)
@@ -93,7 +91,7 @@ def main(settings: Settings) -> None:
 
 def plan(main_runs: int, runs: int) -> list[Run]:
     """All runs, the most important ones first."""
-    methods = (*MAIN, COVERAGE, *(name for name in METHODS if name not in MAIN))
+    methods = (*MAIN, *(name for name in METHODS if name not in MAIN))
     ends = [Run("official", FREE, 0, 0)]
     ends += [Run("official", FULL, 0, number) for number in range(runs)]
     main, second = (
@@ -114,15 +112,15 @@ def plan(main_runs: int, runs: int) -> list[Run]:
         ]
         for budgets in (MAIN_BUDGETS, BUDGETS)
     )
-    return list(dict.fromkeys(ends + main + others + second + rest))
+    return list(dict.fromkeys(ends + main + second + others + rest))
 
 
 def prepare(folder: Path, out: Path, stem: str, stride: int) -> None:
     """Keep what every run needs of one image, as arrays in `<out>/<stem>.*.npy`.
 
     pixels (h, w, F) float16, classes (h, w) int8 and labels (h, w) int32 at half of the resolution; corners
-    (N, 2), y and x of the patches in px; patches (N, D), quarters (N, 4, D) and middle (N, 40) float32, their
-    CNN features; free (2,), AJI and PQ of the label-free baseline.
+    (N, 2), y and x of the patches in px; patches (N, D) and quarters (N, 4, D) float32, their CNN
+    features; free (2,), AJI and PQ of the label-free baseline.
     """
     if (out / f"{stem}.free.npy").exists():  # the last one written
         return
@@ -142,34 +140,11 @@ def prepare(folder: Path, out: Path, stem: str, stride: int) -> None:
         "corners": corners,
         "patches": extract(patches, model),
         "quarters": extract(pieces, model).reshape(len(patches), 4, -1),
-        "middle": middle_features(patches),
         "free": np.array(_score(labels[::2, ::2], baseline.segment(image)[::2, ::2])),
     }
     for name, array in arrays.items():
         with atomic_file(out / f"{stem}.{name}.npy") as temporary:
             np.save(temporary, array)
-
-
-def middle_features(patches: list[np.ndarray]) -> np.ndarray:
-    """(N, 40) float32: EfficientNet-Lite0's fifth block (stride 8), averaged over each of N patches."""
-    network, feature_map, mean, std = _load("efficientnet_lite0")
-    network.eval()
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (mean, std))
-    rows = []
-    network._blocks[MIDDLE].register_forward_hook(lambda _, __, out: rows.append(out.mean((2, 3)).numpy()))
-    with torch.inference_mode():
-        for patch in patches:
-            feature_map((torch.tensor(patch).permute(2, 0, 1)[None] - mean) / std)
-    return np.concatenate(rows)
-
-
-def coverage(middle: np.ndarray, k: int, seed: int) -> np.ndarray:
-    """Rows (k,) by facility location on the unit sphere; each feature (N, 40) has mean 0 and sd 1 before.
-
-    Of 24 candidates the best one on splits of the training images; it was fixed before any test.
-    """
-    scaled = (middle - middle.mean(axis=0)) / np.maximum(middle.std(axis=0), 1e-6)
-    return METHODS["facility-location"](scaled / np.linalg.norm(scaled, axis=1, keepdims=True), k, seed)
 
 
 def execute(item: Run, features: Path, train: list[str], test: list[str]) -> list[dict]:
@@ -205,43 +180,44 @@ def _row(kind: str, scores: list[tuple[float, float]]) -> dict:
 
 
 def _chosen_pixels(item: Run, features: Path, stems: list[str], rng: np.random.Generator) -> tuple:
-    """Descriptions and classes of pixels of the chosen patches."""
-    patches, four, middle = (
-        np.concatenate([_read(features, stem, name) for stem in stems])
-        for name in ("patches", "quarters", "middle")
+    """Arguments of `fit_pixels`: pixels of the chosen patches, each of which is a group."""
+    patches, four = (
+        np.concatenate([_read(features, stem, name) for stem in stems]) for name in ("patches", "quarters")
     )
     corners = [(stem, *corner) for stem in stems for corner in _read(features, stem, "corners")]
     kept = np.sort(rng.choice(len(patches), round(len(patches) * (1 - DROPPED)), replace=False))
     if item.method == CONSISTENCY:
         found = select(patches[kept], four[kept], item.budget, K2, item.number)
         chosen = [record.index for record in found]
-    elif item.method == COVERAGE:
-        chosen = coverage(middle[kept], item.budget, item.number)
     else:
         chosen = METHODS[item.method](patches[kept], item.budget, item.number)
-    points, classes = [], []
+    pieces = []
     for stem, y, x in (corners[row] for row in kept[chosen]):
         window = np.s_[y // 2 : (y + PATCH) // 2, x // 2 : (x + PATCH) // 2]
-        pixels, truth = (_read(features, stem, name)[window] for name in ("pixels", "classes"))
-        _draw(pixels, truth, COUNT, rng, points, classes)
-    return np.concatenate(points), np.concatenate(classes)
+        pieces.append([_read(features, stem, name)[window] for name in ("pixels", "classes")])
+    return _draw(pieces, COUNT, rng)
 
 
 def _all_pixels(item: Run, features: Path, stems: list[str], rng: np.random.Generator) -> tuple:
-    """The same of whole images."""
-    points, classes = [], []
+    """The same of whole images, each window of which is a group."""
+    pieces = []
     for stem in stems:
         pixels, truth = (_read(features, stem, name) for name in ("pixels", "classes"))
-        _draw(pixels, truth, FULL_COUNT, rng, points, classes)
-    return np.concatenate(points), np.concatenate(classes)
+        for y, x in np.ndindex(*(-(-2 * length // PATCH) for length in truth.shape)):
+            window = np.s_[y * PATCH // 2 : (y + 1) * PATCH // 2, x * PATCH // 2 : (x + 1) * PATCH // 2]
+            pieces.append((pixels[window], truth[window]))
+    return _draw(pieces, FULL_COUNT, rng)
 
 
-def _draw(
-    pixels: np.ndarray, truth: np.ndarray, count: int, rng: np.random.Generator, points: list, classes: list
-) -> None:
-    rows = sample(truth, count, rng)
-    points.append(pixels.reshape(-1, pixels.shape[-1])[rows])
-    classes.append(truth.ravel()[rows])
+def _draw(pieces: list, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Features, classes and numbers of the piece of `count` pixels of each annotated piece."""
+    points, classes, groups = [], [], []
+    for number, (pixels, truth) in enumerate(pieces):
+        rows = sample(truth, count, rng)
+        points.append(pixels.reshape(-1, pixels.shape[-1])[rows])
+        classes.append(truth.ravel()[rows])
+        groups.append(np.full(len(rows), number))
+    return np.concatenate(points), np.concatenate(classes), np.concatenate(groups)
 
 
 @cache

@@ -8,6 +8,8 @@ import pytest
 from benchmarks.pixel_model import (
     BACKGROUND,
     BORDER,
+    CHANNELS,
+    COPIES,
     INTERIOR,
     KINDS,
     UNKNOWN,
@@ -15,6 +17,7 @@ from benchmarks.pixel_model import (
     instances,
     pixel_classes,
     pixel_features,
+    restain,
 )
 from nuclei.metrics import aji
 
@@ -57,7 +60,7 @@ def test_background_alone_teaches_that_there_is_nothing() -> None:
 
 def test_odd_sizes() -> None:
     image, labels = draw(0)
-    model = fit([image], [labels])
+    model = fit([image], [labels], "trees")
     assert model.segment(image[:101, :77]).shape == (101, 77)
 
 
@@ -65,6 +68,24 @@ def test_features_do_not_change_with_brightness_of_a_blank_image() -> None:
     features = pixel_features(np.full((40, 60, 3), 200, np.uint8))
     assert features.shape == (20, 30, 51) and features.dtype == np.float16
     assert np.isfinite(features).all() and not features.any()
+
+
+def test_restaining_scales_and_shifts_the_channels_of_a_group() -> None:
+    features = pixel_features(draw(0)[0]).reshape(-1, 51)[:40]
+    groups = np.repeat([0, 1], 20)
+    stained = restain(features, groups, np.random.default_rng(0))
+    assert stained.shape == (COPIES * 40, 51) and stained.dtype == np.float32
+    stains = set()
+    for copy in np.split(stained, COPIES):
+        for group in (0, 1):
+            before, after = (array[groups == group].astype(float) for array in (features, copy))
+            for column in range(51):
+                factor, offset = np.polyfit(before[:, column], after[:, column], 1)
+                stains.add((column % CHANNELS, round(factor, 2)))
+                assert factor > 0
+                is_map = column < CHANNELS or column // CHANNELS % 4 == 1  # the value or a Gaussian
+                assert (abs(offset) > 1e-3) == is_map
+    assert len(stains) <= 2 * COPIES * CHANNELS  # one factor for all maps of a channel
 
 
 def test_classes() -> None:
