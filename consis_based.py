@@ -14,6 +14,7 @@ from nuclei.errors import InputError
 from nuclei.feature_store import FeatureStore
 from nuclei.files import write_settings
 from nuclei.patches import (
+    SELECTION,
     is_annotated,
     list_patches,
     read_selection_table,
@@ -125,6 +126,8 @@ def _earlier_rounds(data: Path, number: int) -> pd.DataFrame:
     table = read_selection_table(data)
     if "round" not in table:
         table.insert(1, "round", 1)
+    if not pd.api.types.is_numeric_dtype(table["round"]):
+        raise InputError(f"{data}/{SELECTION} has rounds that are not numbers; mend the table")
     return table[table["round"] < number]
 
 

@@ -199,6 +199,12 @@ def test_a_second_round_needs_a_first(data):
         consis_based.main(settings(data, round=2))
 
 
+def test_rounds_that_are_no_numbers_are_an_error(data):
+    (data / "selected.csv").write_text("patch,round\npatch0,first\n")
+    with pytest.raises(InputError, match="selected.csv has rounds that are not numbers"):
+        consis_based.main(settings(data, round=2))
+
+
 def test_the_first_round_says_that_annotated_patches_are_there(kept, capsys):
     write_masks(kept / "patch0", np.zeros((SIZE, SIZE), np.int32))
     consis_based.main(settings(kept))
