@@ -1,4 +1,4 @@
-"""Random layouts: the nuclei of one annotated patch, put at new places.
+"""Random layouts: the nuclei of annotated patches, put at new places.
 
 The layouts are the conditions of the GAN and become the masks of its synthetic pairs (Lou et al., "Which
 Pixel to Annotate", IEEE TMI 2022), so every nucleus stays one instance with a clean outline.
@@ -6,88 +6,169 @@ Pixel to Annotate", IEEE TMI 2022), so every nucleus stays one instance with a c
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
 import cv2
 import numpy as np
-from scipy.ndimage import find_objects
 
-TRIES = 200  # positions tried for one nucleus before it is left out
+from csingan.placing import Canvas, Nucleus, cut_out, transformed
+
+ATTEMPTS = 3  # layouts begun before the wanted density counts as too high
+PARTNERS = 8  # nuclei tried, at most, beside which to put another one
+LONELY = 2 / 3  # share of those beside a nucleus that touched none: mostly pairs, some chains, as in tissue
 _SQUARE = np.ones((3, 3), np.uint8)
 
 
-@dataclass(frozen=True)
-class _Nucleus:
-    """A nucleus cut out of the annotated patch, and the borders that cut it there."""
-
-    crop: np.ndarray  # (h, w) uint8, 0 or 1
-    borders: tuple[str, str] = ("", "")  # along y and x: "first", "last", or "" where it is free to move
-
-    @property
-    def area(self) -> int:
-        return int(self.crop.sum())
+class DoesNotFit(ValueError):
+    """A layout has no room for as many nuclei as were asked for; the message is one line for the user."""
 
 
-def random_layout(
-    labels: np.ndarray,
-    rng: np.random.Generator,
-    shape: tuple[int, int] | None = None,
-    density: tuple[float, float] = (0.8, 1.2),
-    gap: int = 1,
-    rotate: float = 180,
-    flip: bool = True,
-    scale: tuple[float, float] = (0.9, 1.1),
-    touching: float | None = None,
-) -> np.ndarray:
-    """Place the nuclei of an annotated patch anew.
+class LayoutSampler:
+    """Places the nuclei of annotated patches anew, differently at each call.
 
     Nuclei inside the patch are rotated, flipped, scaled and moved anywhere. Nuclei that the border cuts
-    keep their border and slide along it: elsewhere their straight edge would be a shape no nucleus has.
+    keep their border and slide along it, or stay in their corner: elsewhere their straight edge would be a
+    shape no nucleus has. Their number follows the perimeter of the layout.
 
     Args:
-        labels: (H, W) label image, 0 for background.
-        rng: source of every random choice.
-        shape: (H', W') of the layout; that of `labels` by default.
-        density: range of the foreground share, as multiples of the real one. A crowded layout may fall
-            short of it, when no place is left.
-        gap: background pixels kept between nuclei.
+        labels: (H, W) label image of the annotated patch, 0 for background. It sets the size, the density
+            and the share of touching nuclei.
+        more: further label images, whose nuclei are used as well.
+        density: range of the foreground share, as multiples of that of `labels`. Since nuclei are whole, a
+            range narrower than one is kept to half a nucleus.
+        gap: background pixels between nuclei, counted along an axis or a diagonal. A nucleus put beside
+            another one touches that one, and keeps the gap to all others. 0 is as 1: only those that
+            `touching` asks for touch.
+        touching: share of the nuclei that touch another one (no background pixel in between); by default
+            that in `labels`. It is reached on average and while there is room; 0 is kept exactly.
         rotate: degrees by which a nucleus is turned at most, after half a turn or none; 180 is any angle,
             and `direction.nucleus_rotation` what suits the patch.
         flip: whether nuclei are mirrored.
         scale: range of the change of a nucleus's diameter.
-        touching: share of the nuclei that touch another one (no background pixel in between); by
-            default the share among the real ones.
-
-    Returns:
-        (H', W') int32 label image, nuclei 1..N.
 
     Raises:
-        ValueError: `labels` holds no nucleus.
+        ValueError: there is no nucleus, or a setting makes no sense.
     """
-    nuclei = _cut_out(labels)
-    if not nuclei:
-        raise ValueError("the label image holds no nucleus")
-    shape = labels.shape if shape is None else shape
-    touching = touching_share(labels) if touching is None else touching
-    target = rng.uniform(*density) * np.count_nonzero(labels) / labels.size * shape[0] * shape[1]
-    drawn = _draw(nuclei, target, sum(shape) / sum(labels.shape), rng, rotate, flip, scale)
 
-    layout = np.zeros(shape, np.int32)
-    centres: list[tuple[int, int]] = []
-    for nucleus in drawn:
-        position = None
-        # Each placement beside another nucleus makes a pair, so half the share is enough.
-        if centres and nucleus.borders == ("", "") and rng.random() < touching / 2:
-            position = _beside(layout, nucleus.crop, centres[rng.integers(len(centres))], rng)
-        if position is None:
-            position = _anywhere(layout, nucleus, gap, rng)
-        if position is not None:
-            (y, x), (height, width) = position, nucleus.crop.shape
-            centres.append((y + height // 2, x + width // 2))
-            layout[y : y + height, x : x + width][nucleus.crop > 0] = len(centres)
-    return layout
+    def __init__(
+        self,
+        labels: np.ndarray,
+        more: Sequence[np.ndarray] = (),
+        *,
+        density: tuple[float, float] = (0.8, 1.2),
+        gap: int = 1,
+        touching: float | None = None,
+        rotate: float = 180.0,
+        flip: bool = True,
+        scale: tuple[float, float] = (0.9, 1.1),
+    ):
+        _check(density, gap, touching, rotate, scale)
+        own = cut_out(labels)
+        if not own:
+            raise ValueError("the label image holds no nucleus")
+        nuclei = own + [nucleus for other in more for nucleus in cut_out(other)]
+        self._shape = labels.shape
+        self._share = np.count_nonzero(labels) / labels.size
+        self._cut = [nucleus for nucleus in nuclei if nucleus.is_cut]
+        self._free = [nucleus for nucleus in nuclei if not nucleus.is_cut]
+        self._cut_count = sum(nucleus.is_cut for nucleus in own)
+        self._half = sum(nucleus.area for nucleus in nuclei) / len(nuclei) / 2
+        self._density, self._gap = density, max(gap, 1)
+        self._rotate, self._flip, self._scale = rotate, flip, scale
+        self._touching = touching_share(labels) if touching is None else touching
+
+    def __call__(self, rng: np.random.Generator, shape: tuple[int, int] | None = None) -> np.ndarray:
+        """A new layout.
+
+        Args:
+            rng: source of every random choice.
+            shape: (H, W) of the layout; that of the annotated patch by default.
+
+        Returns:
+            (H, W) int32 label image, nuclei 1..N.
+
+        Raises:
+            DoesNotFit: not even the lower end of the density range was reached.
+        """
+        shape = self._shape if shape is None else shape
+        pixels = shape[0] * shape[1]
+        lowest, highest = (multiple * self._share * pixels for multiple in self._density)
+        slack = min(self._half, (highest - lowest) / 2)
+        target, most = rng.uniform(lowest + slack, highest - slack), 0
+        for _ in range(ATTEMPTS):
+            canvas = self._fill(shape, min(target, pixels), highest, rng)
+            if canvas.area >= lowest - (self._half - slack):
+                return canvas.labels
+            target, most = lowest + slack, max(most, canvas.area)
+        raise DoesNotFit(
+            f"nuclei were to cover {lowest / pixels:.1%} of a layout of {shape[0]} x {shape[1]} px, and only "
+            f"{most / pixels:.1%} found room: lower the density or the gap"
+        )
+
+    def _fill(
+        self, shape: tuple[int, int], target: float, highest: float, rng: np.random.Generator
+    ) -> Canvas:
+        """A canvas with about `target` px of nuclei, as far as they fit.
+
+        Cut nuclei come first, since they have few places, and within each kind the large ones.
+        """
+        canvas = Canvas(shape, self._gap)
+        count, area, cut = round(sum(shape) / sum(self._shape) * self._cut_count), 0, []
+        for nucleus in islice(_shuffled(self._cut, rng), count):
+            if area + nucleus.area <= highest:
+                area += nucleus.area
+                cut.append(nucleus)
+        self._place(canvas, cut, rng)
+        self._place(canvas, self._draw(target - canvas.area, rng), rng)
+        return canvas
+
+    def _draw(self, missing: float, rng: np.random.Generator) -> list[Nucleus]:
+        """Nuclei whose areas sum to about `missing` px, the last one chosen and scaled to that end."""
+        pool, (low, high) = (self._free, self._scale) if self._free else (self._cut, (1, 1))
+        drawn = []
+        for nucleus in _shuffled(pool, rng):
+            varied = self._vary(nucleus, low + (high - low) * rng.random(), rng)
+            if varied.area > missing:
+                break
+            missing -= varied.area
+            drawn.append(varied)
+        areas = np.array([nucleus.area for nucleus in pool])
+        errors = np.abs(np.clip(missing, areas * low**2, areas * high**2) - missing)
+        if errors.min() < missing:
+            nucleus = pool[rng.choice(np.flatnonzero(errors == errors.min()))]
+            factor = math.sqrt(missing / nucleus.area)
+            drawn.append(self._vary(nucleus, min(max(factor, low), high), rng))
+        return drawn
+
+    def _vary(self, nucleus: Nucleus, factor: float, rng: np.random.Generator) -> Nucleus:
+        """A nucleus turned and mirrored, as the settings have it, and scaled; a cut one stays as it is."""
+        if nucleus.is_cut:
+            return nucleus
+        turn, half, mirror = rng.random(3).tolist()
+        angle = self._rotate * (2 * turn - 1) + (180 if self._rotate and half < 0.5 else 0)
+        return Nucleus(transformed(nucleus.crop, angle, factor, self._flip and mirror < 0.5))
+
+    def _place(self, canvas: Canvas, nuclei: list[Nucleus], rng: np.random.Generator) -> None:
+        """Put nuclei on the canvas, from large to small; what finds no room is left out.
+
+        A closed loop over the share that touches: what could not be put beside another nucleus makes it
+        more likely that the next one is.
+        """
+        for left, nucleus in zip(
+            range(len(nuclei), 0, -1), sorted(nuclei, key=lambda nucleus: -nucleus.area), strict=True
+        ):
+            missing = self._touching * (len(canvas) + left) - len(canvas.touching)
+            place, partner = None, 0
+            # How many more nuclei touch, on average, after one was put beside another.
+            gain = 1 + LONELY if canvas.touching else 2
+            if rng.random() < missing / (gain * left):
+                place, partner = _beside(canvas, nucleus, missing > left, rng)
+            if place is None:
+                place, partner = canvas.apart(nucleus, rng), 0
+            if place is not None:
+                canvas.put(nucleus, place, partner)
 
 
 def touching_share(labels: np.ndarray) -> float:
@@ -122,121 +203,49 @@ def _contacts(labels: np.ndarray) -> np.ndarray:
     return (labels > 0) & (highest != lowest)
 
 
-def _cut_out(labels: np.ndarray) -> list[_Nucleus]:
-    nuclei = []
-    for label, box in enumerate(find_objects(labels), start=1):
-        if box is not None:
-            borders = tuple(
-                "first" if part.start == 0 else "last" if part.stop == length else ""
-                for part, length in zip(box, labels.shape, strict=True)
-            )
-            nuclei.append(_Nucleus((labels[box] == label).astype(np.uint8), borders))
-    return nuclei
+def _beside(
+    canvas: Canvas, nucleus: Nucleus, must_pair: bool, rng: np.random.Generator
+) -> tuple[tuple[int, int] | None, int]:
+    """A place at which a nucleus touches another one, and the number of that one; (None, 0) if none is found.
 
-
-def _draw(
-    nuclei: list[_Nucleus],
-    target: float,
-    perimeter: float,
-    rng: np.random.Generator,
-    rotate: float,
-    flip: bool,
-    scale: tuple[float, float],
-) -> list[_Nucleus]:
-    """Nuclei whose areas sum to about `target` px, in the order in which to place them.
-
-    The cut ones come first (their number follows `perimeter`, as a multiple of the real one), then the
-    free ones from large to small: large nuclei fit only while there is room.
+    Args:
+        canvas: the layout so far.
+        nucleus: what is to be put there.
+        must_pair: whether nuclei that touch none yet always come first as partners.
+        rng: source of every random choice.
     """
-    cut = [nucleus for nucleus in nuclei if nucleus.borders != ("", "")]
-    free = [nucleus for nucleus in nuclei if nucleus.borders == ("", "")]
-    drawn = list(islice(_shuffled(cut, rng), round(perimeter * len(cut))))
-    missing = target - sum(nucleus.area for nucleus in drawn)
-    varied = []
-    for nucleus in _shuffled(free, rng):
-        changed = _Nucleus(_vary(nucleus.crop, rng, rotate, flip, scale))
-        # The last one stays out where that comes closer to the target.
-        if missing < changed.area / 2:
-            break
-        missing -= changed.area
-        varied.append(changed)
-    return drawn + sorted(varied, key=lambda nucleus: -nucleus.area)
+    partners = rng.permutation(len(canvas)) + 1
+    pairs = must_pair or rng.random() < LONELY
+    preferred = [number for number in partners.tolist() if (number not in canvas.touching) == pairs]
+    others = [number for number in partners.tolist() if (number not in canvas.touching) != pairs]
+    for partner in (preferred + others)[:PARTNERS]:
+        place = canvas.beside(nucleus, partner, rng)
+        if place is not None:
+            return place, partner
+    return None, 0
 
 
-def _shuffled(nuclei: list[_Nucleus], rng: np.random.Generator) -> Iterator[_Nucleus]:
+def _shuffled(nuclei: list[Nucleus], rng: np.random.Generator) -> Iterator[Nucleus]:
     """All nuclei in random order, then all again in another one, without end."""
     while nuclei:
         for i in rng.permutation(len(nuclei)):
             yield nuclei[i]
 
 
-def _vary(
-    crop: np.ndarray, rng: np.random.Generator, rotate: float, flip: bool, scale: tuple[float, float]
-) -> np.ndarray:
-    """Turn, mirror and scale a binary crop; the result is cut to the nucleus again."""
-    angle = rng.uniform(-rotate, rotate) + (180 * rng.integers(2) if rotate else 0)
-    factor = rng.uniform(*scale)
-    if flip and rng.random() < 0.5:
-        crop = crop[:, ::-1]
-    height, width = crop.shape
-    side = int(np.ceil(np.hypot(height, width) * factor)) + 2
-    matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, factor)
-    matrix[:, 2] += (side - width) // 2, (side - height) // 2
-    turned = cv2.warpAffine(crop.astype(np.float32), matrix, (side, side)) > 0.5
-    if not turned.any():
-        return crop  # a nucleus of a pixel or two, lost between the new pixels
-    rows, columns = np.flatnonzero(turned.any(axis=1)), np.flatnonzero(turned.any(axis=0))
-    return turned[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].astype(np.uint8)
-
-
-def _anywhere(
-    layout: np.ndarray, nucleus: _Nucleus, gap: int, rng: np.random.Generator
-) -> tuple[int, int] | None:
-    """A random first pixel (y, x) with `gap` px of clearance, at the nucleus's own borders; None if full."""
-    crop = np.pad(nucleus.crop, gap)
-    if gap:
-        crop = cv2.dilate(crop, np.ones((2 * gap + 1, 2 * gap + 1), np.uint8))
-    spans = [
-        _span(border, size, length)
-        for border, size, length in zip(nucleus.borders, nucleus.crop.shape, layout.shape, strict=True)
-    ]
-    if any(low > high for low, high in spans):
-        return None
-    rows, columns = (rng.integers(low, high + 1, TRIES) for low, high in spans)
-    for y, x in zip(rows.tolist(), columns.tolist(), strict=True):
-        if _is_free(layout, crop, y - gap, x - gap):
-            return y, x
-    return None
-
-
-def _span(border: str, size: int, length: int) -> tuple[int, int]:
-    """Lowest and highest first pixel along one axis; a nucleus no border cut touches none."""
-    if border == "first":
-        return 0, 0 if size <= length else -1
-    if border == "last":
-        return length - size, length - size if size <= length else -1
-    return 1, length - size - 1
-
-
-def _beside(
-    layout: np.ndarray, crop: np.ndarray, centre: tuple[int, int], rng: np.random.Generator
-) -> tuple[int, int] | None:
-    """The first pixel (y, x) where a crop, moved out of `centre` in a random direction, just fits."""
-    angle = rng.uniform(0, 2 * np.pi)
-    (height, width), (rows, columns) = crop.shape, layout.shape
-    for distance in range(max(rows, columns)):
-        y = round(centre[0] + distance * np.sin(angle)) - height // 2
-        x = round(centre[1] + distance * np.cos(angle)) - width // 2
-        if not (1 <= y < rows - height and 1 <= x < columns - width):
-            return None
-        if _is_free(layout, crop, y, x):
-            return y, x
-    return None
-
-
-def _is_free(layout: np.ndarray, crop: np.ndarray, y: int, x: int) -> bool:
-    """Whether no nucleus lies under a crop whose first pixel is (y, x); it may reach over the border."""
-    top, left = max(-y, 0), max(-x, 0)
-    under = layout[max(y, 0) : y + crop.shape[0], max(x, 0) : x + crop.shape[1]]
-    over = crop[top : top + under.shape[0], left : left + under.shape[1]]
-    return not np.any(under[over > 0])
+def _check(
+    density: tuple[float, float],
+    gap: int,
+    touching: float | None,
+    rotate: float,
+    scale: tuple[float, float],
+) -> None:
+    """ValueError where a setting makes no sense."""
+    for name, (low, high) in (("density", density), ("scale", scale)):
+        if not 0 < low <= high < math.inf:
+            raise ValueError(f"{name} is a range of positive numbers, low to high, not {low} to {high}")
+    if not gap >= 0:
+        raise ValueError(f"gap is a number of pixels, 0 or more, not {gap}")
+    if touching is not None and not 0 <= touching <= 1:
+        raise ValueError(f"touching is a share from 0 to 1, not {touching}")
+    if not 0 <= rotate < math.inf:
+        raise ValueError(f"rotate is an angle in degrees, 0 or more, not {rotate}")
