@@ -2,7 +2,7 @@ PYTHON ?= python3.11
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: setup demo test lint bench-select clean
+.PHONY: setup demo test lint bench-select bench-gan clean
 
 setup: $(VENV)/.stamp
 
@@ -24,6 +24,10 @@ lint: setup
 
 bench-select: setup
 	$(RUN) -m benchmarks.select
+
+# FOLDER holds real annotated images (see benchmarks/gan.py); without it the tissue is generated.
+bench-gan: setup
+	$(RUN) -m benchmarks.gan $(FOLDER)
 
 clean:
 	rm -rf runs data_synthetic data_pseudo

@@ -5,154 +5,238 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from csingan.schedule import PRESETS, Schedule
+from csingan.task import SMALLEST, Task, read_folder, read_patches
 from nuclei.errors import InputError
-from nuclei.files import is_finished, write_settings
-from nuclei.formats import write_image
-from nuclei.patches import is_annotated, list_patches, read_masks, read_patch, read_selection, write_patch
+from nuclei.files import differences, is_finished, read_json, write_json, write_settings
+from nuclei.formats import has_transparency, write_image
+from nuclei.patches import is_patch, write_patch
 from nuclei.script import run
 
 # torch and matplotlib are imported where they are used: --help and bad input need not wait.
+if TYPE_CHECKING:
+    from csingan.train import Example, Pyramid
 
 
 @dataclass(frozen=True)
 class Settings:
     data: Path = Path("data")  # the annotated patches, and selected.csv, which names them
     patch: str | None = None  # one patch to train on; every patch of selected.csv by default
+    folder: Path | None = None  # or a folder with train.png, train_mask.png and random_masks/, all sampled
     samples: int = 16  # synthetic pairs a patch
-    preset: Literal["fast", "paper"] = "fast"  # fast: a minute on two cores; paper: hours on a GPU
+    size: int | None = None  # px, the side of a synthetic pair; by default that of the patch
+    preset: Literal["fast", "paper"] = "fast"  # fast: a minute on two cores; paper: days, for a GPU
     effort: float = 1.0  # multiplies the training steps of the preset
+    density: tuple[float, float] = (0.8, 1.2)  # range of the share of nuclei, as multiples of the real one
+    touching: float | None = None  # share of nuclei that touch another one, 0..1; by default the real one
+    gap: int = 1  # px between nuclei that do not touch
+    scale: tuple[float, float] = (0.9, 1.1)  # range of the change of a nucleus's diameter
+    shapes: Literal["own", "all"] = "own"  # nuclei of the patch alone, or of all annotated patches
     seed: int = 0  # of the layouts, the training and the samples
     device: str = "auto"  # auto, cpu, cuda, cuda:1, ...
+    together: int = 0  # patches that train in one batch; 0: one on a CPU, 16 on a GPU
     synthetic: Path = Path("data_synthetic")  # where the synthetic pairs go, as patches
     out: Path = Path("runs/csingan")  # checkpoints and pictures, a folder a patch
 
 
 SHOWN = 12  # synthetic pairs on the sample sheet
-
-Pair = tuple[np.ndarray, np.ndarray]  # image (H, W, 3) uint8 RGB, labels (H, W) int32
+TOGETHER_ON_GPU = 16
+CHECKPOINTS = "checkpoints"  # in the folder of a patch
+SAMPLED = "samples.json"  # there too: what its synthetic pairs were made with
 
 
 def main(settings: Settings) -> None:
-    if settings.samples < 1 or settings.effort <= 0:
-        raise InputError("--samples must be at least 1, and --effort above 0")
-    patches = _read_patches(settings.data, settings.patch)
+    _check(settings)
+    if settings.folder:
+        tasks = [read_folder(settings.folder)]
+    else:
+        tasks = read_patches(settings.data, settings.patch, settings.shapes == "all")
+    for task in tasks:
+        if has_transparency(task.source):
+            print(f"note: {task.source} has transparent pixels; they are taken for white", file=sys.stderr)
     schedule = PRESETS[settings.preset].scaled(settings.effort)
-
-    # Told apart before anything slow starts, so that a conflict shows at once.
-    made_with = {name: _made_with(settings, patch) for name, patch in patches.items()}
-    finished = {
-        name
-        for name in patches
-        if is_finished(settings.out / name, made_with[name])
-        and _pairs(settings.synthetic, name) >= set(range(settings.samples))
-    }
-    for number, (name, patch) in enumerate(patches.items(), start=1):
-        if name in finished:
-            print(f"{name} ({number} of {len(patches)}): finished with the same settings, kept")
-            continue
-        print(f"{name} ({number} of {len(patches)}): training", flush=True)
-        folder = settings.out / name
-        scores = _train_and_sample(
-            name,
-            patch,
-            schedule,
-            folder,
-            settings.synthetic,
-            settings.samples,
-            settings.seed,
-            settings.device,
-        )
-        write_settings(folder, made_with[name])
-        print(
-            f"{name}: haematoxylin tells nuclei from background with an AUC of {scores[1]:.3f} in the "
-            f"synthetic pairs, {scores[0]:.3f} in the real one; look at {folder}/samples.png"
-        )
+    # All are looked at before anything slow starts, so that a conflict shows at once.
+    left = []
+    for task in tasks:
+        if _is_finished(settings, task):
+            print(f"{task.name}: finished with the same settings, kept")
+        else:
+            _check_results(settings, task, schedule)
+            left.append(task)
+    done = len(tasks) - len(left)
+    for group in _groups(settings, left):
+        done += len(group)
+        print(f"{', '.join(task.name for task in group)}: training ({done} of {len(tasks)})", flush=True)
+        for task, model in zip(group, _train(settings, group, schedule), strict=True):
+            _write_results(settings, task, model)
     print(
-        f"Wrote {settings.samples} pairs for each of {len(patches)} patches to {settings.synthetic}/, models "
-        f"and pictures to {settings.out}/. Next: python pseudo_label.py"
+        f"Wrote the synthetic pairs of {len(tasks)} patches to {settings.synthetic}/, models and pictures to "
+        f"{settings.out}/. Next: python pseudo_label.py"
     )
 
 
-def _read_patches(data: Path, patch: str | None) -> dict[str, Pair]:
-    """The patches to train on, all checked; InputError names every patch that is not ready."""
-    names = [patch] if patch else read_selection(data)
-    if patch and patch not in list_patches(data):
-        raise InputError(f"{data}/ holds no patch {patch}; pass the name of one of its folders to --patch")
-    missing = [name for name in names if not is_annotated(data / name)]
-    if missing:
+def _check(settings: Settings) -> None:
+    for name, smallest in (("samples", 1), ("together", 0)):
+        if getattr(settings, name) < smallest:
+            raise InputError(f"--{name} is {getattr(settings, name)}; it must be at least {smallest}")
+    if not 0 < settings.effort < float("inf"):
+        raise InputError(f"--effort is {settings.effort}; it must be above 0")
+    if settings.size is not None and settings.size < SMALLEST:
+        raise InputError(f"--size is {settings.size}; a sample has at least {SMALLEST} px a side")
+    if settings.folder and settings.patch:
+        raise InputError("--folder and --patch exclude each other; pass one of them")
+
+
+def _trained_with(settings: Settings, task: Task) -> dict:
+    """What the model of a patch depends on."""
+    digest = hashlib.sha256()
+    for part in (task.image, task.labels, *task.more, *(task.masks or {}).values()):
+        digest.update(f"{part.shape}".encode() + part.tobytes())
+    names = ("preset", "effort", "density", "touching", "gap", "scale", "shapes", "seed")
+    return {name: getattr(settings, name) for name in names} | {"pixels_and_masks": digest.hexdigest()[:12]}
+
+
+def _sampled_with(settings: Settings, task: Task) -> dict:
+    """What the samples of a model depend on."""
+    return {"masks": sorted(task.masks)} if task.masks else {"count": settings.samples, "size": settings.size}
+
+
+def _names(settings: Settings, task: Task) -> list[str]:
+    """The synthetic patches to write."""
+    return list(task.masks) if task.masks else [f"{task.name}_{n}" for n in range(settings.samples)]
+
+
+def _is_finished(settings: Settings, task: Task) -> bool:
+    folder = settings.out / task.name
+    return (
+        is_finished(folder, _trained_with(settings, task))
+        and (folder / SAMPLED).exists()
+        and not differences(read_json(folder / SAMPLED), _sampled_with(settings, task))
+        and all(is_patch(settings.synthetic / name) for name in _names(settings, task))
+    )
+
+
+def _check_results(settings: Settings, task: Task, schedule: Schedule) -> None:
+    """InputError where layouts are impossible, or something of another run is in the way of the results."""
+    folder = settings.out / task.name
+    _layouts(settings, task, count=1, seed=settings.seed)
+    if (folder / CHECKPOINTS).exists():
+        from csingan.train import check_checkpoints
+
+        check_checkpoints([_example(settings, task, schedule)], schedule, settings.seed)
+    taken = [name for name in task.masks or {} if is_patch(settings.synthetic / name)]
+    if taken and not folder.exists():
         raise InputError(
-            f"not annotated yet in {data}/: {', '.join(missing)}; put one mask per nucleus into "
-            f"{data}/<patch>/masks/<k>.png, or take the patch out of {data}/selected.csv"
+            f"{settings.synthetic}/ holds {taken[0]} already, made from something else; name another folder "
+            "with --synthetic"
         )
-    patches = {name: (read_patch(data / name), read_masks(data / name)) for name in names}
-    empty = [name for name, (_, labels) in patches.items() if not labels.any()]
-    if empty:
-        raise InputError(
-            f"no nucleus in the masks of {', '.join(empty)} in {data}/; annotate its nuclei, or take the "
-            f"patch out of {data}/selected.csv"
-        )
-    return patches
 
 
-def _made_with(settings: Settings, patch: Pair) -> dict:
-    """What the results of a patch depend on."""
-    digest = hashlib.sha256(b"".join(part.tobytes() for part in patch)).hexdigest()
-    names = ("samples", "preset", "effort", "seed")
-    return {name: getattr(settings, name) for name in names} | {"pixels_and_masks": digest[:12]}
-
-
-def _train_and_sample(
-    name: str,
-    patch: Pair,
-    schedule: Schedule,
-    folder: Path,
-    synthetic: Path,
-    samples: int,
-    seed: int,
-    device: str,
-) -> tuple[float, float]:
-    """Train on one patch and write everything but settings.json; returns `separation`, real and synthetic."""
+def _layouts(
+    settings: Settings, task: Task, count: int, seed: int | list[int], side: int | None = None
+) -> list[np.ndarray]:
+    """Random layouts of a patch, (side, side) int32, or of its own size; InputError where none fits."""
     from csingan.direction import nucleus_rotation
-    from csingan.masks import random_layout
-    from csingan.report import separation, write_losses, write_samples, write_scales
-    from csingan.train import find_device, sample, sample_scales, train
+    from csingan.masks import LayoutSampler
 
-    image, labels = patch
-    write_image(folder / "train.png", image)
-    write_image(folder / "train_mask.png", np.uint8(labels > 0) * 255)
+    rng = np.random.default_rng(seed)
     try:
-        model = train(image, labels, schedule, folder / "checkpoints", seed, find_device(device))
+        sampler = LayoutSampler(
+            task.labels,
+            task.more,
+            density=settings.density,
+            gap=settings.gap,
+            touching=settings.touching,
+            rotate=nucleus_rotation(task.image),
+            scale=settings.scale,
+        )
+        return [sampler(rng, (side, side) if side else None) for _ in range(count)]
+    except ValueError as error:
+        raise InputError(f"{task.name}: {error}") from error
+
+
+def _example(settings: Settings, task: Task, schedule: Schedule) -> Example:
+    """What to train on: random layouts, or of those that were given the ones of the size of the patch."""
+    from csingan.train import Example
+
+    layouts = [mask for mask in (task.masks or {}).values() if mask.shape == task.labels.shape]
+    if not layouts:
+        layouts = _layouts(settings, task, schedule.layouts, settings.seed)
+    return Example(task.image, task.labels, layouts, settings.out / task.name / CHECKPOINTS)
+
+
+def _groups(settings: Settings, tasks: Sequence[Task]) -> Iterator[list[Task]]:
+    """Tasks that train side by side: of one size, as many as the device takes."""
+    if not tasks:
+        return
+    from csingan.train import find_device
+
+    on_cpu = find_device(settings.device).type == "cpu"
+    together = settings.together or (1 if on_cpu else TOGETHER_ON_GPU)
+    for _, same in groupby(sorted(tasks, key=lambda task: task.labels.shape), lambda task: task.labels.shape):
+        same = list(same)
+        yield from (same[start : start + together] for start in range(0, len(same), together))
+
+
+def _train(settings: Settings, tasks: Sequence[Task], schedule: Schedule) -> list[Pyramid]:
+    from csingan.train import find_device, train
+
+    for task in tasks:
+        folder = settings.out / task.name
+        write_image(folder / "train.png", task.image)
+        write_image(folder / "train_mask.png", np.uint8(task.labels > 0) * 255)
+    examples = [_example(settings, task, schedule) for task in tasks]
+    try:
+        return train(examples, schedule, settings.seed, find_device(settings.device))
     except FloatingPointError as error:
-        raise InputError(f"{name}: {error}; try another --seed") from error
+        raise InputError(f"{error}; try another --seed, with another --out") from error
 
-    rng = np.random.default_rng([seed, 1])  # other layouts than those of the training
-    layouts = [random_layout(labels, rng, rotate=nucleus_rotation(image)) for _ in range(samples)]
-    pairs = list(zip(sample(model, layouts, seed), layouts, strict=True))
-    for number, (fake, layout) in enumerate(pairs):
-        write_image(folder / "random_masks" / f"{number}.png", np.uint8(layout > 0) * 255)
-        write_patch(synthetic, f"{name}_{number}", fake, layout)
-    for number in _pairs(synthetic, name) - set(range(samples)):  # of an earlier run with more samples
-        shutil.rmtree(synthetic / f"{name}_{number}")
 
-    write_samples(folder / "samples.png", patch, pairs[:SHOWN])
-    write_scales(folder / "scales.png", layouts[0], sample_scales(model, layouts[0], seed))
+def _write_results(settings: Settings, task: Task, model: Pyramid) -> None:
+    """Draw the samples of a patch, write them and the pictures, and say how good they are."""
+    from csingan.report import separation, write_losses, write_samples, write_scales
+    from csingan.train import sample, sample_scales
+
+    folder = settings.out / task.name
+    # Other random layouts than those of the training.
+    layouts = list((task.masks or {}).values()) or _layouts(
+        settings, task, settings.samples, [settings.seed, 1], settings.size
+    )
+    names = _names(settings, task)
+    pairs = list(zip(sample(model, layouts, settings.seed), layouts, strict=True))
+    (folder / SAMPLED).unlink(missing_ok=True)
+    for name, (image, layout) in zip(names, pairs, strict=True):
+        write_image(folder / "random_masks" / f"{name}.png", np.uint8(layout > 0) * 255)
+        write_patch(settings.synthetic, name, image, layout)
+    if not task.masks:
+        _remove_others(settings.synthetic, task.name, names)
+    write_samples(folder / "samples.png", (task.image, task.labels), pairs[:SHOWN])
+    write_scales(folder / "scales.png", layouts[0], sample_scales(model, layouts[0], settings.seed))
     write_losses(folder, [losses.numpy() for losses in model.losses])
-    return separation(*patch), float(np.mean([separation(*pair) for pair in pairs]))
+    write_json(folder / SAMPLED, _sampled_with(settings, task))
+    write_settings(folder, _trained_with(settings, task))
+    of_real = separation(task.image, task.labels)
+    of_samples = [separation(*pair) for pair in pairs if pair[1].any() and not pair[1].all()]
+    print(
+        f"{task.name}: haematoxylin tells nuclei from background with an AUC of {np.mean(of_samples):.3f} in "
+        f"{len(pairs)} synthetic pairs, {of_real:.3f} in the real one; look at {folder}/samples.png"
+    )
 
 
-def _pairs(synthetic: Path, name: str) -> set[int]:
-    """Numbers of the synthetic pairs of a patch that are there."""
-    if not synthetic.is_dir():
-        return set()
-    found = (re.fullmatch(re.escape(name) + r"_(\d+)", path.name) for path in synthetic.iterdir())
-    return {int(match[1]) for match in found if match}
+def _remove_others(synthetic: Path, name: str, keep: Sequence[str]) -> None:
+    """Remove the synthetic pairs of a patch that an earlier run with more samples left."""
+    for path in synthetic.iterdir():
+        if re.fullmatch(re.escape(name) + r"_\d+", path.name) and path.name not in keep:
+            shutil.rmtree(path)
 
 
 if __name__ == "__main__":

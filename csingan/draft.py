@@ -13,11 +13,12 @@ from csingan.direction import is_directed
 
 MARGIN = 3  # px around a nucleus that its blurred outline may colour; also cut out of the background
 ALIKE = 3  # a new nucleus looks like one of so many real ones of the most similar size and elongation
-VIEWS = 3  # of the background in one draft
+VIEWS = 5  # of the background in one draft
 SMOOTH = 24.0  # px over which views and bends change
-SHARPNESS = 5.0  # how abruptly one view passes into another
-AVOID = 1.0  # deviations of the random field by which a hole in a view counts against it
+SHARPNESS = 12.0  # how abruptly one view passes into another
+AVOID = 2.0  # deviations of the random field by which a hole in a view counts against it
 WARP = 6.0  # px by which a view is bent, about
+TEXTURE = 4.0  # px; what a blur of that size takes away from a view is its texture
 
 
 class Draft(Protocol):
@@ -81,7 +82,7 @@ class Collage:
         for label, box in enumerate(ndimage.find_objects(layout), start=1):
             if box is not None:
                 _paint(canvas, layout, label, box, self._nuclei, rng)
-        return canvas.round().astype(np.uint8)
+        return canvas.round().clip(0, 255).astype(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -138,15 +139,22 @@ def _without_nuclei(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
 def _rearrange(
     background: np.ndarray, shape: tuple[int, int], directed: bool, rng: np.random.Generator
 ) -> np.ndarray:
-    """A new background, (H, W, 3) float32: views of the patch's own, each rather where it has no hole."""
-    total, weights = np.zeros((*shape, 3), np.float32), np.zeros((*shape, 1), np.float32)
-    for _ in range(VIEWS):
-        view = _view(background, shape, directed, rng)
-        # A view passes into another one within a few pixels.
-        weight = np.exp(SHARPNESS * (_smooth_field(shape, rng)[..., None] - AVOID * view[..., 3:]))
-        total += weight * view[..., :3]
-        weights += weight
-    return total / weights
+    """A new background, (H, W, 3) float32: views of the patch's own, each rather where it has no hole.
+
+    A mean of textures is flatter than each of them. So the colours are a mean of the views, and the texture
+    on them is one that keeps its variance, made of what is no hole: Heitz and Neyret, "High-Performance
+    By-Example Noise using a Histogram-Preserving Blending Operator", HPG 2018.
+    """
+    views = np.stack([_view(background, shape, directed, rng) for _ in range(VIEWS)])
+    layers, holes = views[..., :3], views[..., 3:].clip(0, 1)
+    fields = np.stack([_smooth_field(shape, rng) for _ in range(VIEWS)])[..., None]
+    # A view passes into another one within a few pixels.
+    weights = np.exp(SHARPNESS * (fields - AVOID * holes))
+    weights /= weights.sum(axis=0)
+    colours = np.stack([cv2.GaussianBlur(layer, (0, 0), TEXTURE) for layer in layers])
+    of_texture = weights * (1 - holes) + 1e-6  # where all views have a hole, none is ahead
+    of_texture /= np.sqrt(np.square(of_texture).sum(axis=0))
+    return (weights * colours).sum(axis=0) + (of_texture * (layers - colours)).sum(axis=0)
 
 
 def _view(
@@ -160,7 +168,9 @@ def _view(
         np.float32(start + WARP * _smooth_field(shape, rng) + along)
         for start, along in zip(_corner(layers.shape, shape, rng), np.indices(shape), strict=True)
     ]
-    return cv2.remap(layers, places[1], places[0], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+    # Linear interpolation would take the finest texture away.
+    layers = np.ascontiguousarray(layers)
+    return cv2.remap(layers, places[1], places[0], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
 
 
 def _corner(have: tuple[int, ...], want: tuple[int, int], rng: np.random.Generator) -> list[int]:
@@ -196,7 +206,7 @@ def _paint(
         nucleus.crop,
         np.column_stack([turn, shift]),
         mask.shape[::-1],
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE,
     )
     share = cv2.GaussianBlur(mask, (0, 0), 1.0)[..., None]

@@ -1,4 +1,7 @@
-"""The losses of one scale: WGAN-GP of three critics, each of which judges its own region, and texture."""
+"""The losses of one scale: WGAN-GP of three critics, each of which judges its own region, and texture.
+
+Tensors hold the channels of several patches side by side (see `csingan.models`); each has its own losses.
+"""
 
 from __future__ import annotations
 
@@ -10,19 +13,19 @@ from csingan.models import CRITICS, masked_images, regions
 from csingan.pyramid import resize
 
 WINDOW = 7  # px, the side of the neighbourhoods whose distributions `texture_distance` compares
-PROJECTIONS = 16  # of them onto random lines, new ones at each call
+LINES = (16, 3 + 2, WINDOW, WINDOW)  # random directions onto which it projects them, new ones at each step
 
 
 def scores(critics: nn.Module, masked: Tensor, mask: Tensor) -> Tensor:
     """Score of each critic: its map averaged over its region.
 
     Args:
-        critics: maps (N, 9, h, w) to (N, 3, h', w').
-        masked: (N, 9, h, w) from `masked_images`.
-        mask: (N, 1, h, w) in 0..1; it is resized to the maps.
+        critics: maps (N, members * 9, h, w) to (N, members * 3, h', w').
+        masked: (N, members * 9, h, w) from `masked_images`.
+        mask: (N, members, h, w) in 0..1; it is resized to the maps.
 
     Returns:
-        (N, 3): whole, foreground, background. A region that is empty scores 0.
+        (N, members * 3): whole, foreground, background. A region that is empty scores 0.
     """
     maps = critics(masked)
     weights = regions(resize(mask, maps.shape[-2:]))
@@ -30,12 +33,7 @@ def scores(critics: nn.Module, masked: Tensor, mask: Tensor) -> Tensor:
 
 
 def gradient_penalty(
-    critics: nn.Module,
-    real: Tensor,
-    real_mask: Tensor,
-    fake: Tensor,
-    fake_mask: Tensor,
-    rng: torch.Generator,
+    critics: nn.Module, real: Tensor, real_mask: Tensor, fake: Tensor, fake_mask: Tensor, share: Tensor
 ) -> Tensor:
     """Mean of (|gradient| - 1)^2 for each critic, over the pixels of its region (Gulrajani et al., 2017).
 
@@ -44,15 +42,16 @@ def gradient_penalty(
 
     Args:
         critics: as in `scores`.
-        real, fake: (N, 3, h, w) images; the penalty is taken between them.
-        real_mask, fake_mask: (N, 1, h, w) their masks, in 0..1.
-        rng: draws the point between them.
+        real, fake: (N, members * 3, h, w) images; the penalty is taken between them.
+        real_mask, fake_mask: (N, members, h, w) their masks, in 0..1.
+        share: (N, members, 1, 1) in 0..1, where between them: 0 is real.
 
     Returns:
-        (3,): one penalty a critic.
+        (members * 3,): one penalty a critic.
     """
-    share = torch.rand(len(real), 1, 1, 1, generator=rng, device=real.device)
-    between = torch.lerp(masked_images(real, real_mask), masked_images(fake, fake_mask), share)
+    # One member's share for all of its channels.
+    of_channel = share.repeat_interleave(real.shape[1] // share.shape[1] * len(CRITICS), dim=1)
+    between = torch.lerp(masked_images(real, real_mask), masked_images(fake, fake_mask), of_channel)
     mask = torch.lerp(real_mask, fake_mask, share)
     between.requires_grad_()
     region = regions(mask)
@@ -60,12 +59,12 @@ def gradient_penalty(
     total = (scores(critics, between, mask) * pixels).sum()
     (gradient,) = torch.autograd.grad(total, between, create_graph=True)
     # The small term keeps the derivative of the norm finite where the gradient is zero.
-    norm = gradient.unflatten(1, (len(CRITICS), -1)).square().sum(dim=2).add(1e-12).sqrt()
+    norm = gradient.unflatten(1, (-1, 3)).square().sum(dim=2).add(1e-12).sqrt()
     return ((norm - 1).square() * region).sum(dim=(0, 2, 3)) / pixels.sum(dim=0)
 
 
 def texture_distance(
-    generated: Tensor, layout: Tensor, real: Tensor, real_layout: Tensor, rng: torch.Generator
+    generated: Tensor, layout: Tensor, real: Tensor, real_layout: Tensor, lines: Tensor
 ) -> Tensor:
     """Sliced Wasserstein distance between the small neighbourhoods of generated and of real images.
 
@@ -75,18 +74,18 @@ def texture_distance(
     ECCV 2022.
 
     Args:
-        generated, real: (N, 3, h, w) images.
-        layout, real_layout: (N, 2, h, w) their conditions.
-        rng: draws the lines.
+        generated, real: (N, members * 3, h, w) images.
+        layout, real_layout: (N, members * 2, h, w) their conditions.
+        lines: (members * L, 5, WINDOW, WINDOW), L random directions a member (see `LINES`).
 
     Returns:
-        The mean over the lines of the 1-Wasserstein distance between the projections.
+        (members,): the mean over the lines of the 1-Wasserstein distance between the projections.
     """
-    channels = generated.shape[1] + layout.shape[1]
-    lines = torch.randn(PROJECTIONS, channels, WINDOW, WINDOW, generator=rng, device=rng.device)
+    members = generated.shape[1] // 3
     lines = lines / lines.flatten(1).norm(dim=1)[:, None, None, None]
-    projections = [
-        F.conv2d(torch.cat(pair, dim=1), lines).transpose(0, 1).flatten(1).sort(dim=1).values
-        for pair in ((generated, layout), (real, real_layout))
-    ]
-    return (projections[0] - projections[1]).abs().mean()
+    projections = []
+    for images, conditions in ((generated, layout), (real, real_layout)):
+        parts = [part.unflatten(1, (members, -1)) for part in (images, conditions)]
+        values = F.conv2d(torch.cat(parts, dim=2).flatten(1, 2), lines, groups=members)
+        projections.append(values.transpose(0, 1).flatten(1).sort(dim=1).values)
+    return (projections[0] - projections[1]).abs().mean(dim=1).unflatten(0, (members, -1)).mean(dim=1)

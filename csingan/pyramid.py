@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -44,9 +43,26 @@ def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(images, size=size, mode="bilinear", antialias=True)
 
 
-def random_noise(count: int, size: tuple[int, int], rng: torch.Generator) -> Tensor:
-    """Standard normal noise of shape (count, NOISE_CHANNELS, h, w), on the device of `rng`."""
-    return torch.randn(count, NOISE_CHANNELS, *size, generator=rng, device=rng.device)
+def start_from(below: Tensor | None, drafts: Tensor, size: tuple[int, int], detail: bool) -> Tensor:
+    """What the generator of a scale adds to.
+
+    Args:
+        below: (N, 3, h', w') images of the scale below, None at the coarsest scale.
+        drafts: (N, 3, H, W) rough images at full size.
+        size: (h, w) of the scale.
+        detail: whether the detail that the drafts have at this scale, and had not below, is added to the
+            images from below, as in a Laplacian pyramid (Burt and Adelson, IEEE Trans. Commun. 1983).
+
+    Returns:
+        (N, 3, h, w).
+    """
+    if below is None:
+        return resize(drafts, size)
+    enlarged = resize(below, size)
+    if detail:
+        coarse = resize(drafts, (below.shape[-2], below.shape[-1]))
+        enlarged = enlarged + resize(drafts, size) - resize(coarse, size)
+    return enlarged
 
 
 class Pyramid(nn.Module):
@@ -55,16 +71,16 @@ class Pyramid(nn.Module):
     Args:
         ratios: the size of each scale as a share of the full size.
         draft: makes the rough images from which the coarsest scale starts.
+        detail: whether the finer scales get the drafts' detail (see `start_from`).
 
     Attributes:
         generators: one module for each scale trained so far: `generator(noise, base, layout) -> image`.
-        losses: one (steps, 2) tensor for each of them (see `csingan.scale.ScaleTrainer.run`).
+        losses: one (steps, 2) tensor for each of them (see `csingan.scale.ScaleTrainer.advance`).
     """
 
-    def __init__(self, ratios: list[float], draft: Draft) -> None:
+    def __init__(self, ratios: list[float], draft: Draft, detail: bool = False) -> None:
         super().__init__()
-        self.ratios = ratios
-        self.draft = draft
+        self.ratios, self.draft, self.detail = ratios, draft, detail
         self.generators = nn.ModuleList()
         self.losses: list[Tensor] = []
 
@@ -91,7 +107,6 @@ class Pyramid(nn.Module):
         images: list[Tensor] = []
         for generator, noise in zip(self.generators, noises, strict=True):
             size = (noise.shape[-2], noise.shape[-1])
-            layout = resize(layouts, size)
-            base = resize(images[-1] if images else drafts, size)
-            images.append(generator(noise, base, layout))
+            start = start_from(images[-1] if images else None, drafts, size, self.detail)
+            images.append(generator(noise, start, resize(layouts, size)))
         return images

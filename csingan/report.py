@@ -33,10 +33,14 @@ def write_samples(
     real: tuple[np.ndarray, np.ndarray],
     synthetic: Sequence[tuple[np.ndarray, np.ndarray]],
 ) -> None:
-    """Write a PNG of the real (image, labels) pair and synthetic ones, each above its outlines."""
+    """Write a PNG of the real (image, labels) pair and synthetic ones, each above its outlines.
+
+    They may differ in size.
+    """
     tiles = [_pair(*real, "real")]
     tiles += [_pair(*pair, f"synthetic {number}") for number, pair in enumerate(synthetic)]
-    write_image(path, montage(tiles, COLUMNS))
+    largest = np.max([tile.shape[:2] for tile in tiles], axis=0)
+    write_image(path, montage([_on_white(tile, largest) for tile in tiles], COLUMNS))
 
 
 def write_scales(path: Path, labels: np.ndarray, images: Sequence[np.ndarray]) -> None:
@@ -54,7 +58,7 @@ def write_losses(folder: Path, losses: Sequence[np.ndarray]) -> None:
 
     Args:
         folder: where they go.
-        losses: one (steps, 2) array a scale (see `csingan.scale.ScaleTrainer.run`).
+        losses: one (steps, 2) array a scale (see `csingan.scale.ScaleTrainer.advance`).
     """
     kinds = {"distance": "Wasserstein distance, estimated", "reconstruction": "mean squared error"}
     for column, (name, ylabel) in enumerate(kinds.items()):
@@ -64,3 +68,8 @@ def write_losses(folder: Path, losses: Sequence[np.ndarray]) -> None:
 
 def _pair(image: np.ndarray, labels: np.ndarray, text: str) -> np.ndarray:
     return caption(np.vstack([image, outline(image, labels)]), text)
+
+
+def _on_white(tile: np.ndarray, size: np.ndarray) -> np.ndarray:
+    rows, columns = size - tile.shape[:2]
+    return np.pad(tile, ((0, rows), (0, columns), (0, 0)), constant_values=255)

@@ -1,163 +1,165 @@
-"""Train the generator and the critics of one scale."""
+"""The training steps of one scale, of one patch or of several side by side."""
 
 from __future__ import annotations
 
-import copy
+import math
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Adam
-from torch.optim.lr_scheduler import CosineAnnealingLR
-from tqdm import tqdm
 
-from csingan.losses import gradient_penalty, scores, texture_distance
-from csingan.models import masked_images
-from csingan.pyramid import random_noise
+from csingan.batches import Inputs, Tensors, crop_size, draw
+from csingan.losses import LINES, gradient_penalty, scores, texture_distance
+from csingan.models import CRITICS, Networks, masked_images
+from csingan.pyramid import NOISE_CHANNELS
+from csingan.randomness import Randomness
 from csingan.schedule import Schedule
-
-Tensors = dict[str, Tensor]  # (N, C, h, w) each, alike but for C
+from csingan.state import State, join, part, steps_made
 
 
 class ScaleTrainer:
-    """Alternates critic and generator steps at one scale.
+    """Alternates critic and generator steps.
 
     Args:
-        generator: maps noise, base and layout to images.
-        critics: maps masked images to one map a critic.
+        states: where each member stands, all after the same number of steps and at the same rate.
+        inputs: what each is trained on, all of one size.
+        channels: width of the hidden layers.
         schedule: rates, weights and batches.
-        rng: source of every random choice, on the device of the networks.
-        directed: whether the tissue runs in one direction, so that it may be turned by half a turn only.
+        steps: generator steps of the whole scale.
+        device: where to train.
     """
 
     def __init__(
         self,
-        generator: nn.Module,
-        critics: nn.Module,
+        states: Sequence[State],
+        inputs: Sequence[Inputs],
+        channels: int,
         schedule: Schedule,
-        rng: torch.Generator,
-        directed: bool,
+        steps: int,
+        device: torch.device | str,
     ) -> None:
-        self.generator, self.critics = generator, critics
-        self.average = copy.deepcopy(generator).requires_grad_(False)
-        self.schedule, self.rng, self.directed = schedule, rng, directed
-        self.optimizers = [
-            Adam(network.parameters(), lr=schedule.learning_rate, betas=(0.5, 0.999))
-            for network in (generator, critics)
+        self.schedule, self.steps, self.inputs = schedule, steps, inputs
+        self.step = steps_made(states[0])
+        self._rate = states[0]["rate"]
+        self._losses = [[state["losses"]] for state in states]
+        generators = [torch.Generator() for _ in states]
+        for generator, state in zip(generators, states, strict=True):
+            generator.set_state(state["rng"])
+        self._random = Randomness(generators, device)
+
+        networks = Networks(channels, len(states)).to(device)
+        self.networks, self.generator, self.critics = networks, networks.generator, networks.critics
+        self._optimizers = [
+            Adam(network.parameters(), betas=(0.5, 0.999)) for network in (self.generator, self.critics)
+        ]
+        updates = (self.step, self.step * schedule.critic_steps)
+        join(states, networks, self._optimizers, updates)
+
+    def states(self) -> list[State]:
+        """Where each member stands now; copies."""
+        return [
+            state | {"rng": generator.get_state(), "losses": torch.cat(losses), "rate": self._rate}
+            for state, generator, losses in zip(
+                part(self.networks, self._optimizers), self._random.generators, self._losses, strict=True
+            )
         ]
 
-    def run(self, real: Tensors, fake: Tensors, steps: int, title: str, progress: bool) -> Tensor:
-        """Train; the generator ends with its averaged weights.
-
-        Args:
-            real: the annotated patch at this scale: image, layout, base and the fixed noise that
-                rebuilds it, one of each.
-            fake: the random layouts and their bases.
-            steps: generator steps.
-            title: heads the progress bar.
-            progress: whether to show it.
+    def advance(self) -> Tensor:
+        """Make one generator step, after those of the critics.
 
         Returns:
-            (steps, 2): the critics' estimate of the Wasserstein distance, summed over the three, and
-            the reconstruction error (mean square, colours in -1..1).
+            (members, 2) on the CPU: the critics' estimate of the Wasserstein distance, summed over the
+            three, and the reconstruction error (mean square, colours in -1..1).
         """
         schedule = self.schedule
-        rates = [CosineAnnealingLR(each, steps, schedule.final_rate) for each in self.optimizers]
-        losses = torch.zeros(steps, 2)
-        bar = tqdm(range(steps), title, unit="step", leave=False, mininterval=1, disable=not progress)
-        for step in bar:
-            for turn in range(schedule.critic_steps):
-                penalise = (step * schedule.critic_steps + turn) % schedule.penalty_every == 0
-                distance = self.critic_step(self._draw(real), self._draw(fake), penalise)
-            error = self.generator_step(self._draw(real), self._draw(fake))
-            self._average(step)
-            for rate in rates:
-                rate.step()
-            losses[step] = torch.stack([distance, error]).cpu()
-            if not losses[step].isfinite().all():
-                raise FloatingPointError(f"{title}, step {step + 1}: the loss is no longer a finite number")
-            bar.set_postfix_str(
-                f"distance {losses[step, 0]:.3f}, reconstruction {losses[step, 1]:.4f}", refresh=False
-            )
-        self.generator.load_state_dict(self.average.state_dict())
+        for optimizer in self._optimizers:
+            optimizer.param_groups[0]["lr"] = float(self._rate) * _cosine(schedule, self.step / self.steps)
+        for turn in range(schedule.critic_steps):
+            penalise = (self.step * schedule.critic_steps + turn) % schedule.penalty_every == 0
+            distance = self.critic_step(self._draw("real"), self._draw("fake"), penalise)
+        error = self.generator_step(self._draw("real"), self._draw("fake"))
+        self._average()
+        self.step += 1
+        losses = torch.stack([distance, error], dim=1).cpu()
+        for kept, row in zip(self._losses, losses.split(1), strict=True):
+            kept.append(row)
         return losses
 
     def critic_step(self, real: Tensors, fake: Tensors, penalise: bool) -> Tensor:
-        """Widen the gap between the scores of real and generated images; returns that gap."""
-        schedule = self.schedule
+        """Widen the gap between the scores of real and generated images; returns that gap, (members,)."""
         with torch.no_grad():
             generated = self.generator(self._noise(fake), fake["base"], fake["layout"])
-        real_mask, fake_mask = real["layout"][:, :1], fake["layout"][:, :1]
-        gap = (
-            scores(self.critics, masked_images(real["image"], real_mask), real_mask).mean(dim=0)
-            - scores(self.critics, masked_images(generated, fake_mask), fake_mask).mean(dim=0)
-        ).sum()
-        loss = -gap
+        images = torch.cat([real["image"], generated])
+        masks = _masks(torch.cat([real["layout"], fake["layout"]]))
+        of_real, of_fake = scores(self.critics, masked_images(images, masks), masks).split(
+            [len(real["image"]), len(generated)]
+        )
+        gap = (of_real.mean(dim=0) - of_fake.mean(dim=0)).unflatten(0, (-1, len(CRITICS))).sum(dim=1)
+        loss = -gap.sum()
         if penalise:
+            share = self._random.uniform((len(generated), 1, 1, 1))
             penalty = gradient_penalty(
-                self.critics, real["image"], real_mask, generated, fake_mask, self.rng
+                self.critics, real["image"], _masks(real["layout"]), generated, _masks(fake["layout"]), share
             ).sum()
-            loss = loss + schedule.penalty_weight * schedule.penalty_every * penalty
+            loss = loss + self.schedule.penalty_weight * self.schedule.penalty_every * penalty
         self._update(1, loss)
         return gap.detach()
 
     def generator_step(self, real: Tensors, fake: Tensors) -> Tensor:
         """Please the critics, match the texture, rebuild the real image; returns the error of the latter."""
-        count = len(fake["layout"])
+        schedule, count = self.schedule, len(fake["layout"])
         images = self.generator(
             torch.cat([self._noise(fake), real["noise"]]),
             torch.cat([fake["base"], real["base"]]),
             torch.cat([fake["layout"], real["layout"]]),
         )
-        mask = fake["layout"][:, :1]
+        mask = _masks(fake["layout"])
         self.critics.requires_grad_(False)
-        adversarial = -scores(self.critics, masked_images(images[:count], mask), mask).mean(dim=0).sum()
-        error = (images[count:] - real["image"]).square().mean()
-        loss = adversarial + self.schedule.reconstruction_weight * error
-        if self.schedule.texture_weight:
+        loss = -scores(self.critics, masked_images(images[:count], mask), mask).mean(dim=0).sum()
+        error = (images[count:] - real["image"]).square().unflatten(1, (-1, 3)).mean(dim=(0, 2, 3, 4))
+        loss = loss + schedule.reconstruction_weight * error.sum()
+        if schedule.texture_weight:
             distance = texture_distance(
-                images[:count], fake["layout"], real["image"], real["layout"], self.rng
+                images[:count], fake["layout"], real["image"], real["layout"], self._random.normal(LINES, 0)
             )
-            loss = loss + self.schedule.texture_weight * distance
+            loss = loss + schedule.texture_weight * distance.sum()
         self._update(0, loss)
         self.critics.requires_grad_(True)
         return error.detach()
 
     def _update(self, which: int, loss: Tensor) -> None:
-        self.optimizers[which].zero_grad()
+        self._optimizers[which].zero_grad()
         loss.backward()
-        self.optimizers[which].step()
+        self._optimizers[which].step()
 
-    def _average(self, step: int) -> None:
+    def _average(self) -> None:
         # The first steps move far, so they are forgotten sooner.
-        keep = min(self.schedule.averaging, step / (step + 10))
-        for average, weight in zip(self.average.parameters(), self.generator.parameters(), strict=True):
+        keep = min(self.schedule.averaging, self.step / (self.step + 10))
+        pairs = zip(self.networks.average.parameters(), self.generator.parameters(), strict=True)
+        for average, weight in pairs:
             average.lerp_(weight.detach(), 1 - keep)
 
     def _noise(self, fake: Tensors) -> Tensor:
         count, _, height, width = fake["layout"].shape
-        return random_noise(count, (height, width), self.rng)
+        return self._random.normal((count, NOISE_CHANNELS, height, width))
 
-    def _draw(self, source: Tensors) -> Tensors:
-        """A batch: random items, the same random crop and turn in each of their tensors."""
-        schedule = self.schedule
-        items, _, height, width = source["layout"].shape
-        rows, columns = min(height, schedule.crop), min(width, schedule.crop)
-        batch: dict[str, list[Tensor]] = {name: [] for name in source}
-        for _ in range(max(1, schedule.batch_pixels // (rows * columns))):
-            item, top, left = (self._below(n) for n in (items, height - rows + 1, width - columns + 1))
-            # Half a turn keeps the direction of fibres, and the shape of what is not square.
-            turns = self._below(4) if rows == columns and not self.directed else 2 * self._below(2)
-            mirrored = self._below(2) and not self.directed
-            for name, tensor in source.items():
-                view = tensor[item, :, top : top + rows, left : left + columns]
-                if schedule.augment:
-                    view = torch.rot90(view, turns, (1, 2))
-                    view = view.flip(2) if mirrored else view
-                batch[name].append(view)
-        return {
-            name: torch.stack(views).contiguous(memory_format=torch.channels_last)
-            for name, views in batch.items()
-        }
+    def _draw(self, which: str) -> Tensors:
+        return draw(self.inputs, which, self.schedule, self._random.generators)
 
-    def _below(self, limit: int) -> int:
-        return int(torch.randint(limit, (), generator=self.rng, device=self.rng.device))
+
+def work(size: tuple[int, int], channels: int, schedule: Schedule) -> int:
+    """How long a step at a scale of `size` (h, w) takes, as a multiple of an unknown unit."""
+    rows, columns = crop_size(size, schedule)
+    return max(rows * columns, schedule.batch_pixels) * channels
+
+
+def _masks(layout: Tensor) -> Tensor:
+    """(N, members * 2, h, w) conditions -> the mask of each member, (N, members, h, w)."""
+    return layout[:, ::2]
+
+
+def _cosine(schedule: Schedule, done: float) -> float:
+    """The learning rate when `done`, 0..1, of a scale is over."""
+    first, last = schedule.learning_rate, schedule.final_rate
+    return last + (first - last) * (1 + math.cos(math.pi * done)) / 2

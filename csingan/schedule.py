@@ -13,6 +13,7 @@ class Schedule:
     max_size: int  # px; patches of other sizes get the same ratios
     scale_factor: float  # size of one scale as a share of the next finer one, about
     draft: str  # what the coarsest scale starts from: "collage" of the patch, or "flat" colours
+    detail: bool  # whether the finer scales start from the draft's detail too
     channels: int  # width of the hidden layers
     top_channels: int  # and at the finest scale
     steps: tuple[int, int]  # generator steps at the coarsest and at the finest scale, graded in between
@@ -39,6 +40,10 @@ class Schedule:
         first, last = self.steps
         return round(first * (last / first) ** (scale / max(scales - 1, 1)))
 
+    def channels_at(self, scale: int, scales: int) -> int:
+        """Width of the hidden layers at one of `scales` scales."""
+        return self.top_channels if scale == scales - 1 else self.channels
+
 
 PRESETS = {
     # The authors' values: 500 epochs of 50 layouts at each of 128, 153, 182, 216 and 256 px. For a GPU.
@@ -47,6 +52,7 @@ PRESETS = {
         max_size=256,
         scale_factor=0.84,
         draft="flat",
+        detail=False,
         channels=32,
         top_channels=64,
         steps=(25000, 25000),
@@ -69,6 +75,7 @@ PRESETS = {
         max_size=256,
         scale_factor=0.5,
         draft="collage",
+        detail=True,
         channels=24,
         top_channels=24,
         steps=(150, 100),

@@ -1,4 +1,4 @@
-"""Train one CSinGAN on one annotated patch, scale by scale, and draw samples from it.
+"""Train CSinGANs, one on each annotated patch, scale by scale, and draw samples from them.
 
 Lou et al., "Which Pixel to Annotate" (IEEE TMI 2022), with the pyramid of SinGAN (Shaham et al., ICCV
 2019) and the losses of WGAN-GP (Gulrajani et al., NeurIPS 2017).
@@ -6,110 +6,134 @@ Lou et al., "Which Pixel to Annotate" (IEEE TMI 2022), with the pyramid of SinGA
 
 from __future__ import annotations
 
-import hashlib
-import json
-import sys
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
-from pathlib import Path
+import time
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor
 from tqdm import tqdm
 
-from csingan import draft
-from csingan.direction import is_directed, nucleus_rotation
-from csingan.masks import conditions, random_layout
-from csingan.models import Critics, Generator
-from csingan.pyramid import Pyramid, random_noise, resize, scale_ratios
-from csingan.scale import ScaleTrainer, Tensors
+from csingan import checkpoint
+from csingan.member import Example, Member, made_with, to_conditions, to_tensor
+from csingan.pyramid import NOISE_CHANNELS, Pyramid, scale_ratios
+from csingan.scale import ScaleTrainer, work
 from csingan.schedule import PRESETS, Schedule
 from nuclei.errors import InputError
-from nuclei.files import atomic_file
 
-__all__ = ["PRESETS", "Schedule", "find_device", "sample", "sample_scales", "train"]
+__all__ = [
+    "PRESETS",
+    "Example",
+    "Schedule",
+    "check_checkpoints",
+    "find_device",
+    "sample",
+    "sample_scales",
+    "train",
+]
+
+SAVE_EVERY = 10.0  # s from one checkpoint to the next, all that a kill can cost
 
 
 def train(
-    image: np.ndarray,
-    labels: np.ndarray,
+    examples: Sequence[Example],
     schedule: Schedule,
-    folder: Path,
     seed: int = 0,
     device: str | torch.device = "cpu",
     progress: bool = True,
-) -> Pyramid:
-    """Train on one annotated patch.
+) -> list[Pyramid]:
+    """Train one model on each example, all of them side by side in one batch.
 
-    Each finished scale is kept in `folder`. Called again with the same arguments, training goes on at
-    the first scale that is missing there, and ends at the same model.
+    Each has its own weights, losses and random numbers, so that it comes out as it would alone, but for
+    rounding. Checkpoints are kept in the folders of the examples. Called again with the same arguments,
+    training goes on at the scale and step where it was, and ends at the same models.
 
     Args:
-        image: (H, W, 3) uint8 RGB.
-        labels: (H, W) int32 label image with at least one nucleus.
+        examples: at least one, all images of one size.
         schedule: see `PRESETS`.
-        folder: for the checkpoints `scale_<k>.safetensors`, k = 1 the coarsest.
-        seed: of the layouts, the first weights and the noise.
+        seed: of the drafts, the first weights and the noise.
         device: where to train.
-        progress: whether to report on stderr.
+        progress: whether to show a bar on stderr.
 
     Returns:
-        The model, on `device`, with the losses of each scale in its attribute `losses`.
+        The models in the order of the examples, on `device`, with the losses of each scale in their
+        attribute `losses`.
 
     Raises:
-        ValueError: `labels` holds no nucleus.
-        FloatingPointError: a loss is no longer a finite number.
+        ValueError: no nucleus in an example, or images of several sizes.
+        InputError: a checkpoint is broken, or of other settings.
+        FloatingPointError: a loss is no longer a finite number, nor is it with a smaller learning rate.
     """
-    device = torch.device(device)
-    pyramid, patch, pool = _prepare(image, labels, schedule, seed, device)
-    fingerprint = _fingerprint(image, labels, schedule, seed)
-
-    critics = None
-    sizes = pyramid.sizes(labels.shape)
-    for k, size in enumerate(sizes):
-        path = Path(folder) / f"scale_{k + 1}.safetensors"
-        rng = torch.Generator(device).manual_seed(_scale_seed(seed, k))
-        real, fake = _inputs(patch, pool, size, rng)
-        width = schedule.top_channels if k == len(sizes) - 1 else schedule.channels
-        generator, critics = _networks(width, pyramid, critics, _scale_seed(seed, k), device)
-        losses = _load(path, fingerprint, generator, critics)
-        if losses is None:
+    _check(examples)
+    check_checkpoints(examples, schedule, seed)
+    members = [Member(example, schedule, seed, torch.device(device)) for example in examples]
+    sizes = members[0].pyramid.sizes(examples[0].labels.shape)
+    works = [
+        schedule.steps_at(k, len(sizes)) * work(size, schedule.channels_at(k, len(sizes)), schedule)
+        for k, size in enumerate(sizes)
+    ]
+    with tqdm(total=sum(works) * len(members), bar_format=_BAR, mininterval=1, disable=not progress) as bar:
+        for k, size in enumerate(sizes):
+            steps = schedule.steps_at(k, len(sizes))
             title = f"scale {k + 1}/{len(sizes)} ({size[1]} x {size[0]} px)"
-            trainer = ScaleTrainer(generator, critics, schedule, rng, is_directed(image))
-            losses = trainer.run(real, fake, schedule.steps_at(k, len(sizes)), title, progress)
-            _save(path, fingerprint, generator, critics, losses)
-        elif progress:
-            tqdm.write(f"scale {k + 1}/{len(sizes)} is finished in {path}, kept", file=sys.stderr)
-        pyramid.add(generator, losses)
-        if k + 1 < len(sizes):
-            # Frozen from here on, so what the next scale starts from is computed once. The patch is not
-            # rebuilt from the rebuilt one: the detail that a scale adds would then have to mend, by
-            # blurring, what the lower ones missed.
-            patch["below"] = real["image"]
-            pool["below"] = _run(generator, fake, rng.manual_seed(_scale_seed(seed, k) + 1))
-    return pyramid
+            for member in members:
+                member.enter(k, size)
+                # Made before; the time left follows from what is made now.
+                bar.total -= works[k] * member.steps // steps
+            while left := [member for member in members if member.steps < steps]:
+                group = [member for member in left if member.position == left[0].position]
+                _train_group(group, schedule.channels_at(k, len(sizes)), steps, title, works[k] / steps, bar)
+            for member in members:
+                member.leave()
+    return [member.pyramid for member in members]
 
 
-def _prepare(
-    image: np.ndarray, labels: np.ndarray, schedule: Schedule, seed: int, device: torch.device
-) -> tuple[Pyramid, Tensors, Tensors]:
-    """A pyramid without scales; the patch and the random layouts at full size, and what lies `below` each."""
-    rng = np.random.default_rng(seed)
-    rotate = nucleus_rotation(image)
-    layouts = [random_layout(labels, rng, rotate=rotate) for _ in range(schedule.layouts)]
-    ratios = scale_ratios(schedule.min_size, schedule.max_size, schedule.scale_factor)
-    pyramid = Pyramid(ratios, draft.make(schedule.draft, image, labels))
-    patch = {
-        "image": _to_tensor([image], device),
-        "layout": _to_conditions([labels], device),
-        "below": _to_tensor([pyramid.draft.patch], device),
-    }
-    drafts = [pyramid.draft(layout, rng) for layout in layouts]
-    pool = {"layout": _to_conditions(layouts, device), "below": _to_tensor(drafts, device)}
-    return pyramid, patch, pool
+_BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed} so far, {remaining} left{postfix}"
+
+
+def check_checkpoints(examples: Sequence[Example], schedule: Schedule, seed: int) -> None:
+    """Raise InputError where a checkpoint of an example is broken, or was made with other settings."""
+    scales = len(scale_ratios(schedule.min_size, schedule.max_size, schedule.scale_factor))
+    for example in examples:
+        checkpoint.check(example.folder, scales, made_with(example, schedule, seed))
+
+
+def _check(examples: Sequence[Example]) -> None:
+    shapes = {part.shape[:2] for each in examples for part in (each.image, each.labels, *each.layouts)}
+    if len(shapes) != 1:
+        raise ValueError(
+            f"patches that train together, and their layouts, have one size, not {sorted(shapes)}"
+        )
+    if not all(example.labels.any() for example in examples):
+        raise ValueError("the label image holds no nucleus")
+
+
+def _train_group(
+    group: Sequence[Member], channels: int, steps: int, title: str, work_of_step: float, bar: tqdm
+) -> None:
+    """Train members of one position side by side, until the end of the scale or until one diverges."""
+    trainer = ScaleTrainer(
+        [member.state for member in group],
+        [member.inputs for member in group],
+        channels,
+        group[0].schedule,
+        steps,
+        group[0].device,
+    )
+    kept = time.monotonic()
+    while trainer.step < steps:
+        losses = trainer.advance()
+        diverged = ~losses.isfinite().all(dim=1)
+        end = trainer.step == steps or bool(diverged.any())
+        if end or time.monotonic() - kept >= SAVE_EVERY:
+            for member, state, bad in zip(group, trainer.states(), diverged, strict=True):
+                member.retry() if bad else member.keep(state)
+            kept = time.monotonic()
+        if diverged.any():
+            return
+        distance, error = losses.mean(dim=0).tolist()
+        bar.set_description_str(f"{title}, step {trainer.step}/{steps}", refresh=False)
+        bar.set_postfix_str(f"distance {distance:.3f}, reconstruction {error:.4f}", refresh=False)
+        bar.update(work_of_step * len(group))
 
 
 def sample(pyramid: Pyramid, layouts: Sequence[np.ndarray], seed: int = 0) -> list[np.ndarray]:
@@ -118,7 +142,7 @@ def sample(pyramid: Pyramid, layouts: Sequence[np.ndarray], seed: int = 0) -> li
     Args:
         pyramid: from `train`.
         layouts: (H, W) int32 label images; they need not be of one size.
-        seed: of the noise; the same seed on the same device gives the same images.
+        seed: of the drafts and the noise; the same seed on the same device gives the same images.
 
     Returns:
         (H, W, 3) uint8 RGB images.
@@ -134,11 +158,14 @@ def sample_scales(pyramid: Pyramid, labels: np.ndarray, seed: int = 0) -> list[n
 @torch.no_grad()
 def _sample_scales(pyramid: Pyramid, layouts: Sequence[np.ndarray], seed: int) -> Iterator[list[np.ndarray]]:
     device = next(pyramid.parameters()).device
-    rng, drafts_rng = torch.Generator(device).manual_seed(seed), np.random.default_rng(seed)
+    rng, drafts_rng = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
     for labels in layouts:
-        noises = [random_noise(1, size, rng) for size in pyramid.sizes(labels.shape)]
-        drafts = _to_tensor([pyramid.draft(labels, drafts_rng)], device)
-        images = pyramid(_to_conditions([labels], device), drafts, noises)
+        noises = [
+            torch.randn(1, NOISE_CHANNELS, *size, generator=rng).to(device)
+            for size in pyramid.sizes(labels.shape)
+        ]
+        drafts = to_tensor([pyramid.draft(labels, drafts_rng)], device)
+        images = pyramid(to_conditions([labels], device), drafts, noises)
         yield [_to_image(image[0]) for image in images]
 
 
@@ -153,92 +180,7 @@ def find_device(name: str) -> torch.device:
         raise InputError(f"device {name!r} cannot be used ({reason}); use --device auto or cpu") from error
 
 
-def _inputs(
-    patch: Tensors, pool: Tensors, size: tuple[int, int], rng: torch.Generator
-) -> tuple[Tensors, Tensors]:
-    """What a scale is trained on: the real patch and the pool of random layouts (see `ScaleTrainer.run`)."""
-    real = {"image": resize(patch["image"], size), "noise": random_noise(1, size, rng)}
-    fake = {}
-    for each, source in ((real, patch), (fake, pool)):
-        each["layout"], each["base"] = resize(source["layout"], size), resize(source["below"], size)
-    return real, fake
-
-
-@torch.no_grad()
-def _run(generator: Generator, inputs: Tensors, rng: torch.Generator) -> Tensor:
-    """The images of all `inputs`, one at a time, which bounds the memory."""
-    pairs = zip(inputs["base"].split(1), inputs["layout"].split(1), strict=True)
-    return torch.cat(
-        [generator(random_noise(1, base.shape[-2:], rng), base, layout) for base, layout in pairs]
-    )
-
-
-def _networks(
-    width: int, pyramid: Pyramid, critics: Critics | None, seed: int, device: torch.device
-) -> tuple[Generator, Critics]:
-    """The networks of the next scale; they start as those of the scale below where the width is the same."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        generator, fresh = Generator(width), Critics(width)
-    if critics is not None and critics.width == width:
-        generator.load_state_dict(pyramid.generators[-1].state_dict())
-        fresh.load_state_dict(critics.state_dict())
-    # About twice as fast on a CPU.
-    return tuple(net.to(device, memory_format=torch.channels_last) for net in (generator, fresh))
-
-
-def _scale_seed(seed: int, scale: int) -> int:
-    """Each scale has its own random numbers, so that a resumed run draws the same ones."""
-    return seed * 1000 + 2 * scale
-
-
-def _to_tensor(images: Sequence[np.ndarray], device: torch.device) -> Tensor:
-    """(H, W, 3) uint8 images -> (N, 3, H, W) float32 in -1..1."""
-    pixels = np.stack(images).astype(np.float32) / 127.5 - 1
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2).to(device)
-
-
-def _to_image(tensor: Tensor) -> np.ndarray:
+def _to_image(tensor: torch.Tensor) -> np.ndarray:
     """(3, h, w) in about -1..1 -> (h, w, 3) uint8."""
     levels = (tensor.permute(1, 2, 0) + 1) * 127.5
     return levels.round().clamp(0, 255).to(torch.uint8).cpu().numpy()
-
-
-def _to_conditions(layouts: Iterable[np.ndarray], device: torch.device) -> Tensor:
-    return torch.from_numpy(np.stack([conditions(labels) for labels in layouts])).to(device)
-
-
-def _fingerprint(image: np.ndarray, labels: np.ndarray, schedule: Schedule, seed: int) -> str:
-    """What a checkpoint must have been made from to be used again."""
-    digest = hashlib.sha256(json.dumps([asdict(schedule), seed, image.shape]).encode())
-    digest.update(image.tobytes())
-    digest.update(labels.astype(np.int32).tobytes())
-    return digest.hexdigest()
-
-
-def _save(path: Path, fingerprint: str, generator: Generator, critics: Critics, losses: Tensor) -> None:
-    parts = {"generator": generator.state_dict(), "critics": critics.state_dict(), "": {"losses": losses}}
-    tensors = {
-        f"{part}.{name}".lstrip("."): tensor.contiguous()
-        for part, state in parts.items()
-        for name, tensor in state.items()
-    }
-    with atomic_file(path) as temporary:
-        save_file(tensors, temporary, {"fingerprint": fingerprint})
-
-
-def _load(path: Path, fingerprint: str, generator: Generator, critics: Critics) -> Tensor | None:
-    """Fill the networks from a checkpoint; returns its losses, None where it is missing or another run's."""
-    try:
-        with safe_open(path, "pt") as checkpoint:
-            if checkpoint.metadata() != {"fingerprint": fingerprint}:
-                return None
-            tensors = {name: checkpoint.get_tensor(name) for name in checkpoint.keys()}  # noqa: SIM118
-    except (FileNotFoundError, SafetensorError):
-        return None
-    for name, network in (("generator", generator), ("critics", critics)):
-        prefix = f"{name}."
-        network.load_state_dict(
-            {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-        )
-    return tensors["losses"]

@@ -113,16 +113,20 @@ def is_finished(folder: Path, settings: dict) -> bool:
     path = Path(folder) / SETTINGS
     if not path.exists():
         return False
-    before = read_json(path)
-    now = _as_json(settings)
-    names = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
-    if not names:
+    changed = differences(read_json(path), settings)
+    if not changed:
         return True
-    differences = ", ".join(f"{name} {before.get(name)!r} -> {now.get(name)!r}" for name in names)
     raise InputError(
-        f"{folder} was made with other settings ({differences}); delete that folder to make it anew, "
+        f"{folder} was made with other settings ({changed}); delete that folder to make it anew, "
         "or run with the old settings to keep it"
     )
+
+
+def differences(before: dict, settings: dict) -> str:
+    """What differs between settings read from a file and those of now, as "name old -> new, ..."; or ""."""
+    now = _as_json(settings)
+    names = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+    return ", ".join(f"{name} {before.get(name)!r} -> {now.get(name)!r}" for name in names)
 
 
 def write_settings(folder: Path, settings: dict) -> None:

@@ -39,8 +39,17 @@ def read_image(path: Path, content: bytes | None = None) -> np.ndarray:
     return _over_white(_to_uint8(pixels, path))
 
 
+def has_transparency(path: Path) -> bool:
+    """Whether an image file has pixels that `read_image` lays over white; InputError as there."""
+    pixels = _decode(path, labels=False)
+    opaque = np.iinfo(pixels.dtype).max if pixels.dtype.kind == "u" else 1
+    return pixels.ndim == 3 and pixels.shape[2] in (2, 4) and bool((pixels[..., -1] < opaque).any())
+
+
 def read_labels(path: Path) -> np.ndarray:
     """Read an instance label image (0 = background, any other value = one nucleus) from TIFF or PNG.
+
+    A file with three equal channels, as some programs write a mask, is read as one.
 
     Returns:
         (H, W) int32.
@@ -51,6 +60,8 @@ def read_labels(path: Path) -> np.ndarray:
     labels = _decode(path, labels=True)
     if labels.ndim == 3 and 1 in (labels.shape[0], labels.shape[2]):
         labels = labels.squeeze(axis=0 if labels.shape[0] == 1 else 2)
+    if labels.ndim == 3 and labels.shape[2] == 3 and (labels == labels[..., :1]).all():
+        labels = labels[..., 0]
     if labels.ndim != 2:
         raise InputError(f"{path} has the shape {labels.shape}; a label image has one channel")
     if labels.dtype.kind not in "bui":

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from csingan import draft
-from csingan.masks import random_layout
+from csingan.masks import LayoutSampler
 
 PINK, VIOLET, BLUE = (230, 170, 200), (120, 60, 160), (40, 40, 120)
 
@@ -77,7 +77,7 @@ def test_two_collages_of_a_layout_differ_and_the_generator_of_random_numbers_dec
     rng = np.random.default_rng(0)
     image = np.uint8(rng.integers(0, 255, (64, 64, 3)))
     labels = patch()[1]
-    collage, layout = draft.make("collage", image, labels), random_layout(labels, rng)
+    collage, layout = draft.make("collage", image, labels), LayoutSampler(labels)(rng)
     first, again, other = (collage(layout, np.random.default_rng(seed)) for seed in (1, 1, 2))
     assert np.array_equal(first, again)
     assert np.abs(first.astype(int) - other).mean() > 10

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from csingan.losses import gradient_penalty, scores, texture_distance
+from csingan.losses import LINES, gradient_penalty, scores, texture_distance
 from csingan.models import Critics, Generator, masked_images
 from csingan.pyramid import NOISE_CHANNELS
 
@@ -36,6 +36,7 @@ class Linear(nn.Module):
 def generator_gradient(which: int) -> float:
     """Size of the gradient that one critic alone sends to the generator."""
     generator, critics, mask = Generator(8), Critics(4), half_mask()
+    nn.init.normal_(generator.layers[-1].weight)  # without it the others get no gradient at first
     noise, base = torch.randn(1, NOISE_CHANNELS, SIZE, SIZE), torch.randn(1, 3, SIZE, SIZE)
     image = generator(noise, base, torch.cat([mask, mask], dim=1))
     scores(critics, masked_images(image, mask), mask)[:, which].sum().backward()
@@ -70,25 +71,24 @@ def test_an_empty_region_scores_zero():
 
 def test_gradient_penalty_of_a_linear_critic():
     # The gradient at a pixel is weight * (1, 1, 1), of norm weight * sqrt(3).
-    rng = torch.Generator().manual_seed(0)
     real, fake = torch.randn(2, 3, SIZE, SIZE), torch.randn(2, 3, SIZE, SIZE)
-    penalty = gradient_penalty(Linear(1.0, 2.0, 3**-0.5), real, half_mask(2), fake, half_mask(2), rng)
+    share = torch.tensor([0.2, 0.9]).view(2, 1, 1, 1)
+    penalty = gradient_penalty(Linear(1.0, 2.0, 3**-0.5), real, half_mask(2), fake, half_mask(2), share)
     expected = torch.tensor([(3**0.5 - 1) ** 2, (2 * 3**0.5 - 1) ** 2, 0.0])
     assert torch.allclose(penalty, expected, atol=1e-4)
 
 
 def test_gradient_penalty_trains_every_critic():
-    critics, rng = Critics(4), torch.Generator().manual_seed(0)
+    critics, share = Critics(4), torch.full((1, 1, 1, 1), 0.5)
     real, fake = torch.randn(1, 3, SIZE, SIZE), torch.randn(1, 3, SIZE, SIZE)
-    gradient_penalty(critics, real, half_mask(), fake, half_mask(), rng).sum().backward()
+    gradient_penalty(critics, real, half_mask(), fake, half_mask(), share).sum().backward()
     first = critics.layers[0].weight.grad.unflatten(0, (3, -1)).abs().sum(dim=(1, 2, 3, 4))
     assert torch.all(first > 0)
 
 
 def test_gradient_penalty_survives_a_dead_critic():
-    rng = torch.Generator().manual_seed(0)
-    image = torch.zeros(1, 3, SIZE, SIZE, requires_grad=True)
-    penalty = gradient_penalty(Linear(0.0, 0.0, 0.0), image, half_mask(), image, half_mask(), rng)
+    image, share = torch.zeros(1, 3, SIZE, SIZE, requires_grad=True), torch.full((1, 1, 1, 1), 0.5)
+    penalty = gradient_penalty(Linear(0.0, 0.0, 0.0), image, half_mask(), image, half_mask(), share)
     assert torch.allclose(penalty, torch.ones(3), atol=1e-4)
 
 
@@ -100,8 +100,13 @@ def pairs(shift: float = 0.0) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randn(2, 3, SIZE, SIZE, generator=rng) + shift, mask.repeat(1, 2, 1, 1)
 
 
+def lines(members: int = 1) -> torch.Tensor:
+    shape = (members * LINES[0], *LINES[1:])
+    return torch.randn(shape, generator=torch.Generator().manual_seed(2))
+
+
 def distance(first, second) -> float:
-    return float(texture_distance(*first, *second, torch.Generator().manual_seed(2)))
+    return float(texture_distance(*first, *second, lines()))
 
 
 def test_the_order_of_the_images_makes_no_difference_to_their_texture():
@@ -121,5 +126,34 @@ def test_a_texture_belongs_to_its_place_in_the_layout():
 def test_the_texture_moves_the_generated_image():
     (image, layout), real = pairs(0.1), pairs()
     image.requires_grad_()
-    texture_distance(image, layout, *real, torch.Generator().manual_seed(2)).backward()
+    texture_distance(image, layout, *real, lines()).backward()
     assert image.grad.abs().sum() > 0
+
+
+def test_patches_side_by_side_have_their_own_losses():
+    (first, layout), (second, other) = pairs(0.1), pairs(0.4)
+    together = texture_distance(
+        torch.cat([first, second], 1),
+        torch.cat([layout, other], 1),
+        torch.cat([second, first], 1),
+        torch.cat([layout, other], 1),
+        lines(2),
+    )
+    alone = [
+        texture_distance(first, layout, second, layout, lines(2)[: LINES[0]]),
+        texture_distance(second, other, first, other, lines(2)[LINES[0] :]),
+    ]
+    assert torch.allclose(together, torch.cat(alone), atol=1e-6)
+
+
+def test_patches_side_by_side_have_their_own_penalties():
+    real, fake = torch.randn(1, 6, SIZE, SIZE), torch.randn(1, 6, SIZE, SIZE)
+    mask, share = half_mask().expand(1, 2, SIZE, SIZE), torch.full((1, 2, 1, 1), 0.5)
+
+    class Two(nn.Module):
+        def forward(self, masked):
+            return torch.cat([Linear(1.0, 1.0, 1.0)(masked[:, :9]), Linear(2.0, 2.0, 2.0)(masked[:, 9:])], 1)
+
+    penalty = gradient_penalty(Two(), real, mask, fake, mask, share)
+    expected = torch.tensor([(3**0.5 - 1) ** 2] * 3 + [(2 * 3**0.5 - 1) ** 2] * 3)
+    assert torch.allclose(penalty, expected, atol=1e-4)

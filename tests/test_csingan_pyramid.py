@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from csingan.pyramid import NOISE_CHANNELS, Pyramid, resize, scale_ratios, scale_size
+from csingan.pyramid import NOISE_CHANNELS, Pyramid, resize, scale_ratios, scale_size, start_from
 
 
 def test_sizes_of_the_paper():
@@ -68,3 +68,17 @@ def test_noise_comes_in_the_number_of_scales():
     pyramid = Pyramid([1.0], draft=None)
     with pytest.raises(ValueError):
         pyramid(torch.zeros(1, 2, 4, 4), torch.zeros(1, 3, 4, 4), [torch.zeros(1, NOISE_CHANNELS, 4, 4)])
+
+
+def test_without_a_change_below_the_detail_makes_up_the_whole_draft():
+    drafts = torch.randn(2, 3, 16, 16)
+    below = resize(drafts, (8, 8))
+    assert torch.allclose(start_from(below, drafts, (16, 16), detail=True), drafts, atol=1e-6)
+    assert torch.equal(start_from(below, drafts, (16, 16), detail=False), resize(below, (16, 16)))
+    assert torch.equal(start_from(None, drafts, (8, 8), detail=True), below)
+
+
+def test_a_change_below_stays_under_the_detail():
+    drafts = torch.randn(1, 3, 16, 16)
+    lighter = resize(drafts, (8, 8)) + 0.25
+    assert torch.allclose(start_from(lighter, drafts, (16, 16), detail=True), drafts + 0.25, atol=1e-6)

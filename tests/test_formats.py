@@ -174,3 +174,22 @@ def test_pair_by_stem(tmp_path: Path) -> None:
     (ours / "a.png").touch()
     with pytest.raises(InputError, match="same name"):
         formats.pair_by_stem(ours, theirs)
+
+
+def test_a_mask_in_three_equal_channels_is_a_label_image(tmp_path: Path) -> None:
+    mask = np.zeros((4, 5), np.uint8)
+    mask[1, 2] = 255
+    formats.write_image(tmp_path / "a.png", np.repeat(mask[..., None], 3, axis=2))
+    assert np.array_equal(formats.read_labels(tmp_path / "a.png"), mask)
+
+
+@pytest.mark.parametrize(("alpha", "expected"), [(255, False), (254, True)])
+def test_transparency_is_told_from_an_opaque_fourth_channel(
+    tmp_path: Path, alpha: int, expected: bool
+) -> None:
+    pixels = np.full((4, 5, 4), 255, np.uint8)
+    pixels[0, 0, 3] = alpha
+    cv2.imwrite(str(tmp_path / "a.png"), pixels)
+    assert formats.has_transparency(tmp_path / "a.png") == expected
+    formats.write_image(tmp_path / "b.png", pixels[..., :3])
+    assert not formats.has_transparency(tmp_path / "b.png")

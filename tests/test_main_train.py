@@ -1,0 +1,254 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import csingan.train
+import main_train
+from csingan.schedule import PRESETS
+from main_train import Settings
+from nuclei.errors import InputError
+from nuclei.files import read_json
+from nuclei.formats import read_image, write_image, write_labels
+from nuclei.patches import list_patches, read_masks, read_patch, write_patch, write_selection
+from tests.programs import assert_refused, call
+
+SIZE = 64
+TINY = replace(
+    PRESETS["fast"], min_size=16, max_size=SIZE, channels=4, top_channels=4, steps=(1, 1), layouts=2,
+    batch_pixels=1, crop=16,
+)  # fmt: skip
+SCRIPT = "main_train.py"
+
+
+def tissue(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """A pink image (SIZE, SIZE, 3) uint8 with four dark squares, and their labels."""
+    labels = np.zeros((SIZE, SIZE), np.int32)
+    for number, (y, x) in enumerate([(10, 10), (12, 40), (40, 14), (44, 44)], start=1):
+        labels[y : y + 9, x : x + 7 + seed] = number
+    noise = np.random.default_rng(seed).normal(0, 8, (SIZE, SIZE, 3))
+    image = np.where(labels[..., None] > 0, (90, 60, 140), (230, 170, 200)) + noise
+    return np.uint8(image.clip(0, 255)), labels
+
+
+@pytest.fixture
+def data(tmp_path) -> Path:
+    for seed, name in enumerate(("a", "b", "c")):
+        write_patch(tmp_path / "data", name, *tissue(seed))
+    write_selection(tmp_path / "data", pd.DataFrame([{"patch": "a"}, {"patch": "b"}]))
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    image, labels = tissue()
+    write_image(tmp_path / "mine" / "train.png", image)
+    write_image(tmp_path / "mine" / "train_mask.png", np.uint8(labels > 0) * 255)
+    write_image(tmp_path / "mine" / "random mask" / "m1.png", np.uint8(labels > 0)[::-1] * 255)
+    large = np.zeros((80, 96), np.int32)
+    large[10:20, 10:20], large[10:20, 20:30] = 1, 2
+    write_labels(tmp_path / "mine" / "random mask" / "m2.tif", large)
+    return tmp_path / "mine"
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch):
+    monkeypatch.setitem(main_train.PRESETS, "fast", TINY)
+
+
+def settings(root: Path, **changes) -> Settings:
+    paths = {"data": root / "data", "synthetic": root / "synthetic", "out": root / "out"}
+    return Settings(**paths | {"samples": 2} | changes)
+
+
+def images(root: Path) -> dict[str, bytes]:
+    return {
+        name: read_patch(root / "synthetic" / name).tobytes() for name in list_patches(root / "synthetic")
+    }
+
+
+def forbid_training(monkeypatch):
+    def advance(trainer):
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(csingan.train.ScaleTrainer, "advance", advance)
+
+
+def test_each_selected_patch_gets_its_pairs(data, capsys):
+    root = data.parent
+    main_train.main(settings(root))
+    assert list_patches(root / "synthetic") == ["a_0", "a_1", "b_0", "b_1"]
+    assert read_patch(root / "synthetic" / "a_0").shape == (SIZE, SIZE, 3)
+    assert read_masks(root / "synthetic" / "a_0").max() >= 2
+    assert sorted(path.name for path in (root / "out" / "a").iterdir()) == [
+        "checkpoints", "loss_distance.png", "loss_reconstruction.png", "random_masks", "samples.json",
+        "samples.png", "scales.png", "settings.json", "train.png", "train_mask.png",
+    ]  # fmt: skip
+    assert read_json(root / "out" / "a" / "settings.json")["preset"] == "fast"
+    shown = capsys.readouterr().out
+    assert "AUC" in shown and "Next: python pseudo_label.py" in shown
+
+
+def test_a_second_run_keeps_what_is_finished(data, capsys, monkeypatch):
+    main_train.main(settings(data.parent, patch="c"))
+    before = images(data.parent)
+    forbid_training(monkeypatch)
+    main_train.main(settings(data.parent, patch="c"))
+    assert "kept" in capsys.readouterr().out
+    assert images(data.parent) == before
+    with pytest.raises(InputError, match="seed 0 -> 1"):
+        main_train.main(settings(data.parent, patch="c", seed=1))
+
+
+def test_more_fewer_and_larger_samples_need_no_new_training(data, monkeypatch):
+    root = data.parent
+    main_train.main(settings(root, patch="c"))
+    before = images(root)
+    forbid_training(monkeypatch)
+    main_train.main(settings(root, patch="c", samples=4))
+    assert list(images(root)) == ["c_0", "c_1", "c_2", "c_3"]
+    assert before.items() <= images(root).items()
+    main_train.main(settings(root, patch="c", samples=1, size=2 * SIZE))
+    assert list(images(root)) == ["c_0"]
+    assert read_masks(root / "synthetic" / "c_0").shape == (2 * SIZE, 2 * SIZE)
+    assert read_image(root / "out" / "c" / "samples.png").shape[1] > 4 * SIZE
+
+
+def test_patches_train_in_one_batch_on_demand(data, capsys):
+    main_train.main(settings(data.parent, together=2))
+    assert "a, b: training" in capsys.readouterr().out
+    assert list_patches(data.parent / "synthetic") == ["a_0", "a_1", "b_0", "b_1"]
+
+
+def test_the_nuclei_of_other_patches_join(data):
+    wide = np.zeros((SIZE, SIZE), np.int32)
+    wide[5:10, 5:40], wide[20:25, 5:40] = 1, 2
+    write_patch(data, "c", tissue()[0], wide)
+    main_train.main(settings(data.parent, patch="a", shapes="all", samples=6, scale=(1, 1)))
+    longest = 0
+    for name in list_patches(data.parent / "synthetic"):
+        labels = read_masks(data.parent / "synthetic" / name)
+        for label in range(1, labels.max() + 1):
+            rows, columns = np.nonzero(labels == label)
+            longest = max(longest, np.hypot(np.ptp(rows), np.ptp(columns)))
+    assert longest > 20  # a nucleus of the patch itself is 9 px long
+
+
+def test_a_prepared_folder_gets_a_sample_for_each_mask(folder, tmp_path):
+    main_train.main(settings(tmp_path, folder=folder))
+    assert list_patches(tmp_path / "synthetic") == ["m1", "m2"]
+    assert np.array_equal(read_masks(tmp_path / "synthetic" / "m1") > 0, tissue()[1][::-1] > 0)
+    assert read_patch(tmp_path / "synthetic" / "m2").shape == (80, 96, 3)
+    assert read_masks(tmp_path / "synthetic" / "m2").max() == 2
+    assert (tmp_path / "out" / "mine" / "samples.png").exists()
+
+
+def test_samples_of_a_folder_do_not_replace_other_patches(folder, tmp_path):
+    write_patch(tmp_path / "synthetic", "m2", *tissue())
+    before = images(tmp_path)
+    with pytest.raises(InputError, match="m2 already.*--synthetic"):
+        main_train.main(settings(tmp_path, folder=folder))
+    assert images(tmp_path) == before
+
+
+def test_an_interrupted_run_goes_on(data, monkeypatch):
+    main_train.main(settings(data.parent, patch="a"))
+    expected = images(data.parent)
+    other = settings(data.parent, patch="a", out=data.parent / "out2", synthetic=data.parent / "synthetic2")
+    steps, advance = [], csingan.train.ScaleTrainer.advance
+
+    def stop_at_the_second(trainer):
+        steps.append(trainer.step)
+        if len(steps) == 2:
+            raise KeyboardInterrupt
+        return advance(trainer)
+
+    monkeypatch.setattr(csingan.train.ScaleTrainer, "advance", stop_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        main_train.main(other)
+    main_train.main(other)
+    assert len(steps) == 4  # three scales of one step, and the one that was stopped
+    found = {name: read_patch(other.synthetic / name).tobytes() for name in list_patches(other.synthetic)}
+    assert found == expected
+
+
+def test_checkpoints_of_other_settings_are_refused_before_anything_starts(data, monkeypatch):
+    main_train.main(settings(data.parent, patch="b"))
+    (data.parent / "out" / "b" / "settings.json").unlink()  # as if it had been stopped
+    forbid_training(monkeypatch)
+    with pytest.raises(InputError, match="seed 0 -> 1"):
+        main_train.main(settings(data.parent, seed=1))
+    assert not (data.parent / "out" / "a").exists()
+
+
+def test_a_training_that_diverges_is_one_line(data, monkeypatch):
+    monkeypatch.setitem(main_train.PRESETS, "fast", replace(TINY, learning_rate=1e30, steps=(50, 50)))
+    with pytest.raises(InputError, match="no longer a finite number.*--seed"):
+        main_train.main(settings(data.parent, patch="a"))
+
+
+def test_transparency_is_said_in_one_line(folder, tmp_path, capsys):
+    import cv2
+
+    image = np.dstack([tissue()[0][..., ::-1], np.full((SIZE, SIZE), 200, np.uint8)])
+    cv2.imwrite(str(folder / "train.png"), image)
+    main_train.main(settings(tmp_path, folder=folder))
+    assert "train.png has transparent pixels" in capsys.readouterr().err
+
+
+def unannotated(data: Path) -> list[str]:
+    for name in ("a", "b"):
+        write_patch(data, name, tissue()[0])
+    return []
+
+
+def one_nucleus(data: Path) -> list[str]:
+    image, labels = tissue()
+    write_patch(data, "b", image, np.where(labels == 1, 1, 0))
+    return []
+
+
+def no_selection(data: Path) -> list[str]:
+    (data / "selected.csv").unlink()
+    return []
+
+
+def half_a_folder(data: Path) -> list[str]:
+    write_image(data.parent / "mine" / "train.png", tissue()[0])
+    write_image(data.parent / "mine" / "train_mask.png", np.uint8(tissue()[1] > 0))
+    return ["--folder", "mine"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda data: ["--data", "nowhere"], ["nowhere"]),
+        (no_selection, ["selected.csv", "consis_based.py"]),
+        (lambda data: ["--patch", "d"], ["no patch d", "--patch"]),
+        (unannotated, ["a, b", "masks"]),
+        (one_nucleus, ["b.png", "one nucleus"]),
+        (lambda data: ["--samples", "0"], ["--samples"]),
+        (lambda data: ["--effort", "0"], ["--effort"]),
+        (lambda data: ["--size", "32"], ["--size", "64"]),
+        (lambda data: ["--density", "1.2", "0.8"], ["a:", "density"]),
+        (lambda data: ["--density", "9", "9"], ["a:", "density"]),
+        (lambda data: ["--touching", "1.5"], ["touching"]),
+        (lambda data: ["--device", "cuda:7"], ["--device"]),
+        (lambda data: ["--folder", "nowhere"], ["nowhere", "train.png"]),
+        (lambda data: ["--folder", "x", "--patch", "a"], ["--folder", "--patch"]),
+        (half_a_folder, ["mine", "random_masks"]),
+    ],
+)
+def test_bad_input_ends_the_program_with_one_line(data, tmp_path, spoil, words):
+    assert_refused(call(tmp_path, SCRIPT, *spoil(data)), *words)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_help_names_every_constant(tmp_path):
+    done = call(tmp_path, SCRIPT, "--help")
+    assert done.returncode == 0
+    assert all(f"--{name}" in done.stdout for name in Settings.__dataclass_fields__)
