@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from scipy.ndimage import find_objects
 
+SOLID = 0.8  # share of its convex hull that a whole nucleus fills at least; bent and lobed ones do
 GUESSES = 16  # random places to look at before all are computed, which takes ten times as long
 SNUG = 8  # random places beside a nucleus, of which the one with the longest contact is taken
 _SQUARE = np.ones((3, 3), np.uint8)
@@ -48,7 +49,11 @@ class Nucleus:
 
 
 def cut_out(labels: np.ndarray) -> list[Nucleus]:
-    """The nuclei of a (H, W) integer label image, each with the borders that cut it."""
+    """The nuclei of a (H, W) integer label image, each with the borders that cut it.
+
+    What lies half under another nucleus is a crescent there, which alone would be a shape no nucleus has: it
+    becomes its convex hull.
+    """
     nuclei = []
     for label, box in enumerate(find_objects(labels), start=1):
         if box is not None:
@@ -56,8 +61,14 @@ def cut_out(labels: np.ndarray) -> list[Nucleus]:
                 "first" if part.start == 0 else "last" if part.stop == length else ""
                 for part, length in zip(box, labels.shape, strict=True)
             )
-            nuclei.append(Nucleus(np.uint8(labels[box] == label), borders))
+            nuclei.append(Nucleus(_completed(np.uint8(labels[box] == label)), borders))
     return nuclei
+
+
+def _completed(crop: np.ndarray) -> np.ndarray:
+    points = cv2.findNonZero(crop)
+    hull = cv2.fillConvexPoly(np.zeros_like(crop), cv2.convexHull(points), 1)
+    return hull if len(points) < SOLID * cv2.countNonZero(hull) else crop
 
 
 def transformed(crop: np.ndarray, angle: float, factor: float, mirror: bool) -> np.ndarray:

@@ -65,6 +65,20 @@ def test_all_places_beside_a_nucleus_are_found_and_no_other(gap):
     assert contacts.min() >= 1
 
 
+def test_no_part_of_the_partner_is_hidden():
+    # A large nucleus with a pixel apart from it, which has room in a smaller one.
+    crop = np.zeros((12, 18), np.uint8)
+    crop[:, :9], crop[6, 15] = 1, 1
+    filled, nucleus = Canvas(SHAPE, 1), Nucleus(np.ones((5, 5), np.uint8))
+    filled.put(Nucleus(crop), (10, 10))
+    expected = {
+        place
+        for place in inside(nucleus.crop)
+        if distance(filled.labels, nucleus.crop, *place, filled.labels == 1) == 1
+    }
+    assert {tuple(place) for place in filled.places_beside(nucleus, 1)[0].tolist()} == expected
+
+
 def test_a_full_canvas_has_no_place():
     filled = Canvas((12, 12), 1)
     filled.put(disc(4), (1, 1))
@@ -89,6 +103,21 @@ def test_cut_nuclei_know_their_borders():
     first, second, third = cut_out(labels)
     assert first.borders == ("first", "first") and second.borders == ("", "last")
     assert not third.is_cut and third.crop.shape == (4, 4) and third.area == 16
+
+
+def test_a_nucleus_half_under_another_one_is_completed():
+    labels = np.zeros((40, 40), np.int32)
+    cv2.circle(labels, (15, 20), 10, 1, -1)
+    cv2.circle(labels, (22, 20), 9, 2, -1)  # what it leaves of the first one is a crescent
+    crescent, whole = cut_out(labels)
+    assert labels[20, 15] == 2 and crescent.crop[20 - 10, 15 - 5] == 1  # between its horns
+    assert np.array_equal(whole.crop, labels[11:30, 13:32] == 2)
+
+
+def test_a_nucleus_of_a_pixel_is_cut_out():
+    labels = np.zeros((5, 5), np.int32)
+    labels[2, 3] = 1
+    assert [nucleus.crop.tolist() for nucleus in cut_out(labels)] == [[[1]]]
 
 
 def test_a_cut_nucleus_keeps_its_border():
