@@ -34,7 +34,7 @@ class Settings:
     folder: Path | None = None  # or a folder with train.png, train_mask.png and random_masks/, all sampled
     samples: int = 16  # synthetic pairs a patch
     size: int | None = None  # px, the side of a synthetic pair; by default that of the patch
-    preset: Literal["fast", "paper"] = "fast"  # fast: a minute on two cores; paper: days, for a GPU
+    preset: Literal["fast", "paper"] = "fast"  # fast: half a minute on two cores; paper: days
     effort: float = 1.0  # multiplies the training steps of the preset
     density: tuple[float, float] = (0.8, 1.2)  # range of the share of nuclei, as multiples of the real one
     touching: float | None = None  # share of nuclei that touch another one, 0..1; by default the real one

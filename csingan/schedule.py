@@ -69,7 +69,7 @@ PRESETS = {
         averaging=0,
         augment=False,
     ),
-    # About a minute on two CPU cores.
+    # About half a minute on two CPU cores; more steps made the samples worse (docs/measurements.md).
     "fast": Schedule(
         min_size=128,
         max_size=256,
