@@ -25,13 +25,13 @@ def save(path: Path, state: State, made_with: dict) -> None:
 
     Args:
         path: from `path_of`.
-        state: tensors on any device.
+        state: what to write.
         made_with: what training depends on (JSON-like).
 
     Raises:
         InputError: the folder cannot be written.
     """
-    tensors = {name: tensor.cpu().contiguous() for name, tensor in state.items()}
+    tensors = {name: tensor.contiguous() for name, tensor in state.items()}
     with atomic_file(path) as temporary:
         save_file(tensors, temporary, {_MADE_WITH: json.dumps(made_with)})
 

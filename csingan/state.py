@@ -1,4 +1,4 @@
-"""The state of one patch at one scale, from which training goes on: a flat dictionary of tensors.
+"""The state of one patch at one scale, from which training goes on: a flat dictionary of CPU tensors.
 
     networks.<name>                  weights of `csingan.models.Networks`
     adam.<name>.exp_avg, exp_avg_sq  moments of Adam, once it has made a step
@@ -53,7 +53,9 @@ def first_state(channels: int, seed: int, below: State | None) -> State:
     }
 
 
-def join(states: Sequence[State], networks: Networks, optimizers: Sequence[Adam], updates: Sequence[int]):
+def join(
+    states: Sequence[State], networks: Networks, optimizers: Sequence[Adam], updates: Sequence[int]
+) -> None:
     """Fill the networks of several members, and the optimisers of their weights, from the members' states.
 
     Args:
@@ -85,7 +87,7 @@ def part(networks: Networks, optimizers: Sequence[Adam]) -> list[State]:
             together |= {f"{_ADAM}{names[parameter]}.{moment}": values[moment] for moment in _MOMENTS}
     chunks = {name: tensor.chunk(networks.members) for name, tensor in together.items()}
     return [
-        {name: parts[member].detach().clone() for name, parts in chunks.items()}
+        {name: parts[member].detach().cpu().clone() for name, parts in chunks.items()}
         for member in range(networks.members)
     ]
 
