@@ -165,8 +165,10 @@ def _view(
     if not directed and rng.random() < 0.5:
         layers = layers[:, ::-1]
     places = [
-        np.float32(start + WARP * _smooth_field(shape, rng) + along)
-        for start, along in zip(_corner(layers.shape, shape, rng), np.indices(shape), strict=True)
+        _fold(start + WARP * _smooth_field(shape, rng) + along, length)
+        for start, along, length in zip(
+            _corner(layers.shape, shape, rng), np.indices(shape), layers.shape, strict=False
+        )
     ]
     # Linear interpolation would take the finest texture away.
     layers = np.ascontiguousarray(layers)
@@ -176,6 +178,15 @@ def _view(
 def _corner(have: tuple[int, ...], want: tuple[int, int], rng: np.random.Generator) -> list[int]:
     """Where to begin, along each axis; what is too small is continued by its mirror image from anywhere."""
     return [rng.integers(a - b + 1 if a >= b else a) for a, b in zip(have, want, strict=False)]
+
+
+def _fold(places: np.ndarray, length: int) -> np.ndarray:
+    """Places along an axis, continued by mirror images, as places within it, float32.
+
+    cv2 mirrors once only where it interpolates cubically.
+    """
+    away = np.mod(places + 0.5, 2 * length)
+    return np.float32(np.minimum(away, 2 * length - away) - 0.5)
 
 
 def _smooth_field(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:

@@ -88,3 +88,13 @@ def test_a_nucleus_of_one_pixel_can_be_drawn():
     layout = np.zeros((64, 64), np.int32)
     layout[0, 0] = 3
     assert collage(layout, np.random.default_rng(0)).shape == (64, 64, 3)
+
+
+def test_a_large_collage_has_its_texture_everywhere():
+    image = np.uint8(np.random.default_rng(0).integers(0, 255, (64, 64, 3)))
+    collage = draft.make("collage", image, np.zeros((64, 64), np.int32))
+    result = collage(np.zeros((256, 256), np.int32), np.random.default_rng(0)).astype(float)
+    for axis in (0, 1):
+        steps = np.abs(np.diff(result, axis=axis)).mean(axis=2)
+        blocks = [steps[y : y + 32, x : x + 32].mean() for y in range(0, 255, 32) for x in range(0, 255, 32)]
+        assert min(blocks) > 0.5 * max(blocks)
