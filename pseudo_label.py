@@ -121,10 +121,12 @@ def _train(settings: Settings, number: int, sources: dict, made_with: dict, init
         return folder
     print(f"{folder.name}: {', '.join(f'{count} {source}' for source, count in counts.items())} patches")
     start(folder, made_with)
-    from mrcnn import data, model
+    from mrcnn.augment import augment
+    from mrcnn.data import PatchDataset
+    from mrcnn.schedule import WarmUpAndDecay
     from nuclei.pictures import curves
 
-    dataset = data.PatchDataset()
+    dataset = PatchDataset()
     for source, (names_folder, names) in sources.items():
         dataset.add_patches(names_folder, names, SHARES[source], outlined=source in OUTLINED)
     dataset.prepare()
@@ -133,9 +135,9 @@ def _train(settings: Settings, number: int, sources: dict, made_with: dict, init
     )
     epochs = math.ceil(settings.steps / network.config.STEPS_PER_EPOCH)
     steps = epochs * network.config.STEPS_PER_EPOCH
-    rate = model.WarmUpAndDecay(settings.learning_rate, steps * (settings.rounds + 1), steps * number)
+    rate = WarmUpAndDecay(settings.learning_rate, steps * (settings.rounds + 1), steps * number)
     try:
-        losses = network.train(dataset, None, rate, epochs, augmentation=data.augment)
+        losses = network.train(dataset, None, rate, epochs, augmentation=augment)
     except FloatingPointError as error:
         raise InputError(f"{folder}: {error} (--learning-rate {settings.learning_rate / 2:g})") from error
     network.save(folder)
@@ -151,7 +153,7 @@ def _batch_size(first: int, sources: Iterable[str]) -> int:
 
 
 def _network(settings: Settings, folder: Path, batch: int, seed: int, initial: Path | None) -> MaskRCNN:
-    """The network to train in `folder`, with the weights in `initial` or else those of ImageNet."""
+    """The network to train in `folder`: as it was left there, else with weights of `initial` or ImageNet."""
     from mrcnn.config import WEIGHTS, NucleusConfig
     from mrcnn.model import MaskRCNN
 
@@ -159,10 +161,13 @@ def _network(settings: Settings, folder: Path, batch: int, seed: int, initial: P
     config.IMAGES_PER_GPU = batch
     config.STEPS_PER_EPOCH = min(STEPS_PER_EPOCH, settings.steps)
     network = MaskRCNN("training", config, folder, seed)
-    if initial is None:
-        network.load_imagenet_weights()
-    else:
-        network.load_weights(initial / WEIGHTS)
+    try:
+        network.load_weights(network.find_last())
+    except FileNotFoundError:
+        if initial is None:
+            network.load_weights(network.get_imagenet_weights(), by_name=True)
+        else:
+            network.load_weights(initial / WEIGHTS)
     return network
 
 

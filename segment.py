@@ -33,7 +33,7 @@ OVERLAYS = "overlays"
 def main(settings: Settings) -> None:
     paths = _find_images(settings.images)
     weights, config = find_model(settings.model)
-    _check(settings, side=config["IMAGE_DIM"])
+    _check(settings, side=config["IMAGE_SHAPE"][0])
     for path in paths:
         read_image(path)  # a broken one shows before anything slow starts
     todo = _todo(paths, settings, weights.read_bytes())

@@ -6,14 +6,19 @@ zero. Every function keeps fixed shapes, so that a backend may compile it.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from keras import ops
+
+from mrcnn import native
 
 _LOG_CLIP = float(np.log(1000.0 / 16.0))  # bounds the growth of a box by a delta, as Detectron does
 
 
-def pyramid_anchors(shape, scales, ratios, strides, anchor_stride=1) -> np.ndarray:
-    """Anchors of all pyramid levels, level by level, row by row, (A, 4) float32 pixels.
+@lru_cache(maxsize=16)
+def pyramid_anchors(shape, scales, ratios, strides, anchor_stride=1, centred=True) -> np.ndarray:
+    """Anchors of all pyramid levels, level by level, row by row, (A, 4) float32 pixels, read-only.
 
     Args:
         shape: (height, width) of the network's input, px.
@@ -21,17 +26,21 @@ def pyramid_anchors(shape, scales, ratios, strides, anchor_stride=1) -> np.ndarr
         ratios: width / height of the anchors at each position.
         strides: px of the input per cell of each level.
         anchor_stride: cells between anchors.
+        centred: anchors lie on the centres of their cells; False: on the cells' first corners, where
+            Matterport has them and its weights expect them.
     """
     levels = []
     for scale, stride in zip(scales, strides, strict=True):
         root = np.sqrt(np.asarray(ratios, np.float32))
         sizes = np.stack([scale / root, scale * root], axis=-1)  # (R, 2) height, width
         rows, columns = (np.arange(0, -(-side // stride), anchor_stride) for side in shape)
-        grid = np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1) + 0.5
+        grid = np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1) + (0.5 if centred else 0.0)
         centres = grid[:, :, None, :] * stride  # (rows, columns, 1, 2)
         corners = np.concatenate([centres - sizes / 2, centres + sizes / 2], axis=-1)
         levels.append(corners.reshape(-1, 4))
-    return np.concatenate(levels).astype(np.float32)
+    anchors = np.concatenate(levels).astype(np.float32)
+    anchors.flags.writeable = False
+    return anchors
 
 
 def area(boxes):
@@ -94,11 +103,6 @@ def take(values, index):
 def non_max_suppression(boxes, scores, limit: int, threshold: float):
     """The best boxes that do not overlap a better one, by greedy suppression, batched.
 
-    A sorted box is kept when no kept box before it overlaps it. That recursion has one fixed point, the
-    greedy result; iterating it from "all kept" settles at least one more box, in order of score, in each
-    pass, so it ends at the exact result, in practice within a few passes of matrix work
-    (Zheng et al., "Cluster NMS", IEEE Transactions on Cybernetics 2022).
-
     Args:
         boxes: (B, N, 4).
         scores: (B, N); a box with a score of zero or less is never chosen.
@@ -106,10 +110,22 @@ def non_max_suppression(boxes, scores, limit: int, threshold: float):
         threshold: the largest intersection over union that two returned boxes may have.
 
     Returns:
-        index (B, limit) int32 in order of score, and valid (B, limit) bool.
+        index (B, limit) int32 in order of score, and valid (B, limit) bool; limit is at most N.
+    """
+    limit = min(limit, boxes.shape[1])
+    found = native.non_max_suppression(boxes, scores, limit, threshold)
+    return suppress_all_at_once(boxes, scores, limit, threshold) if found is None else found
+
+
+def suppress_all_at_once(boxes, scores, limit: int, threshold: float):
+    """`non_max_suppression` in operations that every backend has and compiles.
+
+    A sorted box is kept when no kept box before it overlaps it. That recursion has one fixed point, the
+    greedy result; iterating it from "all kept" settles at least one more box, in order of score, in each
+    pass, so it ends at the exact result, in practice within a few passes of matrix work
+    (Zheng et al., "Cluster NMS", IEEE Transactions on Cybernetics 2022).
     """
     count = boxes.shape[1]
-    limit = min(limit, count)
     order = ops.argsort(-scores, axis=1)
     ranked = take(boxes, order)
     before = ops.triu(ops.ones((count, count), dtype="bool"), 1)  # [i, j]: i comes before j
@@ -139,12 +155,15 @@ def pyramid_level(boxes, levels: int):
     return ops.cast(ops.clip(level, 0, levels - 1), "int32")
 
 
-def roi_align(maps, boxes, size: int, strides):
+def roi_align(maps, boxes, size: int, strides, shape, centred: bool = True):
     """ROIAlign from a feature pyramid: one bilinear sample at the centre of each bin, nothing rounded.
 
     A cell of a map at stride s covers s pixels and its value stands for its centre, so pixel
     coordinate y lies at y / s - 0.5 in cells; beyond the outermost centres the border value continues.
     All levels are laid end to end, so that one gather serves boxes of every size.
+
+    Matterport samples otherwise, and its weights expect it (`centred` False): from the first to the last
+    pixel of the box, both included, and the first and last pixel of the image are those of the map.
 
     Source: He et al., "Mask R-CNN", ICCV 2017, section 3.
 
@@ -153,6 +172,8 @@ def roi_align(maps, boxes, size: int, strides):
         boxes: (B, R, 4).
         size: bins along each side.
         strides: px per cell of each level.
+        shape: (height, width) of the image, px.
+        centred: see above.
 
     Returns:
         (B, R, size, size, C).
@@ -168,11 +189,14 @@ def roi_align(maps, boxes, size: int, strides):
     def of_level(values, dtype):
         return ops.take(ops.convert_to_tensor(np.asarray(values), dtype), level)[..., None]
 
-    stride = of_level(strides, "float32")
-    rows, columns = bin_centres(boxes, size)
-    corners = _corners(
-        rows / stride - 0.5, columns / stride - 0.5, of_level(heights, "int32"), of_level(widths, "int32")
-    )
+    rows, columns = sample_points(boxes, size, centred)
+    if centred:
+        stride = of_level(strides, "float32")
+        rows, columns = rows / stride - 0.5, columns / stride - 0.5
+    else:
+        rows = (rows - 0.5) * of_level((heights - 1) / (shape[0] - 1), "float32")
+        columns = (columns - 0.5) * of_level((widths - 1) / (shape[1] - 1), "float32")
+    corners = _corners(rows, columns, of_level(heights, "int32"), of_level(widths, "int32"))
     offset = of_level(offsets[:-1], "int32")[..., None]
     pooled = 0.0
     for flat, weight in corners:
@@ -181,12 +205,21 @@ def roi_align(maps, boxes, size: int, strides):
     return pooled
 
 
-def bin_centres(boxes, size: int):
-    """Centres of `size` equal bins along the sides of boxes (..., 4): rows and columns, each (..., size)."""
-    position = (ops.arange(size, dtype="float32") + 0.5) / size
-    rows = boxes[..., 0:1] + position * (boxes[..., 2:3] - boxes[..., 0:1])
-    columns = boxes[..., 1:2] + position * (boxes[..., 3:4] - boxes[..., 1:2])
-    return rows, columns
+def sample_points(boxes, size: int, centred: bool = True):
+    """Where boxes (..., 4) are sampled: rows and columns, each (..., size), px; a pixel's centre is at 0.5.
+
+    Args:
+        boxes: (..., 4).
+        size: points along each side.
+        centred: at the centres of equal bins; False: from the first to the last pixel's centre.
+    """
+    steps = ops.arange(size, dtype="float32")
+    if centred:
+        first, last, position = boxes[..., :2], boxes[..., 2:], (steps + 0.5) / size
+    else:
+        first, last, position = boxes[..., :2] + 0.5, boxes[..., 2:] - 0.5, steps / (size - 1)
+    points = first[..., None] + position * (last - first)[..., None]
+    return points[..., 0, :], points[..., 1, :]
 
 
 def _corners(rows, columns, height, width):
@@ -222,7 +255,7 @@ def _neighbours(position, length):
     )
 
 
-def crop_masks(masks, mask_boxes, boxes, size: int):
+def crop_masks(masks, mask_boxes, boxes, size: int, centred: bool = True):
     """Masks given inside their own box, resampled bilinearly inside other boxes; 0 outside their own.
 
     Args:
@@ -230,12 +263,13 @@ def crop_masks(masks, mask_boxes, boxes, size: int):
         mask_boxes: (B, R, 4), the box that each mask fills.
         boxes: (B, R, 4), the boxes to resample in.
         size: side of the result.
+        centred: see `sample_points`.
 
     Returns:
         (B, R, size, size) float32.
     """
     _, count, height, width = masks.shape
-    rows, columns = bin_centres(boxes, size)
+    rows, columns = sample_points(boxes, size, centred)
     box_size = ops.maximum(mask_boxes[..., 2:] - mask_boxes[..., :2], 1e-3)
     rows = (rows - mask_boxes[..., 0:1]) / box_size[..., 0:1] * height
     columns = (columns - mask_boxes[..., 1:2]) / box_size[..., 1:2] * width

@@ -9,31 +9,39 @@ import numpy as np
 from nuclei.errors import InputError
 from nuclei.files import read_json
 
-WEIGHTS = "mask_rcnn.weights.h5"  # the two files of a model's folder
+WEIGHTS = "mask_rcnn.h5"  # the two files of a model's folder
 CONFIG = "config.json"
+
+RESIZE_MODES = ("none", "square", "pad64", "crop")  # see `mrcnn.utils.resize_image`
 
 
 class Config:
-    """Base configuration; the values are Matterport's unless a comment says otherwise.
+    """Base configuration; names and values are Matterport's unless a comment says otherwise.
 
     Boxes are (y1, x1, y2, x2) in pixels of the network's input, y2 and x2 exclusive.
     """
 
-    NAME = "mask_rcnn"
-    BACKBONE = "efficientnet_lite0"  # its ImageNet weights come with pip; see mrcnn/backbone.py
-    NUM_CLASSES = 1 + 1  # background + classes
-
-    IMAGES_PER_GPU = 2
+    NAME = None  # override: begins the name of every folder of logs
     GPU_COUNT = 1
-    IMAGE_DIM = 256  # px; images are padded to a square of this side, a multiple of 64
-    MEAN_PIXEL = (127.0, 127.0, 127.0)  # subtracted, RGB
-    SCALE_PIXEL = 128.0  # then divided by
+    IMAGES_PER_GPU = 2
+    STEPS_PER_EPOCH = 1000
+    VALIDATION_STEPS = 50
+    WORKERS = 2  # threads that read and augment images (not Matterport's); 0: in the training loop itself
+    CHECKPOINTS_KEPT = 0  # newest epochs kept on disk (not Matterport's); 0 keeps all
 
-    TOP_DOWN_PYRAMID_SIZE = 256  # channels of the feature pyramid
-    GROUP_NORM = False  # in the pyramid and the heads; False is Matterport's, whose weights have none
+    BACKBONE = "resnet101"  # or resnet50, efficientnet_lite0, or a callable; see mrcnn/backbones.py
+    COMPUTE_BACKBONE_SHAPE = None  # accepted; shapes are read from the backbone's maps
     BACKBONE_STRIDES = (4, 8, 16, 32, 64)  # px, of the pyramid levels P2 to P6
+    TOP_DOWN_PYRAMID_SIZE = 256  # channels of the feature pyramid
+    FPN_CLASSIF_FC_LAYERS_SIZE = 1024
+    GROUP_NORM = False  # in the pyramid and the heads (not Matterport's, whose weights have none)
 
-    RPN_CHANNELS = 512
+    CELL_CENTRED = False  # anchors and samples lie at the centres of cells and bins, as in later
+    # implementations; False: where Matterport has them and its weights expect them
+
+    NUM_CLASSES = 1  # override: background + classes
+
+    RPN_CHANNELS = 512  # of the shared convolution; a number in Matterport's code
     RPN_ANCHOR_SCALES = (32, 64, 128, 256, 512)  # px, one per pyramid level
     RPN_ANCHOR_RATIOS = (0.5, 1, 2)  # width / height
     RPN_ANCHOR_STRIDE = 1
@@ -44,29 +52,40 @@ class Config:
     POST_NMS_ROIS_TRAINING = 2000
     POST_NMS_ROIS_INFERENCE = 1000
 
+    USE_MINI_MASK = True
+    MINI_MASK_SHAPE = (56, 56)  # masks are kept at this size inside their box while training
+
+    IMAGE_RESIZE_MODE = "square"  # one of RESIZE_MODES
+    IMAGE_MIN_DIM = 800  # px
+    IMAGE_MAX_DIM = 1024  # px
+    IMAGE_MIN_SCALE = 0  # smallest enlargement, whatever IMAGE_MIN_DIM; 0: none
+    IMAGE_CHANNEL_COUNT = 3
+    MEAN_PIXEL = (123.7, 116.8, 103.9)  # subtracted, RGB
+
     TRAIN_ROIS_PER_IMAGE = 200
     ROI_POSITIVE_RATIO = 0.33
     POOL_SIZE = 7
-    FPN_CLASSIF_FC_LAYERS_SIZE = 1024
     MASK_POOL_SIZE = 14
-    MASK_CHANNELS = 256
-    MINI_MASK_SHAPE = (56, 56)  # masks are kept at this size inside their box while training
+    MASK_SHAPE = (28, 28)  # of a predicted mask inside its box: twice MASK_POOL_SIZE
+    MASK_CHANNELS = 256  # a number in Matterport's code
     BBOX_STD_DEV = (0.1, 0.1, 0.2, 0.2)
+    USE_RPN_ROIS = True  # False is not supported: proposals always come from the network
 
     MAX_GT_INSTANCES = 100
     DETECTION_MAX_INSTANCES = 100
     DETECTION_MIN_CONFIDENCE = 0.7
     DETECTION_NMS_THRESHOLD = 0.3
 
-    OPTIMIZER = "sgd"  # or "adamw"
+    OPTIMIZER = "sgd"  # or "adamw" (not Matterport's)
     LEARNING_RATE = 0.001
     LEARNING_MOMENTUM = 0.9
     WEIGHT_DECAY = 0.0001
     GRADIENT_CLIP_NORM = 5.0
+    TRAIN_BN = False  # batch norm: False uses stored statistics, None those of the batch while training
     WEIGHT_AVERAGING = (
         0.0  # share that the running average of the weights keeps at each step; 0 takes the last
     )
-    STEPS_PER_EPOCH = 1000
+    MIXED_PRECISION = False  # compute in bfloat16, keep weights and losses in float32
     LOSS_WEIGHTS = {
         "rpn_class_loss": 1.0,
         "rpn_bbox_loss": 1.0,
@@ -82,25 +101,56 @@ class Config:
 
     @property
     def IMAGE_SHAPE(self) -> tuple[int, int, int]:
-        """(height, width, channels) of the network's input."""
-        return (self.IMAGE_DIM, self.IMAGE_DIM, 3)
+        """(height, width, channels) of the images of a training step."""
+        side = self.IMAGE_MIN_DIM if self.IMAGE_RESIZE_MODE == "crop" else self.IMAGE_MAX_DIM
+        return (side, side, self.IMAGE_CHANNEL_COUNT)
 
     @property
-    def MASK_SHAPE(self) -> tuple[int, int]:
-        """(height, width) of a predicted mask inside its box."""
-        return (2 * self.MASK_POOL_SIZE, 2 * self.MASK_POOL_SIZE)
+    def IMAGE_META_SIZE(self) -> int:
+        """Numbers in an image's meta vector; see `mrcnn.data.compose_image_meta`."""
+        return 1 + 3 + 3 + 4 + 1 + self.NUM_CLASSES
+
+    def check(self) -> None:
+        """Raise ValueError, one line, where the attributes contradict each other or cannot be used."""
+        if self.NUM_CLASSES < 2:
+            raise ValueError(f"NUM_CLASSES is {self.NUM_CLASSES}; it counts the background and each class")
+        if self.IMAGE_RESIZE_MODE not in RESIZE_MODES:
+            known = ", ".join(RESIZE_MODES)
+            raise ValueError(f"IMAGE_RESIZE_MODE is {self.IMAGE_RESIZE_MODE!r}; known: {known}")
+        if self.IMAGE_RESIZE_MODE != "none" and any(side % 64 for side in self.IMAGE_SHAPE[:2]):
+            raise ValueError(
+                f"images of {self.IMAGE_SHAPE[0]} px cannot be halved six times; "
+                "set IMAGE_MIN_DIM and IMAGE_MAX_DIM to multiples of 64"
+            )
+        if tuple(self.MASK_SHAPE) != (2 * self.MASK_POOL_SIZE,) * 2:
+            raise ValueError(
+                f"MASK_SHAPE is {tuple(self.MASK_SHAPE)}; it must be twice MASK_POOL_SIZE, "
+                f"which is {self.MASK_POOL_SIZE}"
+            )
+        if not self.USE_RPN_ROIS:
+            raise ValueError("USE_RPN_ROIS = False is not supported; proposals come from the network")
+        if len(self.RPN_ANCHOR_SCALES) != len(self.BACKBONE_STRIDES):
+            raise ValueError(
+                f"{len(self.RPN_ANCHOR_SCALES)} RPN_ANCHOR_SCALES for {len(self.BACKBONE_STRIDES)} "
+                "BACKBONE_STRIDES; each pyramid level has one of both"
+            )
 
     def to_dict(self) -> dict:
-        """All attributes as plain values."""
-        names = [name for name in dir(self) if name.isupper()]
-        values = {name: getattr(self, name) for name in names}
-        return {name: v.tolist() if isinstance(v, np.ndarray) else v for name, v in values.items()}
+        """All attributes as plain values; a callable by its name."""
+        return {name: _plain(getattr(self, name)) for name in dir(self) if name.isupper()}
 
     def display(self) -> None:
         """Print every attribute."""
         print("\nConfigurations:")
         for name, value in self.to_dict().items():
             print(f"{name:30} {value}")
+        print()
+
+
+def _plain(value):
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    return getattr(value, "__name__", repr(value)) if callable(value) else value
 
 
 class NucleusConfig(Config):
@@ -110,11 +160,18 @@ class NucleusConfig(Config):
     """
 
     NAME = "nucleus"
+    NUM_CLASSES = 1 + 1
+    BACKBONE = "efficientnet_lite0"  # its ImageNet weights come with pip
+    CHECKPOINTS_KEPT = 1
+    IMAGE_RESIZE_MODE = "crop"
+    IMAGE_MIN_DIM = 256
+    IMAGE_MAX_DIM = 256
+    MEAN_PIXEL = (127.0, 127.0, 127.0)
     TOP_DOWN_PYRAMID_SIZE = 64
     GROUP_NORM = True
+    CELL_CENTRED = True
     RPN_CHANNELS = 64
     RPN_ANCHOR_SCALES = (20, 36, 64, 96, 128)
-    RPN_TRAIN_ANCHORS_PER_IMAGE = 256
     PRE_NMS_LIMIT = 1000
     POST_NMS_ROIS_TRAINING = 300
     POST_NMS_ROIS_INFERENCE = 300

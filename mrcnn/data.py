@@ -1,23 +1,21 @@
-"""Patches to batches: reading, augmenting, padding to fixed shapes."""
+"""From a dataset to training batches of fixed shape, and to what Matterport's users look at."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 
-import cv2
 import keras
 import numpy as np
-from scipy import ndimage
-from skimage.color import rgb_from_hed
 
 from mrcnn import utils
+from mrcnn.augment import Augmentation, as_augmentation, compose, mirror
 from mrcnn.config import Config
+from mrcnn.examples import Example, Instance, boxes_of, class_ids_of, find_instances, load_example
 from nuclei import patches
-
-Augmentation = Callable[[np.ndarray, np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray]]
-
-_HED_FROM_RGB = np.linalg.inv(rgb_from_hed)
 
 
 class PatchDataset(utils.Dataset):
@@ -69,9 +67,27 @@ class PatchDataset(utils.Dataset):
 class Batches(keras.utils.PyDataset):
     """Training batches of fixed shape, the input of `mrcnn.network.Trainer`.
 
-    An epoch is STEPS_PER_EPOCH batches of images drawn by their weight, at even distances along the sum of
-    all weights: each batch holds of every folder what its share says. Batch k of epoch e depends on the
-    seed, e and k alone, so a resumed training sees what an uninterrupted one would have seen.
+    An epoch is so many batches of images drawn by their weight, at even distances along the sum of all
+    weights: each batch holds of every folder what its share says. Batch k of epoch e depends on the seed, e
+    and k alone, so a resumed training sees what an uninterrupted one would have seen, whatever WORKERS is.
+    Two things keep it so: `fit(..., shuffle=False)`, since Keras else shuffles the batches of an epoch, and a
+    model that is built, since `fit` else builds it with an epoch that counts.
+
+    Masks are always trained on as mini masks inside their boxes; USE_MINI_MASK says nothing here.
+
+    Args:
+        dataset: prepared.
+        config: the settings.
+        augmentation: whatever `mrcnn.augment.as_augmentation` takes.
+        seed: of everything random.
+        first_epoch: number of the epoch that comes first.
+        no_augmentation_sources: images of these sources are not augmented.
+        fixed: every epoch has the batches of the first, as a validation needs it.
+        steps: batches in an epoch; None: STEPS_PER_EPOCH.
+
+    Raises:
+        ValueError: the dataset holds no image or is not prepared, its weights cannot be drawn by, or
+            `augmentation` is none. From a batch: an image or its labels cannot be trained on.
     """
 
     def __init__(
@@ -81,24 +97,44 @@ class Batches(keras.utils.PyDataset):
         augmentation: Augmentation | None = None,
         seed: int = 0,
         first_epoch: int = 0,
+        no_augmentation_sources: Sequence[str] = (),
+        fixed: bool = False,
+        steps: int | None = None,
     ):
-        super().__init__(workers=1, use_multiprocessing=False, max_queue_size=8)
+        super().__init__(workers=max(config.WORKERS, 1), use_multiprocessing=False, max_queue_size=8)
         self.dataset = dataset
         self.config = config
-        self.augmentation = augmentation
+        self.augmentation = as_augmentation(augmentation)
         self.seed = seed
         self.epoch = first_epoch
-        self.weights = np.array([info.get("weight", 1.0) for info in dataset.image_info])
+        self.no_augmentation_sources = frozenset(no_augmentation_sources)
+        self.fixed = fixed
+        self.steps = config.STEPS_PER_EPOCH if steps is None else steps
+        self.weights = _weights(dataset)
+        self.error: Exception | None = None  # what a batch raised first; see `own_errors`
+        self._epoch_begun = False
+        self._told_of_surplus = False
+        self._lock = Lock()
 
     def __len__(self) -> int:
-        return self.config.STEPS_PER_EPOCH
+        return self.steps
+
+    def on_epoch_begin(self) -> None:
+        self._epoch_begun = True
 
     def on_epoch_end(self) -> None:
-        self.epoch += 1
+        # Keras ends an epoch before the first one too. By now no thread is at work on the one that ends.
+        if self._epoch_begun and not self.fixed:
+            self.epoch += 1
+        self._epoch_begun = False
 
     def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray]]:
-        rng = np.random.default_rng((self.seed, self.epoch, index))
-        examples = [self._example(image_id, rng) for image_id in self._draw(rng)]
+        try:
+            rng = np.random.default_rng((self.seed, self.epoch, index))
+            examples = [self._example(image_id, rng) for image_id in self._draw(rng)]
+        except Exception as error:
+            self.error = self.error or error
+            raise
         return ({name: np.stack([example[name] for example in examples]) for name in examples[0]},)
 
     def _draw(self, rng: np.random.Generator) -> np.ndarray:
@@ -108,116 +144,170 @@ class Batches(keras.utils.PyDataset):
         return np.searchsorted(ends, places * ends[-1], side="right").clip(max=len(ends) - 1)
 
     def _example(self, image_id: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        image = self.dataset.load_image(image_id)
-        labels, class_ids = self.dataset.load_labels(image_id)
-        if self.augmentation:
-            image, labels = self.augmentation(image, labels, rng)
-        image, labels = fit(image, labels, self.config.IMAGE_DIM, rng)
-        outlined = np.float32(self.dataset.image_info[image_id].get("outlined", True))
-        return {**pad_example(image, labels, class_ids, self.config, rng), "outlined": outlined}
+        info = self.dataset.image_info[image_id]
+        augmentation = None if info["source"] in self.no_augmentation_sources else self.augmentation
+        example = load_example(self.dataset, self.config, image_id, augmentation, rng)
+        if example.image.shape != tuple(self.config.IMAGE_SHAPE):
+            raise ValueError(
+                f"{self.dataset.image_reference(image_id)} is {example.image.shape} after resizing, but all "
+                f"images of a batch are {tuple(self.config.IMAGE_SHAPE)}; set IMAGE_RESIZE_MODE to 'crop' or "
+                "'square'"
+            )
+        instances = find_instances(example.labels)
+        if len(instances) > self.config.MAX_GT_INSTANCES:
+            self._tell_of_surplus(image_id, len(instances))
+            chosen = rng.choice(len(instances), self.config.MAX_GT_INSTANCES, replace=False)
+            instances = [instances[i] for i in chosen]
+        outlined = np.float32(info.get("outlined", True))
+        return {**pad_example(example, instances, self.config), "outlined": outlined}
+
+    def _tell_of_surplus(self, image_id: int, count: int) -> None:
+        with self._lock:
+            told, self._told_of_surplus = self._told_of_surplus, True
+        if not told:
+            most = self.config.MAX_GT_INSTANCES
+            warnings.warn(
+                f"{self.dataset.image_reference(image_id)} shows {count} objects, of which {count - most}, "
+                f"chosen at random, are left out: MAX_GT_INSTANCES is {most}; raise it. Further images of "
+                "this dataset are not reported",
+                stacklevel=2,
+            )
 
 
-def fit(image: np.ndarray, labels: np.ndarray, side: int, rng: np.random.Generator):
-    """A random window of `side` px; what is smaller than that is padded with its median colour.
-
-    A mirrored margin would show nuclei that are not labelled.
-    """
-    height, width = image.shape[:2]
-    if height < side or width < side:
-        image, labels = _pad(image, labels, max(side, height), max(side, width))
-        height, width = image.shape[:2]
-    top, left = rng.integers(height - side + 1), rng.integers(width - side + 1)
-    window = slice(top, top + side), slice(left, left + side)
-    return image[window], labels[window]
-
-
-def _pad(image: np.ndarray, labels: np.ndarray, height: int, width: int):
-    below, right = height - image.shape[0], width - image.shape[1]
-    filled = np.broadcast_to(np.median(image, axis=(0, 1)).astype(image.dtype), (height, width, 3)).copy()
-    filled[: image.shape[0], : image.shape[1]] = image
-    return filled, np.pad(labels, ((0, below), (0, right)))
+def _weights(dataset: utils.Dataset) -> np.ndarray:
+    """(images,) the weight of each image, 1 where none is given."""
+    prepared, added = len(dataset.image_ids), len(dataset.image_info)
+    if not prepared:
+        raise ValueError("the dataset holds no image, or prepare() was not called after adding them")
+    if prepared != added:
+        raise ValueError(f"the dataset got {added - prepared} images after prepare(); call it again")
+    weights = np.array([info.get("weight", 1.0) for info in dataset.image_info], np.float64)
+    if not (np.isfinite(weights).all() and weights.min() >= 0 and weights.sum() > 0):
+        raise ValueError("the weights of a dataset's images are finite, not negative and not all zero")
+    return weights
 
 
-def pad_example(image, labels, class_ids, config: Config, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """One training example of fixed shape.
-
-    A nucleus is smaller than a mini mask, so it is enlarged there and no detail of its outline is lost.
-
-    Args:
-        image: (S, S, 3) uint8, S = IMAGE_DIM.
-        labels: (S, S) int32, 0 background; ids may be missing (cut off by a window).
-        class_ids: (N,) int32, that of label k at k - 1.
-
-    Returns:
-        images (S, S, 3) float32, gt_class_ids (G,) int32, gt_boxes (G, 4) float32,
-        gt_masks (G, h, w) uint8; G = MAX_GT_INSTANCES, padded with zeros.
-    """
-    found = [(k, window) for k, window in enumerate(ndimage.find_objects(labels), 1) if _is_visible(window)]
-    if len(found) > config.MAX_GT_INSTANCES:
-        found = [found[i] for i in rng.choice(len(found), config.MAX_GT_INSTANCES, replace=False)]
-    slots, shape = config.MAX_GT_INSTANCES, config.MINI_MASK_SHAPE
-    example = {
-        "images": image.astype(np.float32),
-        "gt_class_ids": np.zeros(slots, np.int32),
-        "gt_boxes": np.zeros((slots, 4), np.float32),
-        "gt_masks": np.zeros((slots, *shape), np.uint8),
-    }
-    for slot, (label, (rows, columns)) in enumerate(found):
-        crop = np.float32(labels[rows, columns] == label)
-        example["gt_class_ids"][slot] = class_ids[label - 1]
-        example["gt_boxes"][slot] = rows.start, columns.start, rows.stop, columns.stop
-        example["gt_masks"][slot] = cv2.resize(crop, shape[::-1], interpolation=cv2.INTER_LINEAR) >= 0.5
-    return example
+@contextmanager
+def own_errors(*inputs: Batches | None) -> Iterator[None]:
+    """Around `fit`: what a batch raised is raised as it is; TensorFlow wraps it in an error of its own."""
+    given = [batches for batches in inputs if batches is not None]
+    for batches in given:
+        batches.error = None
+    try:
+        yield
+    except Exception:
+        for batches in given:
+            if batches.error is not None:
+                raise batches.error from None
+        raise
 
 
-def _is_visible(window: tuple[slice, slice] | None) -> bool:
-    """Whether a label is there at all, and more than a line left over at the border."""
-    return window is not None and all(side.stop - side.start >= 2 for side in window)
-
-
-def augment(image: np.ndarray, labels: np.ndarray, rng: np.random.Generator):
-    """Flip, quarter turn, zoom, stain and focus, as slides and scanners vary; the labels go along.
-
-    Args:
-        image: (H, W, 3) uint8.
-        labels: (H, W) int32.
+def pad_example(example: Example, instances: Sequence[Instance], config: Config) -> dict[str, np.ndarray]:
+    """One training example of fixed shape, from at most MAX_GT_INSTANCES instances.
 
     Returns:
-        the changed image and labels; a quarter turn exchanges H and W, a zoom changes both.
+        images (H, W, 3) float32, gt_class_ids (G,) int32, gt_boxes (G, 4) float32, gt_masks (G, h, w)
+        uint8, each filling its box; G = MAX_GT_INSTANCES, padded with zeros.
     """
-    image, labels = _turn(image, labels, rng)
-    image, labels = _zoom(image, labels, rng.uniform(0.8, 1.25))
-    image = jitter_stain(image, rng)
-    if rng.random() < 0.3:
-        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 1.0))
-    return image, labels
+    slots = config.MAX_GT_INSTANCES
+    class_ids, boxes = np.zeros(slots, np.int32), np.zeros((slots, 4), np.float32)
+    masks = np.zeros((slots, *config.MINI_MASK_SHAPE), np.uint8)
+    class_ids[: len(instances)] = class_ids_of(example, instances)
+    boxes[: len(instances)] = boxes_of(instances)
+    for slot, (label, window) in enumerate(instances):
+        masks[slot] = utils.mini_mask(example.labels[window] == label, config.MINI_MASK_SHAPE)
+    image = example.image.astype(np.float32)
+    return {"images": image, "gt_class_ids": class_ids, "gt_boxes": boxes, "gt_masks": masks}
 
 
-def _turn(image, labels, rng):
-    quarter_turns = rng.integers(4)
-    image, labels = np.rot90(image, quarter_turns), np.rot90(labels, quarter_turns)
-    if rng.random() < 0.5:
-        image, labels = image[:, ::-1], labels[:, ::-1]
-    return np.ascontiguousarray(image), np.ascontiguousarray(labels)
+def load_image_gt(
+    dataset: utils.Dataset,
+    config: Config,
+    image_id: int,
+    augment: bool = False,
+    augmentation=None,
+    use_mini_mask: bool = False,
+    rng: np.random.Generator | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """An image with its ground truth, resized and augmented as for training.
 
+    Masks come from `Dataset.load_labels`, so that none overlap; those that vanished are left out.
 
-def _zoom(image, labels, factor: float):
-    size = round(image.shape[1] * factor), round(image.shape[0] * factor)
-    smooth = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
-    return (
-        cv2.resize(image, size, interpolation=smooth),
-        cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST_EXACT),
+    Args:
+        dataset: prepared.
+        config: the settings.
+        image_id: of the dataset.
+        augment: mirror the image with a chance of one half.
+        augmentation: whatever `mrcnn.augment.as_augmentation` takes.
+        use_mini_mask: return masks inside their boxes, of MINI_MASK_SHAPE.
+        rng: decides everything random; None: differently at each call.
+
+    Returns:
+        image (H, W, 3) uint8; its meta vector, see `compose_image_meta`; class ids (N,) int32; boxes (N, 4)
+        int32 px; and masks (H, W, N), or (h, w, N), bool.
+
+    Raises:
+        ValueError: see `load_example`.
+    """
+    steps = [mirror] if augment else []
+    if augmentation is not None:
+        steps.append(as_augmentation(augmentation))
+    example = load_example(
+        dataset, config, image_id, compose(*steps) if steps else None, rng or np.random.default_rng()
     )
+    instances = find_instances(example.labels)
+    shape = config.MINI_MASK_SHAPE if use_mini_mask else example.labels.shape
+    masks = np.zeros((*shape, len(instances)), bool)
+    for number, (label, window) in enumerate(instances):
+        mask = example.labels[window] == label
+        if use_mini_mask:
+            masks[:, :, number] = utils.mini_mask(mask, shape)
+        else:
+            masks[(*window, number)] = mask
+    active = np.zeros(dataset.num_classes, np.int32)
+    active[dataset.source_class_ids[dataset.image_info[image_id]["source"]]] = 1
+    meta = compose_image_meta(
+        image_id, example.original_shape, example.image.shape, example.window, example.scale, active
+    )
+    return example.image, meta, class_ids_of(example, instances), boxes_of(instances), masks
 
 
-def jitter_stain(image: np.ndarray, rng: np.random.Generator, strength: float = 0.2, shift: float = 0.03):
-    """Scale and shift haematoxylin, eosin and residual absorbance at random: (H, W, 3) uint8 -> the same.
+def compose_image_meta(
+    image_id: int,
+    original_image_shape: Sequence[int],
+    image_shape: Sequence[int],
+    window: Sequence[int],
+    scale: float,
+    active_class_ids: Sequence[int],
+) -> np.ndarray:
+    """What is known of an image, as one vector (IMAGE_META_SIZE,) float64; `parse_image_meta` reads it.
 
-    Source: Tellez et al., "Whole-slide mitosis detection in H&E breast histology", IEEE TMI 2018.
+    Args:
+        image_id: of the dataset.
+        original_image_shape: (height, width, channels) px, as read.
+        image_shape: (height, width, channels) px, as the network sees it.
+        window: (y1, x1, y2, x2) px, where in it the resized image lies, without padding.
+        scale: of the resizing.
+        active_class_ids: (classes,) 1 for each class that the image's source has, else 0.
     """
-    absorbance = -np.log((image.astype(np.float32) + 1) / 256)
-    factor = rng.uniform(1 - strength, 1 + strength, 3)
-    offset = rng.uniform(-shift, shift, 3)
-    mix = (_HED_FROM_RGB * factor) @ rgb_from_hed
-    absorbance = absorbance @ mix.astype(np.float32) + (offset @ rgb_from_hed).astype(np.float32)
-    return (256 * np.exp(-absorbance) - 1).clip(0, 255).astype(np.uint8)
+    numbers = [image_id, *original_image_shape, *image_shape, *window, scale, *active_class_ids]
+    return np.array(numbers, np.float64)
+
+
+def parse_image_meta(meta: np.ndarray) -> dict[str, np.ndarray]:
+    """Meta vectors (B, IMAGE_META_SIZE) by the names of `compose_image_meta`, int32, the scale float32."""
+    names = ("image_id", "original_image_shape", "image_shape", "window", "scale", "active_class_ids")
+    parts = np.split(meta, (1, 4, 7, 11, 12), axis=1)
+    fields = {name: part.astype(np.int32) for name, part in zip(names, parts, strict=True)}
+    return {**fields, "image_id": fields["image_id"][:, 0], "scale": parts[4][:, 0].astype(np.float32)}
+
+
+def mold_image(image: np.ndarray, config: Config) -> np.ndarray:
+    """RGB in 0..255 less MEAN_PIXEL, float32, as Matterport's network takes it; ours subtracts it itself."""
+    return image.astype(np.float32) - np.asarray(config.MEAN_PIXEL, np.float32)
+
+
+def unmold_image(normalized_image: np.ndarray, config: Config) -> np.ndarray:
+    """The inverse of `mold_image`: RGB uint8."""
+    restored = normalized_image + np.asarray(config.MEAN_PIXEL, np.float32)
+    return np.rint(restored).clip(0, 255).astype(np.uint8)

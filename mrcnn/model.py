@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
-import json
+import re
+from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
 import keras
 import numpy as np
 from tqdm import tqdm
 
-from mrcnn import backbone, utils
+from mrcnn import callbacks, checkpoint, devices, download, efficientnet, parallel_model, utils, weights
+from mrcnn.augment import as_augmentation
 from mrcnn.config import CONFIG, WEIGHTS, Config, find_model
-from mrcnn.data import Augmentation, Batches
-from mrcnn.network import MaskReader, Network, Trainer, set_backbone_trainable
+from mrcnn.data import Batches, load_image_gt, own_errors
+from mrcnn.network import Detector, MaskReader, Network, Trainer
+from mrcnn.schedule import WarmUpAndDecay
 from nuclei.errors import InputError
-from nuclei.files import atomic_file, write_json
+from nuclei.files import write_json
 
+__all__ = ["MaskRCNN", "WarmUpAndDecay", "load", "load_image_gt"]
+
+# What `layers` may be called: a regular expression of the layers to train. Stage 3 is of stride 8.
+_HEADS = r"mrcnn_.*|rpn_.*|fpn_.*"
+LAYERS = {
+    "heads": _HEADS,
+    "3+": rf"(res|bn|c)[345].*|{_HEADS}",
+    "4+": rf"(res|bn|c)[45].*|{_HEADS}",
+    "5+": rf"(res|bn|c)5.*|{_HEADS}",
+    "all": ".*",
+}
 _MASK_PLACES = 32  # masks are read for this many places at a time: one shape to compile, little waste
+_SHAPES_KEPT = 8  # image shapes for which the compiled network is kept
 
 
 class MaskRCNN:
@@ -25,43 +41,115 @@ class MaskRCNN:
     Args:
         mode: "training" or "inference".
         config: the settings; see `mrcnn.config`.
-        model_dir: where training keeps its progress and its curves.
+        model_dir: training makes its folders of logs in it, one a training.
         seed: of the initial weights and of everything random in training.
+
+    Attributes:
+        keras_model: the `mrcnn.network.Network`.
+        epoch: how many epochs its weights were trained.
+        log_dir: the folder of the logs, made when training begins.
     """
 
-    def __init__(self, mode: str, config: Config, model_dir: Path, seed: int = 0):
+    def __init__(self, mode: str, config: Config, model_dir: str | Path, seed: int = 0):
         if mode not in ("training", "inference"):
             raise ValueError(f"mode is 'training' or 'inference', not {mode!r}")
+        devices.advise()
         keras.utils.set_random_seed(seed)
         self.mode = mode
         self.config = config
         self.model_dir = Path(model_dir)
         self.seed = seed
-        self.keras_model = Network(config)
-        self._mask_reader = MaskReader(self.keras_model)
-        self._build()
+        self._distribution = parallel_model.distribution(config.GPU_COUNT)
+        with parallel_model.within(self._distribution):
+            self.keras_model = Network(config)
+        self._compiled: dict[tuple[int, int], tuple[Detector, MaskReader]] = {}
+        self.set_log_dir()
 
-    def _build(self) -> None:
-        """Run the network once, which creates every weight of its subclassed parts."""
-        self.keras_model.predict_on_batch(np.zeros((1, *self.config.IMAGE_SHAPE), np.float32))
+    def set_log_dir(self, model_path: str | Path | None = None) -> None:
+        """Go on with the folder, epoch and optimiser of a checkpoint, or begin a new folder."""
+        epoch = checkpoint.epoch_of(model_path) if model_path else None
+        if epoch is not None:
+            self.log_dir, self.epoch, self._resumed = Path(model_path).parent, epoch, Path(model_path)
+            return
+        time = datetime.now().astimezone().strftime("%Y%m%dT%H%M%S")
+        self.log_dir, self.epoch = self.model_dir / f"{self._name}{time}", 0
+        self._resumed: Path | None = None  # the checkpoint whose optimiser the next training continues
 
-    def load_imagenet_weights(self) -> int:
-        """Give the backbone its ImageNet weights; returns the number of layers loaded."""
-        return backbone.load_imagenet_weights(self.keras_model.pyramid)
+    @property
+    def _name(self) -> str:
+        return (self.config.NAME or "mask_rcnn").lower()
 
-    def save(self, folder: Path) -> None:
+    def find_last(self) -> str:
+        """Path of the last checkpoint of the last training in `model_dir`.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        return str(checkpoint.find_last(self.model_dir, self._name))
+
+    def load_weights(
+        self, filepath: str | Path, by_name: bool = False, exclude: Sequence[str] | None = None
+    ) -> weights.Report:
+        """Read weights: Matterport's files, this class's checkpoints, what `get_imagenet_weights` names.
+
+        The report is printed and returned: layers loaded, layers of the file not used, layers of the network
+        left as they were. After a checkpoint, training continues its epoch, optimiser and schedule.
+
+        Args:
+            filepath: an h5 file with weights by layer name.
+            by_name: take what the file has; False: it must have every layer.
+            exclude: layers of the file to leave out, whose shapes differ on purpose.
+
+        Raises:
+            InputError: the file is missing or broken, a shape differs, or nothing fits.
+        """
+        if Path(filepath) == efficientnet.weights_path():
+            report = efficientnet.load_imagenet_weights(self.keras_model.pyramid)
+        else:
+            report = weights.read(Path(filepath), self.keras_model, by_name or bool(exclude), exclude)
+        print(f"{filepath}: {report}")
+        self.set_log_dir(filepath)
+        return report
+
+    def get_imagenet_weights(self) -> str:
+        """Path of ImageNet weights for the backbone, for `load_weights(path, by_name=True)`.
+
+        Those of EfficientNet-Lite0 come with pip; ResNet-50's are downloaded once, and serve ResNet-101 for
+        the blocks that both have, as Matterport does it.
+
+        Raises:
+            InputError: they cannot be downloaded; the message says where to put the file.
+            ValueError: the backbone is the user's own.
+        """
+        if self.config.BACKBONE == "efficientnet_lite0":
+            return str(efficientnet.weights_path())
+        if callable(self.config.BACKBONE):
+            raise ValueError("there are no ImageNet weights for a BACKBONE of your own")
+        return str(download.imagenet_resnet50())
+
+    def save(self, folder: str | Path) -> None:
         """Write the weights and the configuration into `folder`, from which `load` makes the model again."""
-        with atomic_file(Path(folder) / WEIGHTS) as temporary:
-            self.keras_model.save_weights(temporary)
+        weights.write(Path(folder) / WEIGHTS, self.keras_model)
         write_json(Path(folder) / CONFIG, self.config.to_dict())
 
-    def load_weights(self, path: Path) -> None:
-        """Read weights written by `save`; InputError where they are missing, broken or of another network."""
-        try:
-            self.keras_model.load_weights(path)
-        except (OSError, ValueError, KeyError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise InputError(f"{path} does not hold weights of this network: {reason}") from error
+    def set_trainable(self, layer_regex: str, keras_model=None, indent: int = 0, verbose: int = 1) -> None:
+        """Train the layers whose whole name matches, and keep all others as they are.
+
+        Args:
+            layer_regex: a regular expression.
+            keras_model: default: the network.
+            indent, verbose: the names are printed, so far to the right, unless `verbose` is 0.
+        """
+        found = weights.layers(keras_model or self.keras_model)
+        chosen = {name for name in found if re.fullmatch(layer_regex, name)}
+        if not chosen:
+            raise ValueError(
+                f"no layer matches {layer_regex!r}; there are {', '.join(sorted(found)[:5])}, ..."
+            )
+        for name, layer in found.items():
+            layer.trainable = name in chosen
+            if verbose and layer.trainable:
+                print(f"{' ' * indent}{name:20} ({type(layer).__name__})")
 
     def train(
         self,
@@ -70,50 +158,87 @@ class MaskRCNN:
         learning_rate: float | keras.optimizers.schedules.LearningRateSchedule,
         epochs: int,
         layers: str = "all",
-        augmentation: Augmentation | None = None,
+        augmentation=None,
         custom_callbacks: list[keras.callbacks.Callback] | None = None,
+        no_augmentation_sources: Sequence[str] | None = None,
     ) -> dict[str, list[float]]:
-        """Train; a killed training goes on from its last finished epoch when called again.
+        """Train up to epoch `epochs`; after `load_weights(find_last())` from the epoch of that checkpoint.
 
-        With WEIGHT_AVERAGING the network ends with the average of its weights over the last steps.
+        After each epoch the log folder has its weights (`mask_rcnn_<name>_<epoch>.h5`), those of the epoch
+        with the smallest validation loss (`..._best.h5`), `losses.csv` and TensorBoard's events. With
+        WEIGHT_AVERAGING the network ends with the average of its weights over the last steps.
 
         Args:
             train_dataset: prepared; images are drawn by their `weight` where they have one.
             val_dataset: losses on it are logged after each epoch, where given.
             learning_rate: a number, or a schedule over the optimiser's steps.
-            epochs: of STEPS_PER_EPOCH steps each.
-            layers: "all", or "heads" to keep the backbone as it is.
-            augmentation: (image, labels, rng) -> (image, labels); see `mrcnn.data.augment`.
+            epochs: of STEPS_PER_EPOCH steps each, those done before included.
+            layers: "heads", "3+", "4+", "5+" (the heads and the backbone from that stage on), "all", or a
+                regular expression of layer names.
+            augmentation: (image, labels, rng) -> (image, labels), see `mrcnn.augment`, or imgaug's.
             custom_callbacks: further Keras callbacks.
+            no_augmentation_sources: sources of images that are not augmented.
 
         Returns:
             losses by name, one value an epoch.
 
         Raises:
-            ValueError: not in training mode, a dataset without images, or unknown `layers`.
+            ValueError: not in training mode, a dataset that cannot be trained on, or unknown `layers`.
             FloatingPointError: the loss is no longer finite.
         """
-        self._check_training(train_dataset, layers)
-        set_backbone_trainable(self.keras_model, layers)
-        trainer = Trainer(self.keras_model, self.seed)
-        trainer.compile(optimizer=self._optimizer(learning_rate), jit_compile=False)
-        history = _History(self.model_dir / "losses.json")
-        batches = Batches(train_dataset, self.config, augmentation, self.seed, first_epoch=history.epochs)
-        validation = Batches(val_dataset, self.config, seed=self.seed + 1) if val_dataset else None
-        _build_trainer(trainer, batches)
-        with tqdm(total=epochs * len(batches), desc=f"training {self.model_dir.name}", unit="step") as bar:
-            backup = keras.callbacks.BackupAndRestore(str(self.model_dir / "backup"), double_checkpoint=True)
-            callbacks = [backup, history, _Progress(bar), _StopOnNonFinite(), *(custom_callbacks or [])]
-            trainer.fit(batches, validation_data=validation, epochs=epochs, callbacks=callbacks, verbose=0)
-        return history.losses
-
-    def _check_training(self, dataset: utils.Dataset, layers: str) -> None:
         if self.mode != "training":
             raise ValueError("this model was made for inference; make it with mode='training'")
-        if not dataset.image_info:
-            raise ValueError("the training dataset holds no image")
-        if layers not in ("all", "heads"):
-            raise ValueError(f"layers is 'all' or 'heads', not {layers!r}")
+        excluded = tuple(no_augmentation_sources or ())
+        batches = Batches(
+            train_dataset, self.config, as_augmentation(augmentation), self.seed, self.epoch, excluded
+        )
+        validation = None
+        if val_dataset:
+            steps = self.config.VALIDATION_STEPS
+            validation = Batches(val_dataset, self.config, seed=self.seed + 1, fixed=True, steps=steps)
+        self.set_trainable(LAYERS.get(layers, layers), verbose=0)
+        log = callbacks.LossLog(self.log_dir, self.epoch)
+        bar = tqdm(total=epochs * len(batches), desc=f"training {self._name}", unit="step")
+        with bar, parallel_model.within(self._distribution):
+            beside = [*self._beside(log, bar), *(custom_callbacks or [])]
+            self._fit(self._trainer(learning_rate), batches, validation, epochs, beside)
+        return log.losses
+
+    def _beside(self, log: callbacks.LossLog, bar: tqdm) -> list[keras.callbacks.Callback]:
+        """What goes on beside training. The log comes before the checkpoint that says it is valid."""
+        validation = log.losses.get("val_loss", [])
+        return [
+            log,
+            callbacks.Checkpoints(self.log_dir, self._name, self.config.CHECKPOINTS_KEPT, validation),
+            callbacks.StopOnNonFinite(),
+            callbacks.Progress(bar),
+            keras.callbacks.TensorBoard(str(self.log_dir), write_graph=False),
+        ]
+
+    def _trainer(self, learning_rate) -> Trainer:
+        """The network with its losses and its optimiser, the latter as a checkpoint left it."""
+        trainer = Trainer(self.keras_model, self.seed)
+        # XLA is JAX's only way; on TensorFlow's processor kernels it is the slower one.
+        compiled = keras.backend.backend() == "jax"
+        trainer.compile(optimizer=self._optimizer(learning_rate), jit_compile=compiled)
+        trainer.optimizer.build(trainer.trainable_variables)
+        trainer.built = True
+        if self._resumed and not checkpoint.restore(self._resumed, trainer):
+            print(f"{self._resumed} has no state of an optimiser for these layers: it starts anew")
+        return trainer
+
+    def _fit(self, trainer: Trainer, batches, validation, epochs: int, beside: list) -> None:
+        if self.epoch < epochs:
+            # Shuffled batches of an epoch would not be those of a resumed one.
+            with own_errors(batches, validation):
+                trainer.fit(
+                    batches, validation_data=validation, initial_epoch=self.epoch, epochs=epochs,
+                    callbacks=beside, shuffle=False, verbose=0,
+                )  # fmt: skip
+            self.epoch, self._resumed = epochs, None
+        elif self._resumed and trainer.optimizer.use_ema:
+            # All epochs were done already; what `fit` does at its end may not be.
+            trainer.optimizer.finalize_variable_values(trainer.trainable_variables)
 
     def _optimizer(self, learning_rate) -> keras.optimizers.Optimizer:
         config = self.config
@@ -124,24 +249,28 @@ class MaskRCNN:
             "ema_momentum": config.WEIGHT_AVERAGING,
         }
         if config.OPTIMIZER == "adamw":
-            return keras.optimizers.AdamW(learning_rate, **shared)
-        if config.OPTIMIZER == "sgd":
-            return keras.optimizers.SGD(learning_rate, momentum=config.LEARNING_MOMENTUM, **shared)
-        raise ValueError(f"OPTIMIZER is 'sgd' or 'adamw', not {config.OPTIMIZER!r}")
+            optimizer = keras.optimizers.AdamW(learning_rate, **shared)
+        elif config.OPTIMIZER == "sgd":
+            optimizer = keras.optimizers.SGD(learning_rate, momentum=config.LEARNING_MOMENTUM, **shared)
+        else:
+            raise ValueError(f"OPTIMIZER is 'sgd' or 'adamw', not {config.OPTIMIZER!r}")
+        optimizer.exclude_from_weight_decay(var_names=["gamma", "beta"])
+        return optimizer
 
     def find(self, images: np.ndarray) -> list[dict[str, np.ndarray]]:
-        """Objects in a batch of images of the network's size, best first.
+        """Objects in a batch of images as the network sees them, best first.
 
         Args:
-            images: (B, S, S, 3) uint8 or float32 in 0..255, S = IMAGE_DIM.
+            images: (B, H, W, 3) uint8 or float32 in 0..255; H and W multiples of 64.
 
         Returns:
             for each image a dict of boxes (N, 4) float32, class_ids (N,) int32, scores (N,) float32 and
             masks (N, h, w) float32 in 0..1, each filling its box.
         """
-        found = self.keras_model.predict_on_batch(images.astype(np.float32))
+        detector, reader = self._for_shape(images.shape[1:3])
+        found = detector.predict_on_batch(images.astype(np.float32))
         counts = (found["class_ids"] > 0).sum(axis=1)
-        masks = self._read_masks(found, counts.max())
+        masks = self._read_masks(reader, found, counts.max())
         return [
             {
                 "boxes": found["boxes"][i, :count],
@@ -152,47 +281,54 @@ class MaskRCNN:
             for i, count in enumerate(counts)
         ]
 
-    def _read_masks(self, found: dict[str, np.ndarray], count: int) -> np.ndarray:
+    def _for_shape(self, shape: tuple[int, int]) -> tuple[Detector, MaskReader]:
+        """The compiled network for images of this shape; those not used for longest are given up."""
+        if shape not in self._compiled:
+            while len(self._compiled) >= _SHAPES_KEPT:
+                del self._compiled[next(iter(self._compiled))]
+            pair = Detector(self.keras_model), MaskReader(self.keras_model, shape)
+            for model in pair:
+                model.compile(jit_compile=keras.backend.backend() == "jax")
+        else:
+            pair = self._compiled.pop(shape)
+        self._compiled[shape] = pair
+        return pair
+
+    def _read_masks(self, reader: MaskReader, found: dict[str, np.ndarray], count: int) -> np.ndarray:
         """Masks (B, at least count, h, w) of the first `count` places of a detection."""
         chunks = [np.zeros((len(found["boxes"]), 0, *self.config.MASK_SHAPE), np.float32)]
         for first in range(0, count, _MASK_PLACES):
-            places = slice(first, first + _MASK_PLACES)
-            few = {name: found[name][:, places] for name in ("boxes", "class_ids")}
-            chunks.append(self._mask_reader.predict_on_batch({"levels": found["levels"], **few}))
+            few = {name: _places(found[name], first, _MASK_PLACES) for name in ("boxes", "class_ids")}
+            chunks.append(reader.predict_on_batch({"levels": found["levels"], **few}))
         return np.concatenate(chunks, axis=1)
 
-    def detect(self, images: list[np.ndarray], verbose: int = 0) -> list[dict[str, np.ndarray]]:
-        """Objects in images no larger than the network's input.
+    def detect(self, images: Sequence[np.ndarray], verbose: int = 0) -> list[dict[str, np.ndarray]]:
+        """Objects in images of any size, resized as IMAGE_RESIZE_MODE says.
+
+        In the mode "crop" an image larger than the network's input goes through it in overlapping tiles
+        (`mrcnn.tiles`); its masks then do not overlap.
 
         Args:
-            images: each (H, W, 3) uint8 RGB with H, W <= IMAGE_DIM; larger ones go through
-                `mrcnn.tiles.segment`.
+            images: each (H, W, 3) uint8 RGB.
             verbose: 1 shows a progress bar.
 
         Returns:
             for each image a dict of rois (N, 4) int32 px, class_ids (N,) int32, scores (N,) float32 and
             masks (H, W, N) bool.
         """
-        results = []
-        for image in tqdm(images, desc="detecting", unit="image", disable=not verbose):
-            shape = image.shape[:2]
-            found = self.find(pad_to(image, self.config.IMAGE_DIM)[None])[0]
-            masks = np.zeros((*shape, len(found["scores"])), bool)
-            for number, (mask, box) in enumerate(zip(found["masks"], found["boxes"], strict=True)):
-                window, top, left = utils.paste_mask(mask, box, shape)
-                masks[top : top + window.shape[0], left : left + window.shape[1], number] = window
-            results.append(
-                {
-                    "rois": utils.extract_bboxes(masks),
-                    "class_ids": found["class_ids"],
-                    "scores": found["scores"],
-                    "masks": masks,
-                }
-            )
-        return results
+        from mrcnn import detection
+
+        return detection.detect(self, images, verbose)
 
 
-def load(folder: Path, **changes) -> MaskRCNN:
+def _places(values: np.ndarray, first: int, count: int) -> np.ndarray:
+    """`count` places of values (B, D, ...) from `first` on, zeros beyond the last: one shape to compile."""
+    chosen = values[:, first : first + count]
+    missing = count - chosen.shape[1]
+    return np.pad(chosen, [(0, 0), (0, missing)] + [(0, 0)] * (values.ndim - 2))
+
+
+def load(folder: str | Path, **changes) -> MaskRCNN:
     """The model that `MaskRCNN.save` wrote into `folder`, for inference.
 
     Args:
@@ -202,95 +338,14 @@ def load(folder: Path, **changes) -> MaskRCNN:
     Raises:
         InputError: the folder holds no model, or a broken one.
     """
-    weights, attributes = find_model(folder)
+    path, attributes = find_model(Path(folder))
     config = Config()
     for name, value in {**attributes, **changes}.items():
         if not isinstance(getattr(Config, name, None), property):
             setattr(config, name, tuple(value) if isinstance(value, list) else value)
-    model = MaskRCNN("inference", config, folder)
-    model.load_weights(weights)
+    try:
+        model = MaskRCNN("inference", config, folder)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{Path(folder) / CONFIG} does not describe a network: {error}") from error
+    weights.read(path, model.keras_model)
     return model
-
-
-class WarmUpAndDecay(keras.optimizers.schedules.LearningRateSchedule):
-    """A learning rate that rises in a tenth of the steps and falls to a fiftieth of its peak as a cosine.
-
-    A training may be done in parts: each follows its piece of one cosine, after a rise of its own, since
-    its optimiser starts anew. Source: Loshchilov and Hutter, "SGDR", ICLR 2017; the rise after Goyal et
-    al. 2017.
-
-    Args:
-        peak: of the cosine.
-        steps: of the whole training.
-        start: steps that earlier parts have done.
-    """
-
-    def __init__(self, peak: float, steps: int, start: int = 0):
-        self.peak, self.steps, self.start = peak, steps, start
-
-    def __call__(self, step):
-        step = keras.ops.cast(step, "float32")
-        done = keras.ops.minimum((self.start + step) / self.steps, 1.0)
-        rate = self.peak * (0.02 + 0.98 * (1 + keras.ops.cos(np.pi * done)) / 2)
-        return rate * keras.ops.minimum((step + 1) * 10 / (self.steps - self.start), 1.0)
-
-    def get_config(self) -> dict:
-        return {"peak": self.peak, "steps": self.steps, "start": self.start}
-
-
-def pad_to(image: np.ndarray, side: int) -> np.ndarray:
-    """Pad an image (H, W, 3) with its mirror image to at least `side` px each way, below and to the right."""
-    below, right = max(side - image.shape[0], 0), max(side - image.shape[1], 0)
-    return np.pad(image, ((0, below), (0, right), (0, 0)), mode="symmetric")
-
-
-def _build_trainer(trainer: Trainer, batches: Batches) -> None:
-    """Create the optimiser's variables, which a backup needs in place before it is restored."""
-    trainer.optimizer.build(trainer.trainable_variables)
-    trainer.built = True
-
-
-class _Progress(keras.callbacks.Callback):
-    """A tqdm bar over all steps of all epochs, with the running losses."""
-
-    def __init__(self, bar: tqdm):
-        super().__init__()
-        self.bar = bar
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.bar.update(epoch * self.params["steps"] - self.bar.n)  # past what a resumed training has done
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.bar.update()
-        self.bar.set_postfix({_short(name): f"{value:.2f}" for name, value in logs.items()}, refresh=False)
-
-
-def _short(name: str) -> str:
-    return name.removeprefix("mrcnn_").removesuffix("_loss")
-
-
-class _StopOnNonFinite(keras.callbacks.Callback):
-    """End at once when the loss is no longer a number."""
-
-    def on_train_batch_end(self, batch, logs=None):
-        if not np.isfinite(logs["loss"]):
-            raise FloatingPointError("the loss is no longer finite; train with a smaller learning rate")
-
-
-class _History(keras.callbacks.Callback):
-    """The losses of every epoch, kept on disk so that a resumed training has them all."""
-
-    def __init__(self, path: Path):
-        super().__init__()
-        self.path = path
-        self.losses: dict[str, list[float]] = json.loads(path.read_text()) if path.exists() else {}
-
-    @property
-    def epochs(self) -> int:
-        """How many epochs are finished."""
-        return len(self.losses.get("loss", []))
-
-    def on_epoch_end(self, epoch, logs=None):
-        for name, value in logs.items():
-            self.losses.setdefault(name, []).append(float(value))
-        write_json(self.path, self.losses)

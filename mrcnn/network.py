@@ -2,65 +2,90 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import keras
+import numpy as np
 from keras import ops
 
-from mrcnn import backbone, boxes, heads, losses, rpn, targets
+from mrcnn import backbones, boxes, heads, losses, rpn, targets, weights
 from mrcnn.config import Config
 
-BACKBONES: dict[str, Callable] = {"efficientnet_lite0": backbone.efficientnet_lite0}
 LOSSES = ("rpn_class_loss", "rpn_bbox_loss", "mrcnn_class_loss", "mrcnn_bbox_loss", "mrcnn_mask_loss")
 
 
 class Network(keras.Model):
     """Mask R-CNN for inference: float32 images (B, H, W, 3), RGB 0..255 -> detections and masks.
 
-    Every output has a fixed shape, padded with zeros. Source: He et al., "Mask R-CNN", ICCV 2017.
+    Its sub-models are `pyramid` (backbone and feature pyramid), `rpn`, `box_head` and `mask_head`; the
+    layers in them bear Matterport's names. Every output has a fixed shape, padded with zeros.
+    Source: He et al., "Mask R-CNN", ICCV 2017.
     """
 
     def __init__(self, config: Config):
-        super().__init__(name="mask_rcnn")
+        config.check()
+        # Pixels, boxes and losses need all bits, whatever the layers compute in.
+        super().__init__(name="mask_rcnn", dtype="float32")
         self.config = config
-        self.pyramid = _build_pyramid(config)
-        self.rpn = rpn.build_rpn(config)
-        self.box_head = heads.build_box_head(config)
-        self.mask_head = heads.build_mask_head(config)
-        self.anchors = boxes.pyramid_anchors(
-            config.IMAGE_SHAPE[:2],
-            config.RPN_ANCHOR_SCALES,
-            config.RPN_ANCHOR_RATIOS,
-            config.BACKBONE_STRIDES,
+        with _precision(config):
+            self.pyramid = _build_pyramid(config)
+            self.rpn = rpn.build_rpn(config)
+            self.box_head = heads.build_box_head(config)
+            self.mask_head = heads.build_mask_head(config)
+        self.built = True
+
+    def get_layer(self, name: str | None = None, index: int | None = None) -> keras.layers.Layer:
+        """The layer of that name, wherever it is nested; by index, one of the four sub-models."""
+        if name is None:
+            return super().get_layer(index=index)
+        parts = [self.pyramid, self.rpn, self.box_head, self.mask_head]
+        found = {part.name: part for part in parts} | weights.layers(self)
+        if name not in found:
+            raise ValueError(f"no layer is called {name!r}")
+        return found[name]
+
+    def anchors(self, images) -> np.ndarray:
+        """(A, 4) float32, px, for images of this shape."""
+        config = self.config
+        return boxes.pyramid_anchors(
+            tuple(images.shape[1:3]),
+            tuple(config.RPN_ANCHOR_SCALES),
+            tuple(config.RPN_ANCHOR_RATIOS),
+            tuple(config.BACKBONE_STRIDES),
             config.RPN_ANCHOR_STRIDE,
+            config.CELL_CENTRED,
         )
 
-    def look(self, images):
+    def look(self, images, training: bool = False):
         """Images -> pyramid [P2..P6], anchor logits (B, A, 2), anchor deltas (B, A, 4)."""
         mean = ops.convert_to_tensor(self.config.MEAN_PIXEL, "float32")
-        levels = self.pyramid((images - mean) / self.config.SCALE_PIXEL)
+        levels = self.pyramid(images - mean, training=training)
         answers = [self.rpn(level) for level in levels]
         logits = ops.concatenate([level_logits for level_logits, _ in answers], axis=1)
-        return levels, logits, ops.concatenate([deltas for _, deltas in answers], axis=1)
+        deltas = ops.concatenate([level_deltas for _, level_deltas in answers], axis=1)
+        return levels, ops.cast(logits, "float32"), ops.cast(deltas, "float32")
 
-    def propose(self, logits, deltas, count: int):
+    def propose(self, images, logits, deltas, count: int):
         """The `count` best proposals (B, count, 4) from the answers on all anchors; no gradient."""
         scores = ops.stop_gradient(ops.softmax(logits)[..., 1])
-        return rpn.propose(scores, ops.stop_gradient(deltas), self.anchors, count, self.config)
+        shape = tuple(images.shape[1:3])
+        return rpn.propose(scores, ops.stop_gradient(deltas), self.anchors(images), shape, count, self.config)
 
-    def classify(self, levels, rois):
+    def classify(self, levels, rois, shape, training: bool = False):
         """Regions (B, R, 4) -> class logits (B, R, classes) and deltas (B, R, classes, 4)."""
-        pooled = self._pool(levels, rois, self.config.POOL_SIZE)
-        return _unmerge(rois.shape[1], *self.box_head(_merge(pooled)))
+        pooled = self._pool(levels, rois, self.config.POOL_SIZE, shape)
+        return _unmerge(rois.shape[1], *self.box_head(_merge(pooled), training=training))
 
-    def segment(self, levels, rois):
+    def segment(self, levels, rois, shape, training: bool = False):
         """Regions (B, R, 4) -> mask logits (B, R, h, w, classes)."""
-        pooled = self._pool(levels, rois, self.config.MASK_POOL_SIZE)
-        return _unmerge(rois.shape[1], self.mask_head(_merge(pooled)))[0]
+        pooled = self._pool(levels, rois, self.config.MASK_POOL_SIZE, shape)
+        return _unmerge(rois.shape[1], self.mask_head(_merge(pooled), training=training))[0]
 
-    def _pool(self, levels, rois, size: int):
+    def _pool(self, levels, rois, size: int, shape):
         # P6 serves proposals only.
-        return boxes.roi_align(levels[:-1], rois, size, self.config.BACKBONE_STRIDES[:-1])
+        strides = self.config.BACKBONE_STRIDES[:-1]
+        return boxes.roi_align(levels[:-1], rois, size, strides, shape, self.config.CELL_CENTRED)
 
     def call(self, images):
         """Find objects; their masks follow in `MaskReader`, for as many places as are filled.
@@ -70,11 +95,12 @@ class Network(keras.Model):
             (B, D), best first; D = DETECTION_MAX_INSTANCES.
         """
         levels, logits, deltas = self.look(images)
-        rois = self.propose(logits, deltas, self.config.POST_NMS_ROIS_INFERENCE)
-        found, class_ids, scores = self._refine(rois, *self.classify(levels, rois))
+        rois = self.propose(images, logits, deltas, self.config.POST_NMS_ROIS_INFERENCE)
+        shape = tuple(images.shape[1:3])
+        found, class_ids, scores = self._refine(rois, *self.classify(levels, rois, shape), shape)
         return {"levels": levels, "boxes": found, "class_ids": class_ids, "scores": scores}
 
-    def _refine(self, rois, logits, deltas):
+    def _refine(self, rois, logits, deltas, shape):
         """Final boxes: the best class of each region, its deltas applied, confident, not overlapping.
 
         The best class other than background: below a confidence of 0.5 that may well be likelier.
@@ -84,13 +110,12 @@ class Network(keras.Model):
         class_ids = ops.cast(ops.argmax(probabilities, axis=-1), "int32") + 1
         scores = ops.max(probabilities, axis=-1)
         refined = boxes.clip(
-            boxes.decode(rois, losses.of_class(deltas, class_ids), config.BBOX_STD_DEV),
-            config.IMAGE_SHAPE[:2],
+            boxes.decode(rois, losses.of_class(deltas, class_ids), config.BBOX_STD_DEV), shape
         )
         keep = ops.logical_and(boxes.area(rois) > 1.0, scores >= config.DETECTION_MIN_CONFIDENCE)
         scores = scores * ops.cast(keep, "float32")
         # Suppression is within a class: boxes of different classes are moved apart.
-        apart = ops.cast(class_ids, "float32")[..., None] * (2.0 * config.IMAGE_DIM)
+        apart = ops.cast(class_ids, "float32")[..., None] * (2.0 * max(shape))
         index, valid = boxes.non_max_suppression(
             refined + apart, scores, config.DETECTION_MAX_INSTANCES, config.DETECTION_NMS_THRESHOLD
         )
@@ -102,19 +127,35 @@ class Network(keras.Model):
         )
 
 
+class Detector(keras.Model):
+    """The network for images of one shape: each shape has its own anchors and is compiled by itself."""
+
+    def __init__(self, network: Network):
+        super().__init__(name="detector", dtype="float32")
+        self.network = network
+
+    def call(self, images):
+        return self.network(images)
+
+
 class MaskReader(keras.Model):
     """Masks of found objects: dict of levels, boxes (B, R, 4), class_ids (B, R) -> (B, R, h, w) in 0..1.
 
     A model of its own, because the mask head is by far the largest cost and most of the padded places
     of a detection are empty: the caller cuts them off.
+
+    Args:
+        network: the network.
+        shape: (height, width) of the images, px.
     """
 
-    def __init__(self, network: Network):
-        super().__init__(name="mask_reader")
+    def __init__(self, network: Network, shape: tuple[int, int]):
+        super().__init__(name="mask_reader", dtype="float32")
         self.network = network
+        self.image_shape = shape
 
     def call(self, found):
-        logits = self.network.segment(found["levels"], found["boxes"])
+        logits = self.network.segment(found["levels"], found["boxes"], self.image_shape)
         logits = losses.of_class(ops.transpose(logits, (0, 1, 4, 2, 3)), found["class_ids"])
         return ops.sigmoid(logits)
 
@@ -128,27 +169,30 @@ class Trainer(keras.Model):
     """
 
     def __init__(self, network: Network, seed: int):
-        super().__init__(name="mask_rcnn_trainer")
+        super().__init__(name="mask_rcnn_trainer", dtype="float32")
         self.network = network
         self.seed = keras.random.SeedGenerator(seed)
         self.loss_means = {name: keras.metrics.Mean(name=name) for name in LOSSES}
 
-    def call(self, inputs):
+    def call(self, inputs, training: bool = False):
         """The five losses by name, each a scalar."""
         network, config = self.network, self.network.config
+        images, shape = inputs["images"], tuple(inputs["images"].shape[1:3])
         gt = inputs["gt_class_ids"], inputs["gt_boxes"], inputs["gt_masks"]
-        levels, logits, deltas = network.look(inputs["images"])
-        match, anchor_deltas = targets.anchor_targets(network.anchors, gt[1], gt[0], config, self.seed)
-        proposals = network.propose(logits, deltas, config.POST_NMS_ROIS_TRAINING)
+        levels, logits, deltas = network.look(images, training)
+        match, anchor_deltas = targets.anchor_targets(
+            network.anchors(images), gt[1], gt[0], config, self.seed
+        )
+        proposals = network.propose(images, logits, deltas, config.POST_NMS_ROIS_TRAINING)
         rois, class_ids, roi_deltas, masks = targets.roi_targets(proposals, *gt, config, self.seed)
-        class_logits, class_deltas = network.classify(levels, rois)
+        class_logits, class_deltas = network.classify(levels, rois, shape, training)
         # Background has no box and no mask: these heads see the places of the positives only.
         positives = roi_deltas.shape[1]
         # Where outlines are a guess, the network learns what is a nucleus but not its box and mask.
         outlined = ops.cast(inputs["outlined"], "int32")[:, None]
         match_outlined = match * outlined
         positive_ids = ops.where(outlined > 0, class_ids[:, :positives], -1)
-        mask_logits = network.segment(levels, rois[:, :positives])
+        mask_logits = network.segment(levels, rois[:, :positives], shape, training)
         return {
             "rpn_class_loss": losses.rpn_class_loss(match, logits),
             "rpn_bbox_loss": losses.rpn_bbox_loss(match_outlined, anchor_deltas, deltas),
@@ -166,13 +210,21 @@ class Trainer(keras.Model):
 
 
 def _build_pyramid(config: Config) -> keras.Model:
-    """Normalised image (B, H, W, 3) -> [P2, ..., P6]."""
-    if config.BACKBONE not in BACKBONES:
-        raise ValueError(f"unknown BACKBONE {config.BACKBONE!r}; known: {', '.join(BACKBONES)}")
-    image = keras.Input(config.IMAGE_SHAPE)
-    maps = BACKBONES[config.BACKBONE](image)
-    levels = rpn.feature_pyramid(maps, config)
-    return keras.Model(image, levels, name="pyramid")
+    """Image less its mean (B, H, W, C) -> [P2, ..., P6]; H and W multiples of 64."""
+    image = keras.Input((None, None, config.IMAGE_CHANNEL_COUNT), name="input_image")
+    _, *maps = backbones.find(config.BACKBONE)(image, stage5=True, train_bn=config.TRAIN_BN)
+    return keras.Model(image, rpn.feature_pyramid(maps, config), name="pyramid")
+
+
+@contextmanager
+def _precision(config: Config) -> Iterator[None]:
+    """Layers made within compute in bfloat16 if asked for, which unlike float16 needs no loss scaling."""
+    previous = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16" if config.MIXED_PRECISION else "float32")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(previous)
 
 
 def _merge(pooled):
@@ -181,11 +233,5 @@ def _merge(pooled):
 
 
 def _unmerge(count: int, *values):
-    """(B * R, ...) -> (B, R, ...), R = count."""
-    return tuple(ops.reshape(value, (-1, count, *value.shape[1:])) for value in values)
-
-
-def set_backbone_trainable(network: Network, stages: str) -> None:
-    """Choose the layers to train: "heads" freezes the backbone, "all" trains everything."""
-    for layer in network.pyramid.layers:
-        layer.trainable = stages == "all" or layer.name.startswith("fpn_")
+    """(B * R, ...) -> (B, R, ...) float32, R = count."""
+    return tuple(ops.cast(ops.reshape(value, (-1, count, *value.shape[1:])), "float32") for value in values)

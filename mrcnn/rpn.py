@@ -55,13 +55,14 @@ def build_rpn(config: Config) -> keras.Model:
     return keras.Model(level, outputs, name="rpn_model")
 
 
-def propose(scores, deltas, anchors, count: int, config: Config):
+def propose(scores, deltas, anchors, shape, count: int, config: Config):
     """Turn the network's answers on all anchors into the boxes worth a closer look.
 
     Args:
         scores: (B, A) probability of an object.
         deltas: (B, A, 4).
         anchors: (A, 4).
+        shape: (height, width) of the images, px.
         count: how many proposals to return.
 
     Returns:
@@ -71,7 +72,7 @@ def propose(scores, deltas, anchors, count: int, config: Config):
     candidates = boxes.decode(
         ops.take(anchors, index, axis=0), boxes.take(deltas, index), config.RPN_BBOX_STD_DEV
     )
-    candidates = boxes.clip(candidates, config.IMAGE_SHAPE[:2])
+    candidates = boxes.clip(candidates, shape)
     index, valid = boxes.non_max_suppression(candidates, best, count, config.RPN_NMS_THRESHOLD)
     proposals = boxes.take(candidates, index) * ops.cast(valid, "float32")[..., None]
     return ops.pad(proposals, ((0, 0), (0, count - proposals.shape[1]), (0, 0)))

@@ -110,7 +110,9 @@ def roi_targets(proposals, gt_class_ids, gt_boxes, gt_masks, config: Config, see
     height, width = config.MINI_MASK_SHAPE
     flat = ops.reshape(ops.cast(gt_masks, "float32"), (-1, gt_masks.shape[1], height * width))
     owner_masks = ops.reshape(boxes.take(flat, owner), (-1, positives, height, width))
-    masks = boxes.crop_masks(owner_masks, owner_boxes, rois[:, :positives], config.MASK_SHAPE[0])
+    masks = boxes.crop_masks(
+        owner_masks, owner_boxes, rois[:, :positives], config.MASK_SHAPE[0], config.CELL_CENTRED
+    )
     return tuple(ops.stop_gradient(value) for value in (rois, class_ids, deltas, masks))
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage
 from tqdm import tqdm
 
 from mrcnn import views
-from mrcnn.model import MaskRCNN, pad_to
-from mrcnn.utils import paste_mask
+from mrcnn.utils import pad_to, paste_mask
 from nuclei.patches import starts
+
+if TYPE_CHECKING:
+    from mrcnn.model import MaskRCNN
 
 OVERLAP = 64  # px; a nucleus up to this size is whole in one tile at least
 MIN_AREA = 12  # px; smaller remains are crumbs
@@ -28,6 +31,7 @@ class Instance:
     left: int  # px
     score: float
     cut: bool  # by the edge of its tile, inside the image
+    class_id: int = 1
 
 
 def segment(
@@ -49,14 +53,16 @@ def segment(
     Returns:
         labels (H, W) int32, 0 background, 1..N in order of score, and scores (N,) float32.
     """
-    return resolve_overlaps(find_instances(model, image, overlap, progress, n_views), image.shape[:2])
+    instances = find_instances(model, image, overlap, progress, n_views)
+    labels, kept = resolve_overlaps(instances, image.shape[:2])
+    return labels, np.float32([one.score for one in kept])
 
 
 def find_instances(
     model: MaskRCNN, image: np.ndarray, overlap: int, progress: str | None, n_views: int
 ) -> list[Instance]:
     """Detections of all tiles; a nucleus in the overlap of two tiles appears in both."""
-    shape, side = image.shape[:2], model.config.IMAGE_DIM
+    shape, side = image.shape[:2], model.config.IMAGE_SHAPE[0]
     padded = pad_to(image, side)
     corners = [
         (top, left)
@@ -81,7 +87,8 @@ def _instances(
     """What was found on a tile, without the pieces of nuclei that another tile sees whole."""
     (top, left), (height, width) = corner, shape
     instances = []
-    for box, mask, score in zip(found["boxes"], found["masks"], found["scores"], strict=True):
+    parts = (found[name] for name in ("boxes", "masks", "scores", "class_ids"))
+    for box, mask, score, class_id in zip(*parts, strict=True):
         y1, x1, y2, x2 = box
         cut = (
             (top > 0 and y1 < _EDGE)
@@ -93,21 +100,23 @@ def _instances(
             continue
         window, row, column = paste_mask(mask, box + (top, left, top, left), shape)
         if window.any():
-            instances.append(Instance(window, row, column, float(score), bool(cut)))
+            instances.append(Instance(window, row, column, float(score), bool(cut), int(class_id)))
     return instances
 
 
-def resolve_overlaps(instances: list[Instance], shape: tuple[int, int], shared: float = 0.5):
+def resolve_overlaps(
+    instances: list[Instance], shape: tuple[int, int], shared: float = 0.5
+) -> tuple[np.ndarray, list[Instance]]:
     """Give every pixel to one nucleus: whole ones before cut ones, then by score.
 
     A nucleus of which more than the share `shared` is taken already is the same one again and is
     dropped; otherwise it keeps its largest free piece.
 
     Returns:
-        labels (H, W) int32, 0 background, 1..N in order of score, and scores (N,) float32.
+        labels (H, W) int32, 0 background, 1..N in order of score, and the N instances that they show.
     """
     labels = np.zeros(shape, np.int32)
-    scores = []
+    kept = []
     for instance in sorted(instances, key=lambda one: (one.cut, -one.score)):
         height, width = instance.mask.shape
         window = labels[instance.top : instance.top + height, instance.left : instance.left + width]
@@ -116,9 +125,9 @@ def resolve_overlaps(instances: list[Instance], shape: tuple[int, int], shared: 
             continue
         free = _largest_piece(free)
         if free.sum() >= MIN_AREA:
-            scores.append(instance.score)
-            window[free] = len(scores)
-    return _by_score(labels, np.array(scores, np.float32))
+            kept.append(instance)
+            window[free] = len(kept)
+    return _by_score(labels, kept)
 
 
 def _largest_piece(mask: np.ndarray) -> np.ndarray:
@@ -128,9 +137,9 @@ def _largest_piece(mask: np.ndarray) -> np.ndarray:
     return pieces == 1 + np.argmax(np.bincount(pieces.ravel())[1:])
 
 
-def _by_score(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _by_score(labels: np.ndarray, kept: list[Instance]) -> tuple[np.ndarray, list[Instance]]:
     """Renumber so that label 1 has the highest score."""
-    order = np.argsort(-scores, kind="stable")
-    new = np.zeros(len(scores) + 1, np.int32)
-    new[order + 1] = np.arange(1, len(scores) + 1)
-    return new[labels], scores[order]
+    order = np.argsort([-one.score for one in kept], kind="stable").astype(int)
+    new = np.zeros(len(kept) + 1, np.int32)
+    new[order + 1] = np.arange(1, len(kept) + 1)
+    return new[labels], [kept[i] for i in order]

@@ -94,9 +94,14 @@ def efficientnet_lite0_weights() -> dict[str, np.ndarray]:
     return {name: tensor.numpy() for name, tensor in _efficientnet_lite0_state().items()}
 
 
+def has_gpu() -> bool:
+    """Whether PyTorch sees a GPU."""
+    return torch.cuda.is_available()
+
+
 def _find_device(name: str) -> torch.device:
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+        name = "cuda" if has_gpu() else "cpu"
     try:
         device = torch.device(name)
         torch.empty(0, device=device)

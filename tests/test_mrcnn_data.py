@@ -1,16 +1,28 @@
+import warnings
+
+import keras
 import numpy as np
 import pytest
+from keras import ops
 
-from mrcnn import data, utils
+from mrcnn import augment, data, utils
 from mrcnn.config import NucleusConfig
+from mrcnn.examples import Example, find_instances
 from nuclei import patches, tissue
 
 
 class Tiny(NucleusConfig):
-    IMAGE_DIM = 128
+    IMAGE_MIN_DIM = 128
+    IMAGE_MAX_DIM = 128
     IMAGES_PER_GPU = 2
     STEPS_PER_EPOCH = 3
     MAX_GT_INSTANCES = 5
+
+
+class Small(Tiny):
+    IMAGE_MIN_DIM = 64
+    IMAGE_MAX_DIM = 64
+    STEPS_PER_EPOCH = 12
 
 
 @pytest.fixture(scope="module")
@@ -25,17 +37,76 @@ def dataset(tmp_path_factory):
     return found
 
 
+class Numbered(utils.Dataset):
+    """Image k is all of the grey value k, without objects; `broken` cannot be read."""
+
+    def __init__(self, count=40, broken=None):
+        super().__init__()
+        self.broken = broken
+        self.add_class("slides", 1, "nucleus")
+        for number in range(count):
+            self.add_image("slides", number, f"{number}.png")
+        self.prepare()
+
+    def load_image(self, image_id):
+        if image_id == self.broken:
+            raise OSError(f"{image_id}.png is broken")
+        return np.full((64, 64, 3), image_id, np.uint8)
+
+    def load_labels(self, image_id):
+        return np.zeros((64, 64), np.int32), np.zeros(0, np.int32)
+
+
+class Labelled(utils.Dataset):
+    """One image with the labels that are given, all of class 1."""
+
+    def __init__(self, labels):
+        super().__init__()
+        self.labels = labels
+        self.add_class("slides", 1, "nucleus")
+        self.add_class("other", 1, "gland")
+        self.add_image("slides", 0, "slide.png")
+        self.prepare()
+
+    def load_image(self, image_id):
+        return np.where(self.labels[..., None] > 0, 0, np.full(3, 200)).astype(np.uint8)
+
+    def load_labels(self, image_id):
+        return self.labels, np.ones(self.labels.max(), np.int32)
+
+
+def squares(count, side=128):
+    """Labels 1 to `count`, each of 6 x 6 px."""
+    labels = np.zeros((side, side), np.int32)
+    for number in range(count):
+        row, column = 10 * (number // 12), 10 * (number % 12)
+        labels[row : row + 6, column : column + 6] = number + 1
+    return labels
+
+
+def numbers(batch):
+    return batch[0]["images"][:, 0, 0, 0].tolist()
+
+
 def test_batches_have_fixed_shapes_and_drop_what_does_not_fit(dataset):
-    (batch,) = data.Batches(dataset, Tiny())[0]
-    assert batch["images"].shape == (2, 128, 128, 3)
-    assert batch["gt_boxes"].shape == (2, 5, 4)
-    assert batch["gt_masks"].shape == (2, 5, 56, 56)
+    with pytest.warns(UserWarning, match="MAX_GT_INSTANCES is 5"):
+        (batch,) = data.Batches(dataset, Tiny())[0]
+    assert {name: (array.shape, array.dtype.name) for name, array in batch.items()} == {
+        "images": ((2, 128, 128, 3), "float32"),
+        "gt_class_ids": ((2, 5), "int32"),
+        "gt_boxes": ((2, 5, 4), "float32"),
+        "gt_masks": ((2, 5, 56, 56), "uint8"),
+        "outlined": ((2,), "float32"),
+    }
     assert batch["gt_class_ids"].tolist() == [[1] * 5] * 2
 
 
 def test_batches_depend_on_seed_epoch_and_index_alone(dataset):
+    class Roomy(Tiny):
+        MAX_GT_INSTANCES = 200
+
     def first_pixels(first_epoch, index, seed=0):
-        batches = data.Batches(dataset, Tiny(), data.augment, seed, first_epoch)
+        batches = data.Batches(dataset, Roomy(), augment.augment, seed, first_epoch)
         return batches[index][0]["images"][:, :2].tolist()
 
     assert first_pixels(1, 2) == first_pixels(1, 2)
@@ -43,49 +114,167 @@ def test_batches_depend_on_seed_epoch_and_index_alone(dataset):
     assert first_pixels(1, 2) != first_pixels(1, 2, seed=1)
 
 
-def test_augmentation_keeps_masks_on_their_nuclei(dataset):
-    image, (labels, _) = dataset.load_image(0), dataset.load_labels(0)
-    for seed in range(4):
-        changed, moved = data.augment(image, labels, np.random.default_rng(seed))
-        assert changed.shape[:2] == moved.shape
-        inside = moved > 0
-        assert changed[inside].mean() < changed[~inside].mean() - 20  # nuclei stay darker than the rest
+class Recorder(keras.Model):
+    """Keeps the grey values of the last images of a training."""
+
+    def __init__(self, length):
+        super().__init__()
+        self.scale = self.add_weight(shape=(), initializer="ones")
+        self.seen = self.add_weight(shape=(length,), initializer="zeros", trainable=False)
+        self.built = True
+
+    def call(self, inputs):
+        return self.scale * ops.mean(inputs["images"])
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        self.seen.assign(ops.concatenate([self.seen[2:], x["images"][:, 0, 0, 0]]))
+        return y_pred
 
 
-def test_fit_pads_without_inventing_nuclei():
-    image = np.full((50, 60, 3), 200, np.uint8)
-    padded, moved = data.fit(image, np.ones((50, 60), np.int32), 64, np.random.default_rng(0))
-    assert padded.shape == (64, 64, 3)
-    assert moved.sum() == 50 * 60
+def config_with(workers):
+    config = Small()
+    config.WORKERS = workers
+    return config
+
+
+def fit(dataset, workers, first_epoch, epochs):
+    config, length = config_with(workers), (epochs - first_epoch) * 28
+    batches = data.Batches(dataset, config, seed=1, first_epoch=first_epoch)
+    validation = data.Batches(dataset, config, seed=2, fixed=True, steps=2)
+    model = Recorder(length)
+    model.compile("sgd", jit_compile=False)
+    with data.own_errors(batches, validation):
+        model.fit(
+            batches, validation_data=validation, initial_epoch=first_epoch, epochs=epochs, shuffle=False,
+            verbose=0,
+        )  # fmt: skip
+    return ops.convert_to_numpy(model.seen).tolist()
+
+
+def expected(first_epoch, epochs):
+    config, order = config_with(1), []
+    validation = data.Batches(Numbered(), config, seed=2)
+    for epoch in range(first_epoch, epochs):
+        batches = data.Batches(Numbered(), config, seed=1, first_epoch=epoch)
+        order += [number for index in range(12) for number in numbers(batches[index])]
+        order += [number for index in range(2) for number in numbers(validation[index])]
+    return order
+
+
+@pytest.mark.parametrize(("workers", "first_epoch"), [(0, 0), (4, 0), (4, 1)])
+def test_training_sees_the_same_batches_with_any_workers_and_when_resumed(workers, first_epoch):
+    assert fit(Numbered(), workers, first_epoch, 3) == expected(first_epoch, 3)
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_what_a_worker_raises_reaches_the_caller_as_it_is(workers):
+    # Keras reads the first batches before training: the broken image comes later.
+    order = expected(0, 1)
+    late = next(number for number in order[10:24] if number not in order[:10] + order[24:])
+    with pytest.raises(OSError, match=rf"^{late:g}\.png is broken$"):
+        fit(Numbered(broken=late), workers, 0, 2)
+
+
+def test_other_errors_pass_through_unchanged():
+    with pytest.raises(KeyError), data.own_errors(data.Batches(Numbered(), Small()), None):
+        raise KeyError("else")
+
+
+def test_an_epoch_counts_once_it_has_begun_and_ended():
+    batches = data.Batches(Numbered(), Small(), first_epoch=5)
+    batches.on_epoch_end()
+    assert batches.epoch == 5
+    batches.on_epoch_begin()
+    batches.on_epoch_end()
+    assert batches.epoch == 6
+    assert len(data.Batches(Numbered(), Small(), steps=7)) == 7
+
+
+def test_sources_can_be_left_out_of_augmentation():
+    def blacken(image, labels, rng):
+        return np.zeros_like(image), labels
+
+    dataset = Numbered(1)
+    dataset.add_image("other", 1, "1.png")
+    dataset.prepare()
+    dataset.load_image = lambda image_id: np.full((64, 64, 3), 9, np.uint8)
+    batches = data.Batches(dataset, Small(), blacken, no_augmentation_sources=["other"])
+    assert numbers(batches[0]) == [0, 9]
+
+
+def test_more_objects_than_places_are_said_once():
+    dataset = Labelled(squares(20))
+    batches = data.Batches(dataset, Tiny())
+    with pytest.warns(UserWarning, match=r"^slide\.png shows 20 objects, of which 15, .* raise it") as told:
+        batches[0], batches[1]
+    assert len(told) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        data.Batches(Labelled(squares(5)), Tiny())[0]
 
 
 def test_an_image_without_objects_is_all_padding():
-    labels = np.zeros((128, 128), np.int32)
-    image = np.zeros((128, 128, 3), np.uint8)
-    example = data.pad_example(image, labels, np.zeros(0, np.int32), Tiny(), np.random.default_rng(0))
-    assert not example["gt_class_ids"].any()
-    assert not example["gt_boxes"].any()
+    (batch,) = data.Batches(Labelled(squares(0)), Tiny(), augment.augment)[0]
+    assert not batch["gt_class_ids"].any()
+    assert not batch["gt_boxes"].any()
+    assert not batch["gt_masks"].any()
+    assert np.isfinite(batch["images"]).all()
 
 
-def test_stain_jitter_of_strength_zero_changes_nothing_but_rounding():
-    image = np.random.default_rng(0).integers(20, 250, (16, 16, 3)).astype(np.uint8)
-    same = data.jitter_stain(image, np.random.default_rng(0), strength=0, shift=0)
-    assert np.abs(same.astype(int) - image).max() <= 1
+def test_two_thousand_objects_are_all_there():
+    class Many(Tiny):
+        IMAGE_MIN_DIM = 720
+        IMAGE_MAX_DIM = 720
+        IMAGES_PER_GPU = 1
+        MAX_GT_INSTANCES = 2100
+
+    square = np.pad(np.ones((14, 14), np.int32), 1)
+    labels = np.kron(np.arange(1, 2026, dtype=np.int32).reshape(45, 45), square)
+    (batch,) = data.Batches(Labelled(labels), Many())[0]
+    assert (batch["gt_class_ids"] == 1).sum() == 2025
+    assert batch["gt_masks"].sum() == 2025 * 56 * 56
 
 
-def test_a_small_nucleus_survives_minimising_and_pasting():
+def test_datasets_that_cannot_be_drawn_from_are_refused():
+    with pytest.raises(ValueError, match="holds no image"):
+        data.Batches(utils.Dataset(), Tiny())
+    late = Numbered(2)
+    late.add_image("slides", 2, "2.png")
+    with pytest.raises(ValueError, match=r"got 1 images after prepare\(\); call it again"):
+        data.Batches(late, Tiny())
+    late.prepare()
+    for weight in (-1, np.nan):
+        late.image_info[1]["weight"] = weight
+        with pytest.raises(ValueError, match="the weights of a dataset's images"):
+            data.Batches(late, Tiny())
+
+
+@pytest.mark.parametrize("mode", ["pad64", "none"])
+def test_modes_without_one_shape_are_refused_where_images_differ(mode):
+    config = Tiny()
+    config.IMAGE_RESIZE_MODE, config.IMAGE_MIN_DIM = mode, 0
+    data.Batches(Labelled(squares(3)), config)[0]
+    with pytest.raises(ValueError, match=r"slide\.png is \(192, 192, 3\) after resizing.*'crop' or 'square'"):
+        data.Batches(Labelled(squares(3, 192)), config)[0]
+
+
+def disc(radius):
     rows, columns = np.mgrid[:128, :128]
-    nucleus = (rows - 60) ** 2 / 36 + (columns - 57) ** 2 / 81 <= 1
+    return ((rows - 60.3) ** 2 + (columns - 57.8) ** 2 <= radius**2).astype(np.int32)
+
+
+@pytest.mark.parametrize("diameter", [5, 6, 8, 11, 15, 20, 27, 40, 80])
+def test_a_nucleus_survives_minimising_and_pasting(diameter):
+    nucleus = disc(diameter / 2)
     image = np.zeros((128, 128, 3), np.uint8)
-    labels = np.where(nucleus, 3, 0).astype(np.int32)  # ids 1 and 2 are not in view
-    class_ids = np.int32([1, 1, 1])
-    example = data.pad_example(image, labels, class_ids, Tiny(), np.random.default_rng(0))
-    assert example["gt_class_ids"].tolist() == [1, 0, 0, 0, 0]
-    assert example["gt_boxes"][0].tolist() == [54, 48, 67, 67]
-    window, top, left = utils.paste_mask(example["gt_masks"][0], example["gt_boxes"][0], nucleus.shape)
-    pasted = np.zeros_like(nucleus)
+    labels = nucleus * 3  # ids 1 and 2 are not in view
+    example = Example(image, labels, np.int32([1, 1, 1]), image.shape, (0, 0, 128, 128), 1)
+    padded = data.pad_example(example, find_instances(labels), Tiny())
+    assert padded["gt_class_ids"].tolist() == [1, 0, 0, 0, 0]
+    window, top, left = utils.paste_mask(padded["gt_masks"][0], padded["gt_boxes"][0], labels.shape)
+    pasted = np.zeros(labels.shape, bool)
     pasted[top : top + window.shape[0], left : left + window.shape[1]] = window
-    assert (pasted & nucleus).sum() / (pasted | nucleus).sum() > 0.95
+    assert (pasted & (nucleus > 0)).sum() / (pasted | (nucleus > 0)).sum() >= 0.97
 
 
 def test_masks_and_labels_of_a_patch_agree(dataset):
@@ -100,6 +289,7 @@ def test_a_patch_says_whether_its_outlines_are_to_be_learnt(tmp_path, outlined):
     patches.write_patch(tmp_path, "a", np.zeros((128, 128, 3), np.uint8), np.zeros((128, 128), np.int32))
     found = data.PatchDataset()
     found.add_patches(tmp_path, ["a"], outlined=outlined)
+    found.prepare()
     (batch,) = data.Batches(found, Tiny())[0]
     assert batch["outlined"].tolist() == [float(outlined)] * 2
 
@@ -113,9 +303,10 @@ def test_undecided_nuclei_are_of_the_class_to_ignore(tmp_path):
     patches.write_patch(tmp_path, "a", image, labels, np.float32([0.9]), undecided)
     found = data.PatchDataset()
     found.add_patches(tmp_path, ["a"])
-    example = data.pad_example(image, *found.load_labels(0), Tiny(), np.random.default_rng(0))
-    assert example["gt_class_ids"].tolist() == [1, -1, 0, 0, 0]
-    assert example["gt_boxes"][1].tolist() == [50, 50, 60, 60]
+    found.prepare()
+    (batch,) = data.Batches(found, Tiny())[0]
+    assert batch["gt_class_ids"][0].tolist() == [1, -1, 0, 0, 0]
+    assert batch["gt_boxes"][0, 1].tolist() == [50, 50, 60, 60]
 
 
 def test_each_batch_holds_of_every_folder_what_its_share_says(tmp_path):
@@ -129,6 +320,7 @@ def test_each_batch_holds_of_every_folder_what_its_share_says(tmp_path):
                 tmp_path / folder, name, np.zeros((128, 128, 3), np.uint8), np.zeros((128, 128), np.int32)
             )
         found.add_patches(tmp_path / folder, list(names), share)
+    found.prepare()
     batches = data.Batches(found, Five())
     drawn = np.array([batches._draw(np.random.default_rng(seed)) for seed in range(500)])
     counts = [((drawn >= first) & (drawn < last)).sum(axis=1) for first, last in ((0, 3), (3, 10), (10, 12))]
@@ -136,3 +328,76 @@ def test_each_batch_holds_of_every_folder_what_its_share_says(tmp_path):
     # Within a folder every patch has its turn: 1000 / 3, 500 / 7 and 1000 / 2 times.
     often = np.bincount(drawn.ravel(), minlength=12)
     assert often == pytest.approx([1000 / 3] * 3 + [500 / 7] * 7 + [500] * 2, rel=0.3)
+
+
+def test_load_image_gt_answers_in_matterports_form():
+    class Square(NucleusConfig):
+        NUM_CLASSES = 3
+        IMAGE_RESIZE_MODE = "square"
+        IMAGE_MAX_DIM = 128
+
+    labels = np.zeros((40, 64), np.int32)
+    labels[10:20, 5:25], labels[30, 30] = 2, 3  # 1 is hidden, 3 a single pixel
+    image, meta, class_ids, boxes, masks = data.load_image_gt(Labelled(labels), Square(), 0)
+    assert image.shape == (128, 128, 3)
+    assert image.dtype == np.uint8
+    # Enlarged twice, and centred in 128 px: 24 px above.
+    assert boxes.tolist() == [[24 + 20, 10, 24 + 40, 50], [24 + 60, 60, 24 + 62, 62]]
+    assert class_ids.tolist() == [1, 1]
+    assert masks.shape == (128, 128, 2)
+    assert masks.dtype == bool
+    assert (utils.extract_bboxes(masks) == boxes).all()
+    assert masks.sum(axis=(0, 1)).tolist() == [20 * 40, 4]
+    assert meta.shape == (Square().IMAGE_META_SIZE,)
+    parsed = data.parse_image_meta(meta[None])
+    assert parsed["original_image_shape"].tolist() == [[40, 64, 3]]
+    assert parsed["window"].tolist() == [[24, 0, 104, 128]]
+    assert parsed["active_class_ids"].tolist() == [[1, 1, 0]]  # the gland is another source's
+
+
+def test_load_image_gt_gives_mini_masks_that_expand_to_the_masks():
+    dataset, config = Labelled(squares(30)), Tiny()
+    image, _, class_ids, boxes, minis = data.load_image_gt(dataset, config, 0, use_mini_mask=True)
+    _, _, _, _, masks = data.load_image_gt(dataset, config, 0)
+    assert minis.shape == (*config.MINI_MASK_SHAPE, 30)
+    assert (utils.expand_mask(boxes, minis, image.shape) == masks).all()
+    _, _, _, no_boxes, no_masks = data.load_image_gt(Labelled(squares(0)), config, 0)
+    assert no_boxes.shape == (0, 4)
+    assert no_masks.shape == (128, 128, 0)
+
+
+def test_load_image_gt_augments_image_and_masks_alike():
+    dataset, config, seen = Labelled(squares(3)), Tiny(), set()
+    for seed in range(10):
+        image, _, _, _, masks = data.load_image_gt(
+            dataset, config, 0, augment=True, augmentation=augment.turn, rng=np.random.default_rng(seed)
+        )
+        assert ((image[..., 0] == 0) == masks.any(axis=2)).all()
+        seen.add(masks.any(axis=2).tobytes())
+    assert len(seen) > 3
+    with pytest.raises(ValueError, match="an augmentation is None"):
+        data.load_image_gt(dataset, config, 0, augmentation="flip")
+
+
+def test_meta_vectors_are_read_as_they_were_composed():
+    metas = [
+        data.compose_image_meta(7, (40, 64, 3), (128, 128, 3), (24, 0, 104, 128), 1.5, [1, 1, 0]),
+        data.compose_image_meta(8, (9, 9, 3), (64, 64, 3), (0, 0, 64, 64), 1, [1, 0, 1]),
+    ]
+    assert metas[0].tolist() == [7, 40, 64, 3, 128, 128, 3, 24, 0, 104, 128, 1.5, 1, 1, 0]
+    parsed = data.parse_image_meta(np.stack(metas))
+    assert parsed["image_id"].tolist() == [7, 8]
+    assert parsed["image_shape"].tolist() == [[128, 128, 3], [64, 64, 3]]
+    assert parsed["scale"].tolist() == [1.5, 1]
+    assert parsed["scale"].dtype == np.float32
+    assert parsed["active_class_ids"].dtype == np.int32
+
+
+def test_molding_is_undone_exactly():
+    image = np.random.default_rng(0).integers(0, 256, (8, 8, 3)).astype(np.uint8)
+    config = Tiny()
+    config.MEAN_PIXEL = (123.7, 116.8, 103.9)
+    molded = data.mold_image(image, config)
+    assert molded.dtype == np.float32
+    assert molded[0, 0] == pytest.approx(image[0, 0] - np.array(config.MEAN_PIXEL), abs=1e-4)
+    assert (data.unmold_image(molded, config) == image).all()

@@ -10,6 +10,8 @@ class Tiny(Config):
     TRAIN_ROIS_PER_IMAGE = 6
     ROI_POSITIVE_RATIO = 0.5
     MASK_POOL_SIZE = 2
+    MASK_SHAPE = (4, 4)
+    CELL_CENTRED = True
     MINI_MASK_SHAPE = (4, 4)
 
 

@@ -10,30 +10,30 @@ def square(top, left, side, score, cut=False):
 
 
 def test_overlapping_pixels_go_to_the_higher_score():
-    labels, scores = resolve_overlaps([square(0, 0, 8, 0.6), square(0, 5, 8, 0.9)], (8, 16))
-    assert scores.tolist() == np.float32([0.9, 0.6]).tolist()
+    labels, kept = resolve_overlaps([square(0, 0, 8, 0.6), square(0, 5, 8, 0.9)], (8, 16))
+    assert [one.score for one in kept] == [0.9, 0.6]
     assert (labels == 1).sum() == 64
     assert (labels == 2).sum() == 40
     assert labels.dtype == np.int32
 
 
 def test_the_same_nucleus_from_two_tiles_comes_out_once():
-    labels, scores = resolve_overlaps([square(0, 0, 8, 0.6), square(0, 1, 8, 0.9)], (8, 16))
-    assert len(scores) == labels.max() == 1
+    labels, kept = resolve_overlaps([square(0, 0, 8, 0.6), square(0, 1, 8, 0.9)], (8, 16))
+    assert len(kept) == labels.max() == 1
 
 
 def test_a_whole_nucleus_comes_before_a_cut_one_of_higher_score():
     whole, cut = square(0, 0, 10, 0.6), square(0, 4, 6, 0.9, cut=True)
-    labels, scores = resolve_overlaps([cut, whole], (10, 10))
+    labels, kept = resolve_overlaps([cut, whole], (10, 10))
     assert (labels == 1).sum() == 100
-    assert len(scores) == 1
+    assert kept == [whole]
 
 
 def test_no_instances_give_an_empty_image():
-    labels, scores = resolve_overlaps([], (4, 5))
+    labels, kept = resolve_overlaps([], (4, 5))
     assert labels.shape == (4, 5)
     assert not labels.any()
-    assert len(scores) == 0
+    assert kept == []
 
 
 class DarkSquares:
@@ -54,6 +54,7 @@ class DarkSquares:
             "boxes": np.float32(found).reshape(-1, 4),
             "scores": np.linspace(0.9, 0.6, count, dtype=np.float32),
             "masks": np.ones((count, 28, 28), np.float32),
+            "class_ids": np.ones(count, np.int32),
         }
 
 

@@ -39,7 +39,8 @@ def may_import(path: Path) -> set[str]:
     if place == "csingan":
         return {"csingan", "nuclei"} | TORCH
     if place == "mrcnn":
-        return {"mrcnn", "nuclei"} | KERAS
+        # Where a backend has an operation ready-made, native.py calls it.
+        return {"mrcnn", "nuclei"} | KERAS | ({"torchvision"} if path.name == "native.py" else set())
     if place == "nuclei":
         return {"nuclei"} | (TORCH if path.name == "features.py" else set())
     return set(PACKAGES)

@@ -1,0 +1,117 @@
+"""What a training leaves after each epoch, and how it goes on from there.
+
+The weights of epoch 3 of a configuration called nucleus are `mask_rcnn_nucleus_0003.h5`, as Matterport has
+it, and can be read by it. What else a training needs to go on as if nothing had happened (the optimiser's
+variables, the state of its random numbers) lies beside the newest of them, in `state_0003.npz`.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from mrcnn import weights
+from mrcnn.network import Trainer
+from nuclei.files import atomic_file
+
+_WEIGHTS_FILE = re.compile(r"mask_rcnn_.+_(\d{4,})\.h5")
+
+
+def weights_path(folder: Path, name: str, epoch: int) -> Path:
+    """Where the weights after `epoch` epochs lie."""
+    return Path(folder) / f"mask_rcnn_{name}_{epoch:04d}.h5"
+
+
+def best_path(folder: Path, name: str) -> Path:
+    """Where the weights of the epoch with the smallest validation loss lie."""
+    return Path(folder) / f"mask_rcnn_{name}_best.h5"
+
+
+def epoch_of(path: Path) -> int | None:
+    """How many epochs the training had done that wrote this file; None if the name does not say."""
+    match = _WEIGHTS_FILE.fullmatch(Path(path).name)
+    return int(match.group(1)) if match else None
+
+
+def list_weights(folder: Path) -> list[Path]:
+    """The weights of all epochs kept in a folder of logs, oldest first."""
+    found = [path for path in Path(folder).glob("mask_rcnn_*.h5") if epoch_of(path) is not None]
+    return sorted(found, key=epoch_of)
+
+
+def find_last(model_dir: Path, name: str) -> Path:
+    """The weights that the last training of the configuration `name` wrote last.
+
+    Raises:
+        FileNotFoundError: there are none.
+    """
+    logs = [path for path in Path(model_dir).glob(f"{name.lower()}*") if path.is_dir()]
+    for folder in sorted(logs, reverse=True):  # their names end with the time
+        if found := list_weights(folder):
+            return found[-1]
+    raise FileNotFoundError(f"no weights of a training of {name!r} in {model_dir}")
+
+
+def save(folder: Path, name: str, epoch: int, trainer: Trainer, kept: int) -> None:
+    """Write weights and state after `epoch` epochs; remove what is no longer needed.
+
+    Args:
+        folder: of the logs.
+        name: of the configuration.
+        epoch: epochs done.
+        trainer: built and compiled.
+        kept: how many of the newest weights stay on disk; 0 keeps all.
+    """
+    state = _state_path(folder, epoch)
+    with atomic_file(state) as temporary:
+        values = {str(i): np.asarray(variable) for i, variable in enumerate(_state(trainer))}
+        np.savez(temporary, trained=_trained(trainer), **values)
+    weights.write(weights_path(folder, name, epoch), trainer.network)
+    for old in Path(folder).glob("state_*.npz"):
+        if old != state:
+            old.unlink()
+    for old in list_weights(folder)[:-kept] if kept else []:
+        old.unlink()
+
+
+def restore(path: Path, trainer: Trainer) -> bool:
+    """Give the trainer the state that was written with the weights in `path`.
+
+    Returns:
+        whether there was one. There is none beside older weights; and the optimiser starts anew if other
+        layers were trained then.
+    """
+    state = _state_path(Path(path).parent, epoch_of(path))
+    if not state.exists():
+        return False
+    with np.load(state) as values:
+        variables = _state(trainer)
+        same = np.array_equal(values["trained"], _trained(trainer))
+        if not same or any(values[str(i)].shape != variable.shape for i, variable in enumerate(variables)):
+            return False
+        for i, variable in enumerate(variables):
+            variable.assign(values[str(i)])
+    return True
+
+
+def _state_path(folder: Path, epoch: int) -> Path:
+    return Path(folder) / f"state_{epoch:04d}.npz"
+
+
+def _state(trainer: Trainer) -> list[keras.Variable]:
+    """What a training changes beside the weights; a learning rate is the caller's to set anew."""
+    variables = [v for v in trainer.optimizer.variables if v.name != "learning_rate"]
+    return [*variables, trainer.seed.state]
+
+
+def _trained(trainer: Trainer) -> list[str]:
+    """Names of the trained weights, in the order of the optimiser's variables."""
+    names = {
+        id(variable): f"{name}/{variable.name}"
+        for name, layer in weights.layers(trainer.network).items()
+        for variable in layer.weights
+    }
+    return [names[id(variable)] for variable in trainer.trainable_variables]
