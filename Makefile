@@ -2,7 +2,7 @@ PYTHON ?= python3.11
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: setup demo test lint bench-select bench-gan clean
+.PHONY: setup demo test lint bench-select bench-gan bench-mrcnn clean
 
 setup: $(VENV)/.stamp
 
@@ -28,6 +28,9 @@ bench-select: setup
 # FOLDER holds real annotated images (see benchmarks/gan.py); without it the tissue is generated.
 bench-gan: setup
 	$(RUN) -m benchmarks.gan $(FOLDER)
+
+bench-mrcnn: setup
+	$(RUN) -m benchmarks.mrcnn
 
 clean:
 	rm -rf runs data_synthetic data_pseudo

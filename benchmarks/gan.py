@@ -33,6 +33,7 @@ import numpy as np
 import tyro
 from skimage.segmentation import relabel_sequential
 
+from benchmarks import training_images
 from benchmarks.gan_quality import (
     background_difference,
     boundary_gradient,
@@ -52,8 +53,8 @@ from csingan.schedule import PRESETS, Schedule
 from csingan.train import Example, find_device, sample, train
 from nuclei import tissue
 from nuclei.errors import InputError
-from nuclei.files import read_json, write_json
-from nuclei.formats import list_images, read_image, read_labels, write_image
+from nuclei.files import write_json
+from nuclei.formats import write_image
 from nuclei.metrics import aji
 from nuclei.patches import PATCH
 from nuclei.pictures import caption, montage, outline
@@ -86,10 +87,7 @@ Patches = tuple[Pair, list[Pair]]  # the annotated one, and those held out
 
 def main(settings: Settings) -> None:
     shutil.rmtree(settings.out, ignore_errors=True)
-    sources = {
-        name: split(*pair, PATCH)
-        for name, pair in (_read(settings) if settings.folder else _generate(settings)).items()
-    }
+    sources = {name: split(*pair, PATCH) for name, pair in _pairs(settings).items()}
     patches = {name: _measure(name, *source, settings) for name, source in sources.items()}
     figures = average(list(patches.values()))
     figures = figures.pop("synthetic") | {"realism_real": figures["held_out"]["realism"]} | figures
@@ -102,21 +100,9 @@ def main(settings: Settings) -> None:
     print(json.dumps(figures))
 
 
-def _read(settings: Settings) -> dict[str, Pair]:
-    """The training images to use, by their stems."""
-    splits = read_json(settings.folder / "splits.json")
-    known = sorted({stem for name, stems in splits.items() if "train" in name for stem in stems})
-    count = min(settings.images, len(known))
-    stems = settings.stems or [known[i] for i in np.linspace(0, len(known) - 1, count).round().astype(int)]
-    paths = {path.stem: path for path in list_images(settings.folder / "images")}
-    for stem in stems:
-        if stem not in known or stem not in paths:
-            raise InputError(f"{stem} is no training image of {settings.folder}; name others with --stems")
-    labels = settings.folder / "labels"
-    return {stem: (read_image(paths[stem]), read_labels(labels / f"{stem}.tif")) for stem in stems}
-
-
-def _generate(settings: Settings) -> dict[str, Pair]:
+def _pairs(settings: Settings) -> dict[str, Pair]:
+    if settings.folder:
+        return training_images.read(settings.folder, settings.images, settings.stems)
     kinds = list(tissue.KINDS)[: settings.images]
     return {kind: tissue.generate(kind, GENERATED, settings.seed) for kind in kinds}
 

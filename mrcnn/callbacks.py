@@ -53,7 +53,7 @@ class LossLog(keras.callbacks.Callback):
     def __init__(self, folder: Path, epochs: int):
         super().__init__()
         self.path = Path(folder) / LOSSES
-        self.rows = self._read()[:epochs]
+        self.rows = [row for row in self._read() if row["epoch"] <= epochs]
 
     def _read(self) -> list[dict[str, float]]:
         if not self.path.exists():
@@ -88,7 +88,8 @@ class Checkpoints(keras.callbacks.Callback):
     def __init__(self, folder: Path, name: str, kept: int, validation: list[float]):
         super().__init__()
         self.folder, self.name, self.kept = folder, name, kept
-        self.best = min(validation, default=np.inf)
+        # Epochs that had no validation dataset are not a number.
+        self.best = min((loss for loss in validation if np.isfinite(loss)), default=np.inf)
 
     def on_epoch_end(self, epoch, logs=None):
         checkpoint.save(self.folder, self.name, epoch + 1, self.model, self.kept)

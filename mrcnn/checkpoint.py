@@ -18,6 +18,7 @@ from mrcnn.network import Trainer
 from nuclei.files import atomic_file
 
 _WEIGHTS_FILE = re.compile(r"mask_rcnn_.+_(\d{4,})\.h5")
+_TIME = re.compile(r"\d{8}T\d{4,6}")  # ends the name of a folder of logs; Matterport's is without seconds
 
 
 def weights_path(folder: Path, name: str, epoch: int) -> Path:
@@ -48,8 +49,10 @@ def find_last(model_dir: Path, name: str) -> Path:
     Raises:
         FileNotFoundError: there are none.
     """
-    logs = [path for path in Path(model_dir).glob(f"{name.lower()}*") if path.is_dir()]
-    for folder in sorted(logs, reverse=True):  # their names end with the time
+    name = name.lower()
+    # Another configuration's name may begin with this one.
+    logs = [path for path in Path(model_dir).glob(f"{name}*") if _TIME.fullmatch(path.name[len(name) :])]
+    for folder in sorted(logs, reverse=True):
         if found := list_weights(folder):
             return found[-1]
     raise FileNotFoundError(f"no weights of a training of {name!r} in {model_dir}")
@@ -67,13 +70,16 @@ def save(folder: Path, name: str, epoch: int, trainer: Trainer, kept: int) -> No
     """
     state = _state_path(folder, epoch)
     with atomic_file(state) as temporary:
-        values = {str(i): np.asarray(variable) for i, variable in enumerate(_state(trainer))}
-        np.savez(temporary, trained=_trained(trainer), **values)
+        variables = _state(trainer)
+        values = {str(i): np.asarray(variable) for i, variable in enumerate(variables)}
+        np.savez(temporary, trained=_trained(trainer), names=[v.name for v in variables], **values)
     weights.write(weights_path(folder, name, epoch), trainer.network)
     for old in Path(folder).glob("state_*.npz"):
         if old != state:
             old.unlink()
-    for old in list_weights(folder)[:-kept] if kept else []:
+    # Those of later epochs are there where a training goes on from an older checkpoint than its last.
+    until_now = [path for path in list_weights(folder) if epoch_of(path) <= epoch]
+    for old in until_now[:-kept] if kept else []:
         old.unlink()
 
 
@@ -82,15 +88,15 @@ def restore(path: Path, trainer: Trainer) -> bool:
 
     Returns:
         whether there was one. There is none beside older weights; and the optimiser starts anew if other
-        layers were trained then.
+        layers were trained then, or another optimiser was in use.
     """
     state = _state_path(Path(path).parent, epoch_of(path))
     if not state.exists():
         return False
     with np.load(state) as values:
         variables = _state(trainer)
-        same = np.array_equal(values["trained"], _trained(trainer))
-        if not same or any(values[str(i)].shape != variable.shape for i, variable in enumerate(variables)):
+        trained = np.array_equal(values["trained"], _trained(trainer))
+        if not trained or not np.array_equal(values["names"], [v.name for v in variables]):
             return False
         for i, variable in enumerate(variables):
             variable.assign(values[str(i)])

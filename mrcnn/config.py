@@ -156,7 +156,7 @@ def _plain(value):
 class NucleusConfig(Config):
     """Nuclei in 256 px patches at 40x (0.25 um/px): many, 10 to 60 px wide, one class.
 
-    Light enough for two processor cores. The anchors at stride 4 are as large as a typical nucleus.
+    Light enough for two processor cores. The anchors at stride 4 are as large as the smallest nuclei.
     """
 
     NAME = "nucleus"
@@ -171,7 +171,7 @@ class NucleusConfig(Config):
     GROUP_NORM = True
     CELL_CENTRED = True
     RPN_CHANNELS = 64
-    RPN_ANCHOR_SCALES = (20, 36, 64, 96, 128)
+    RPN_ANCHOR_SCALES = (12, 22, 40, 72, 128)
     PRE_NMS_LIMIT = 1000
     POST_NMS_ROIS_TRAINING = 300
     POST_NMS_ROIS_INFERENCE = 300

@@ -36,7 +36,19 @@ def mold(image: np.ndarray, config: Config) -> Molded:
             f"an image of {resized.shape[0]} x {resized.shape[1]} px cannot be halved six times; "
             "use IMAGE_RESIZE_MODE 'pad64', 'square' or 'crop'"
         )
-    return Molded(resized, window, scale)
+    return Molded(_fill_padding(resized, window), window, scale)
+
+
+def _fill_padding(image: np.ndarray, window: tuple[int, int, int, int]) -> np.ndarray:
+    """Padding in the median colour of the image, as in training, since black looks like dense stain."""
+    y1, x1, y2, x2 = window
+    inside = image[y1:y2, x1:x2]
+    if inside.shape == image.shape:
+        return image
+    filled = np.empty_like(image)
+    filled[:] = np.median(inside[::4, ::4], axis=(0, 1)).astype(image.dtype)
+    filled[y1:y2, x1:x2] = inside
+    return filled
 
 
 def detect(model: MaskRCNN, images, verbose: int) -> list[dict[str, np.ndarray]]:
@@ -92,10 +104,11 @@ def _in_tiles(model: MaskRCNN, image: np.ndarray) -> dict[str, np.ndarray]:
     labels, kept = tiles.resolve_overlaps(instances, image.shape[:2])
     if scale != 1:
         labels = cv2.resize(labels, shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
-    masks = labels[..., None] == np.arange(1, len(kept) + 1)
+    shown = np.setdiff1d(labels, 0)  # shrinking may leave nothing of the smallest
+    masks = labels[..., None] == shown
     return {
         "rois": utils.extract_bboxes(masks),
-        "class_ids": np.int32([one.class_id for one in kept]),
-        "scores": np.float32([one.score for one in kept]),
+        "class_ids": np.int32([kept[label - 1].class_id for label in shown]),
+        "scores": np.float32([kept[label - 1].score for label in shown]),
         "masks": masks,
     }

@@ -6,7 +6,7 @@ import keras
 from keras import layers
 
 from mrcnn.config import Config
-from mrcnn.convolution import WholeMapConvolution
+from mrcnn.convolution import WholeMapConvolution, WinogradConvolution
 from mrcnn.norms import convolution_norm, group_norm
 
 
@@ -38,7 +38,8 @@ def build_mask_head(config: Config) -> keras.Model:
     pooled = keras.Input((size, size, config.TOP_DOWN_PYRAMID_SIZE))
     x = pooled
     for number in range(1, 5):
-        convolution = layers.Conv2D(config.MASK_CHANNELS, 3, padding="same", name=f"mrcnn_mask_conv{number}")
+        name = f"mrcnn_mask_conv{number}"
+        convolution = WinogradConvolution(config.MASK_CHANNELS, 3, padding="same", name=name)
         x = _normalised(x, convolution, config, "mask", number)
     x = layers.Conv2DTranspose(config.MASK_CHANNELS, 2, 2, activation="relu", name="mrcnn_mask_deconv")(x)
     logits = layers.Conv2D(config.NUM_CLASSES, 1, name="mrcnn_mask")(x)

@@ -11,11 +11,22 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from mrcnn import callbacks, checkpoint, devices, download, efficientnet, parallel_model, utils, weights
+from mrcnn import (
+    callbacks,
+    checkpoint,
+    detection,
+    devices,
+    download,
+    efficientnet,
+    parallel_model,
+    utils,
+    weights,
+)
 from mrcnn.augment import as_augmentation
 from mrcnn.config import CONFIG, WEIGHTS, Config, find_model
 from mrcnn.data import Batches, load_image_gt, own_errors
-from mrcnn.network import Detector, MaskReader, Network, Trainer
+from mrcnn.finder import Finder
+from mrcnn.network import Network, Trainer
 from mrcnn.schedule import WarmUpAndDecay
 from nuclei.errors import InputError
 from nuclei.files import write_json
@@ -31,8 +42,7 @@ LAYERS = {
     "5+": rf"(res|bn|c)5.*|{_HEADS}",
     "all": ".*",
 }
-_MASK_PLACES = 32  # masks are read for this many places at a time: one shape to compile, little waste
-_SHAPES_KEPT = 8  # image shapes for which the compiled network is kept
+_WITH_PIP = "efficientnet_lite0"  # stands for the path of weights that lie in no h5 file
 
 
 class MaskRCNN:
@@ -62,7 +72,7 @@ class MaskRCNN:
         self._distribution = parallel_model.distribution(config.GPU_COUNT)
         with parallel_model.within(self._distribution):
             self.keras_model = Network(config)
-        self._compiled: dict[tuple[int, int], tuple[Detector, MaskReader]] = {}
+        self._finder = Finder(self.keras_model)
         self.set_log_dir()
 
     def set_log_dir(self, model_path: str | Path | None = None) -> None:
@@ -103,8 +113,8 @@ class MaskRCNN:
         Raises:
             InputError: the file is missing or broken, a shape differs, or nothing fits.
         """
-        if Path(filepath) == efficientnet.weights_path():
-            report = efficientnet.load_imagenet_weights(self.keras_model.pyramid)
+        if str(filepath) == _WITH_PIP:
+            report = _load_those_with_pip(self.keras_model)
         else:
             report = weights.read(Path(filepath), self.keras_model, by_name or bool(exclude), exclude)
         print(f"{filepath}: {report}")
@@ -122,7 +132,7 @@ class MaskRCNN:
             ValueError: the backbone is the user's own.
         """
         if self.config.BACKBONE == "efficientnet_lite0":
-            return str(efficientnet.weights_path())
+            return _WITH_PIP
         if callable(self.config.BACKBONE):
             raise ValueError("there are no ImageNet weights for a BACKBONE of your own")
         return str(download.imagenet_resnet50())
@@ -267,40 +277,7 @@ class MaskRCNN:
             for each image a dict of boxes (N, 4) float32, class_ids (N,) int32, scores (N,) float32 and
             masks (N, h, w) float32 in 0..1, each filling its box.
         """
-        detector, reader = self._for_shape(images.shape[1:3])
-        found = detector.predict_on_batch(images.astype(np.float32))
-        counts = (found["class_ids"] > 0).sum(axis=1)
-        masks = self._read_masks(reader, found, counts.max())
-        return [
-            {
-                "boxes": found["boxes"][i, :count],
-                "class_ids": found["class_ids"][i, :count],
-                "scores": found["scores"][i, :count],
-                "masks": masks[i, :count],
-            }
-            for i, count in enumerate(counts)
-        ]
-
-    def _for_shape(self, shape: tuple[int, int]) -> tuple[Detector, MaskReader]:
-        """The compiled network for images of this shape; those not used for longest are given up."""
-        if shape not in self._compiled:
-            while len(self._compiled) >= _SHAPES_KEPT:
-                del self._compiled[next(iter(self._compiled))]
-            pair = Detector(self.keras_model), MaskReader(self.keras_model, shape)
-            for model in pair:
-                model.compile(jit_compile=keras.backend.backend() == "jax")
-        else:
-            pair = self._compiled.pop(shape)
-        self._compiled[shape] = pair
-        return pair
-
-    def _read_masks(self, reader: MaskReader, found: dict[str, np.ndarray], count: int) -> np.ndarray:
-        """Masks (B, at least count, h, w) of the first `count` places of a detection."""
-        chunks = [np.zeros((len(found["boxes"]), 0, *self.config.MASK_SHAPE), np.float32)]
-        for first in range(0, count, _MASK_PLACES):
-            few = {name: _places(found[name], first, _MASK_PLACES) for name in ("boxes", "class_ids")}
-            chunks.append(reader.predict_on_batch({"levels": found["levels"], **few}))
-        return np.concatenate(chunks, axis=1)
+        return self._finder.find(images)
 
     def detect(self, images: Sequence[np.ndarray], verbose: int = 0) -> list[dict[str, np.ndarray]]:
         """Objects in images of any size, resized as IMAGE_RESIZE_MODE says.
@@ -316,16 +293,15 @@ class MaskRCNN:
             for each image a dict of rois (N, 4) int32 px, class_ids (N,) int32, scores (N,) float32 and
             masks (H, W, N) bool.
         """
-        from mrcnn import detection
-
         return detection.detect(self, images, verbose)
 
 
-def _places(values: np.ndarray, first: int, count: int) -> np.ndarray:
-    """`count` places of values (B, D, ...) from `first` on, zeros beyond the last: one shape to compile."""
-    chosen = values[:, first : first + count]
-    missing = count - chosen.shape[1]
-    return np.pad(chosen, [(0, 0), (0, missing)] + [(0, 0)] * (values.ndim - 2))
+def _load_those_with_pip(network: Network) -> weights.Report:
+    """ImageNet weights for an EfficientNet-Lite0."""
+    efficientnet.load_imagenet_weights(network.pyramid)
+    loaded = [name for name in weights.layers(network) if re.match(r"c\d_", name)]
+    left = [name for name in weights.layers(network) if name not in loaded]
+    return weights.Report(tuple(loaded), (), tuple(left))
 
 
 def load(folder: str | Path, **changes) -> MaskRCNN:

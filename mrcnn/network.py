@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -45,6 +46,47 @@ class Network(keras.Model):
             raise ValueError(f"no layer is called {name!r}")
         return found[name]
 
+    def load_weights(self, filepath, by_name: bool = False, skip_mismatch: bool = False, **arguments):
+        """As Keras does it; a file called `*.h5` is of Keras 2's format, as Matterport's scripts have it.
+
+        Args:
+            filepath: `*.h5`, or one of Keras 3's own names, such as `*.weights.h5`.
+            by_name: of a `*.h5` file take the layers that it has; False: it must have every layer.
+            skip_mismatch, arguments: Keras's own, for its own formats alone.
+
+        Returns:
+            what was loaded from a `*.h5` file, a `mrcnn.weights.Report`.
+
+        Raises:
+            InputError: a `*.h5` file is missing or broken, or does not fit.
+            ValueError: an argument that is not for this format.
+        """
+        if not _is_keras2(filepath):
+            arguments |= {"by_name": True} if by_name else {}
+            return super().load_weights(filepath, skip_mismatch=skip_mismatch, **arguments)
+        if skip_mismatch or arguments:
+            raise ValueError(
+                f"{filepath}: to load a part of it, use MaskRCNN.load_weights(path, exclude=[...])"
+            )
+        return weights.read(filepath, self, by_name)
+
+    def save_weights(self, filepath, overwrite: bool = True, **arguments) -> None:
+        """As Keras does it; a file called `*.h5` is in Keras 2's format, which Matterport's code reads.
+
+        Args:
+            filepath: `*.h5`, or one of Keras 3's own names, such as `*.weights.h5`.
+            overwrite: replace a file that is there.
+            arguments: Keras's own, for its own formats alone.
+
+        Raises:
+            FileExistsError: there is such a `*.h5` file, and it is not to be replaced.
+        """
+        if not _is_keras2(filepath):
+            return super().save_weights(filepath, overwrite=overwrite, **arguments)
+        if not overwrite and Path(filepath).exists():
+            raise FileExistsError(f"{filepath} is there already; overwrite=True replaces it")
+        weights.write(filepath, self)
+
     def anchors(self, images) -> np.ndarray:
         """(A, 4) float32, px, for images of this shape."""
         config = self.config
@@ -84,8 +126,9 @@ class Network(keras.Model):
 
     def _pool(self, levels, rois, size: int, shape):
         # P6 serves proposals only.
+        levels = [ops.cast(level, "float32") for level in levels[:-1]]
         strides = self.config.BACKBONE_STRIDES[:-1]
-        return boxes.roi_align(levels[:-1], rois, size, strides, shape, self.config.CELL_CENTRED)
+        return boxes.roi_align(levels, rois, size, strides, shape, self.config.CELL_CENTRED)
 
     def call(self, images):
         """Find objects; their masks follow in `MaskReader`, for as many places as are filled.
@@ -133,6 +176,7 @@ class Detector(keras.Model):
     def __init__(self, network: Network):
         super().__init__(name="detector", dtype="float32")
         self.network = network
+        self.built = True  # JAX would else run it once uncompiled, which takes longer than compiling it
 
     def call(self, images):
         return self.network(images)
@@ -153,6 +197,7 @@ class MaskReader(keras.Model):
         super().__init__(name="mask_reader", dtype="float32")
         self.network = network
         self.image_shape = shape
+        self.built = True
 
     def call(self, found):
         logits = self.network.segment(found["levels"], found["boxes"], self.image_shape)
@@ -173,6 +218,7 @@ class Trainer(keras.Model):
         self.network = network
         self.seed = keras.random.SeedGenerator(seed)
         self.loss_means = {name: keras.metrics.Mean(name=name) for name in LOSSES}
+        self.built = True
 
     def call(self, inputs, training: bool = False):
         """The five losses by name, each a scalar."""
@@ -207,6 +253,10 @@ class Trainer(keras.Model):
             self.loss_means[name].update_state(value)
         weights = self.network.config.LOSS_WEIGHTS
         return sum(weights[name] * y_pred[name] for name in LOSSES)
+
+
+def _is_keras2(path: Path | str) -> bool:
+    return str(path).endswith(".h5") and not str(path).endswith(".weights.h5")
 
 
 def _build_pyramid(config: Config) -> keras.Model:

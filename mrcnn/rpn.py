@@ -7,6 +7,7 @@ from keras import layers, ops
 
 from mrcnn import boxes
 from mrcnn.config import Config
+from mrcnn.convolution import WinogradConvolution
 from mrcnn.norms import group_norm
 
 
@@ -29,7 +30,8 @@ def feature_pyramid(maps, config: Config):
 
 
 def _convolution(x, kernel: int, config: Config, name: str):
-    x = layers.Conv2D(config.TOP_DOWN_PYRAMID_SIZE, kernel, padding="same", name=name)(x)
+    layer = WinogradConvolution if kernel == 3 else layers.Conv2D
+    x = layer(config.TOP_DOWN_PYRAMID_SIZE, kernel, padding="same", name=name)(x)
     return group_norm(x, f"{name}gn") if config.GROUP_NORM else x
 
 
@@ -41,7 +43,8 @@ def build_rpn(config: Config) -> keras.Model:
     """
     anchors = len(config.RPN_ANCHOR_RATIOS)
     level = keras.Input((None, None, config.TOP_DOWN_PYRAMID_SIZE))
-    shared = layers.Conv2D(
+    layer = WinogradConvolution if config.RPN_ANCHOR_STRIDE == 1 else layers.Conv2D
+    shared = layer(
         config.RPN_CHANNELS,
         3,
         config.RPN_ANCHOR_STRIDE,
