@@ -42,6 +42,10 @@ class StopOnNonFinite(keras.callbacks.Callback):
             raise FloatingPointError("the loss is no longer finite; train with a smaller learning rate")
 
 
+def _numbers(row: dict[str, str]) -> dict[str, float]:
+    return {name: int(float(value)) if name == "epoch" else float(value) for name, value in row.items()}
+
+
 class LossLog(keras.callbacks.Callback):
     """The losses of every epoch in `losses.csv`, so that a resumed training has them all.
 
@@ -59,7 +63,7 @@ class LossLog(keras.callbacks.Callback):
         if not self.path.exists():
             return []
         with self.path.open(newline="") as file:
-            return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+            return [_numbers(row) for row in csv.DictReader(file)]
 
     @property
     def losses(self) -> dict[str, list[float]]:

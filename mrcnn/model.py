@@ -246,8 +246,8 @@ class MaskRCNN:
                     callbacks=beside, shuffle=False, verbose=0,
                 )  # fmt: skip
             self.epoch, self._resumed = epochs, None
-        elif self._resumed and trainer.optimizer.use_ema:
-            # All epochs were done already; what `fit` does at its end may not be.
+        elif trainer.optimizer.use_ema and trainer.optimizer.iterations.numpy() > 0:
+            # All epochs were done already, by this optimiser; what `fit` does at its end may not be.
             trainer.optimizer.finalize_variable_values(trainer.trainable_variables)
 
     def _optimizer(self, learning_rate) -> keras.optimizers.Optimizer:

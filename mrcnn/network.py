@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from mrcnn import backbones, boxes, heads, losses, rpn, targets, weights
+from mrcnn import backbones, boxes, heads, losses, parallel_model, rpn, targets, weights
 from mrcnn.config import Config
 
 LOSSES = ("rpn_class_loss", "rpn_bbox_loss", "mrcnn_class_loss", "mrcnn_bbox_loss", "mrcnn_mask_loss")
@@ -252,7 +252,8 @@ class Trainer(keras.Model):
         for name, value in y_pred.items():
             self.loss_means[name].update_state(value)
         weights = self.network.config.LOSS_WEIGHTS
-        return sum(weights[name] * y_pred[name] for name in LOSSES)
+        # The gradients of all devices are added up; a step follows their mean.
+        return sum(weights[name] * y_pred[name] for name in LOSSES) / parallel_model.addends()
 
 
 def _is_keras2(path: Path | str) -> bool:

@@ -1,4 +1,4 @@
-"""A script of a user of Matterport's Mask R-CNN: trains on a folder like the Data Science Bowl's, then detects.
+"""A script of a user of Matterport's Mask R-CNN: trains on a folder of the Data Science Bowl's form, detects.
 
 It knows Matterport's names alone, and only the sizes in its configuration are smaller than a user's.
 

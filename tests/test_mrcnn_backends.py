@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 
 import numpy as np
@@ -16,7 +17,8 @@ from mrcnn.model import MaskRCNN
 from tests import backend_answers
 from tests.programs import ROOT
 
-JAX = pytest.param("jax", marks=pytest.mark.skipif(find_spec("jax") is None, reason="JAX is not installed"))
+HAS_JAX = find_spec("jax") is not None
+JAX = pytest.param("jax", marks=pytest.mark.skipif(not HAS_JAX, reason="JAX is not installed"))
 # The new layers' answers are spread out, so that no decision hangs on rounding and few are alike.
 SPREAD = {
     "rpn_class_raw": 3,
@@ -54,13 +56,21 @@ def run(folder, backend, asked):
 
 
 @pytest.fixture(scope="module")
-def expected(folder):
-    return run(folder, "tensorflow", "answers")
+def answers(folder):
+    """Of all backends, each on a core of its own where there are as many."""
+    backends = ["tensorflow", "torch", *(["jax"] if HAS_JAX else [])]
+    with ThreadPoolExecutor() as pool:
+        return dict(zip(backends, pool.map(lambda backend: run(folder, backend, "answers"), backends)))
+
+
+@pytest.fixture(scope="module")
+def expected(answers):
+    return answers["tensorflow"]
 
 
 @pytest.fixture(scope="module", params=["torch", JAX])
-def found(request, folder):
-    return run(folder, request.param, "answers")
+def found(request, answers):
+    return answers[request.param]
 
 
 def of_kind(answers, kind):

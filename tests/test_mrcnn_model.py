@@ -81,24 +81,36 @@ def test_the_best_weights_are_those_of_the_smallest_loss_on_the_validation_datas
         np.testing.assert_array_equal(one, expected)
 
 
-def test_a_killed_training_ends_as_one_that_was_not(trained, tmp_path):
+def assert_goes_on(folder, uninterrupted, expected):
+    """A training that is killed after two of three epochs ends as one that was not."""
     with pytest.raises(KeyboardInterrupt):
-        MaskRCNN("training", long_training(kept=1), tmp_path).train(
+        MaskRCNN("training", long_training(kept=1), folder).train(
             PATCHES, OTHERS, 1e-3, 3, custom_callbacks=[Kill()]
         )
-    network = MaskRCNN("training", long_training(kept=1), tmp_path)
+    network = MaskRCNN("training", long_training(kept=1), folder)
     network.load_weights(network.find_last())
     assert network.epoch == 2
     losses = network.train(PATCHES, OTHERS, 1e-3, 3)
     assert epochs_in(network.log_dir) == [1, 2, 3]
-    uninterrupted, expected = trained
     for name, values in expected.items():
         assert losses[name] == pytest.approx(values, rel=1e-3), name
     found = network.keras_model.get_weights()
     for one, other in zip(found, uninterrupted.keras_model.get_weights(), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
-    assert list(tmp_path.iterdir()) == [network.log_dir]  # it went on in the same folder
+    assert list(folder.iterdir()) == [network.log_dir]  # it went on in the same folder
     assert {path.name for path in network.log_dir.glob("*_tiny_0*.h5")} == {"mask_rcnn_tiny_0003.h5"}
+
+
+def test_a_killed_training_ends_as_one_that_was_not(trained, tmp_path):
+    assert_goes_on(tmp_path, *trained)
+
+
+@pytest.mark.slow
+def test_a_killed_training_ends_as_one_that_was_not_when_compiled(tmp_path):
+    with eagerly(False):
+        network = MaskRCNN("training", long_training(), tmp_path / "whole")
+        losses = network.train(PATCHES, OTHERS, 1e-3, 3)
+        assert_goes_on(tmp_path / "killed", network, losses)
 
 
 def test_a_training_that_is_done_is_not_done_again(trained):
@@ -109,6 +121,16 @@ def test_a_training_that_is_done_is_not_done_again(trained):
     # What the file has are the weights of the last step: their average is taken now.
     for one, other in zip(again.keras_model.get_weights(), network.keras_model.get_weights(), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_an_earlier_phase_that_is_done_changes_nothing(trained):
+    network, _ = trained
+    again = MaskRCNN("training", long_training(), network.model_dir)
+    again.load_weights(network.find_last())
+    before = again.keras_model.get_weights()
+    again.train(PATCHES, OTHERS, 1e-3, 1, "heads")  # as a script says it that is run again
+    for one, other in zip(again.keras_model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_the_network_ends_with_the_average_of_its_weights(tmp_path):

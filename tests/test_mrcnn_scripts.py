@@ -39,7 +39,7 @@ def test_it_says_its_configuration_and_what_of_the_weights_it_took(run):
     shown = dict(line.split(maxsplit=1) for line in lines[2 : lines.index("", 2)])
     assert shown["NAME"] == "nucleus" and shown["IMAGE_MIN_SCALE"] == "2.0"
     assert shown["BATCH_SIZE"] == "2" and shown["IMAGE_META_SIZE"] == "14"
-    heads = "mrcnn_class_logits, mrcnn_bbox_fc, mrcnn_mask"
+    heads = "mrcnn_bbox_fc, mrcnn_class_logits, mrcnn_mask"
     (report,) = (line for line in lines if line.startswith("mask_rcnn_coco.h5: loaded "))
     assert f"3 of the file not used ({heads}); 3 left as they were ({heads})" in report
 

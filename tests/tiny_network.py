@@ -60,11 +60,14 @@ def config(**changes) -> Tiny:
 
 
 @contextmanager
-def eagerly():
+def eagerly(eager: bool = True):
     """A step takes a second instead of a tenth, but its compilation, of twelve seconds, is spared."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(eager)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(before)
 
 
 def discs(centres, shape=(SIDE, SIDE), radius=RADIUS) -> tuple[np.ndarray, np.ndarray]:
