@@ -6,7 +6,14 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import torchvision  # noqa: E402, F401
 
-SLOWEST = ("test_demo.py", "test_mrcnn_model.py", "test_csingan_train.py")
+SLOWEST = (
+    "test_demo.py",
+    "test_mrcnn_scripts.py",
+    "test_mrcnn_backends.py",
+    "test_mrcnn_model.py",
+    "test_mrcnn_detection.py",
+    "test_csingan_train.py",
+)
 
 
 def pytest_collection_modifyitems(items):
