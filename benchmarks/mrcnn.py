@@ -45,7 +45,7 @@ def main(settings: Settings) -> None:
     unknown = sorted(set(settings.backends) - set(BACKENDS))
     if unknown or not settings.backends:
         raise InputError(f"--backends is {' '.join(unknown) or 'empty'}; known are {' '.join(BACKENDS)}")
-    figures: dict = {}
+    figures = _light(settings.light_steps)
     for task in ("train", "detect"):
         measured = {system: [] for system in (PEER, *settings.backends)}
         for system in tqdm((PEER, *settings.backends, PEER), desc=task, unit="system"):
@@ -55,7 +55,6 @@ def main(settings: Settings) -> None:
         for backend in settings.backends:
             figures[task][backend]["vs_torchvision"] = round(rates[backend] / rates[PEER], 2)
         figures[f"{task}_vs_torchvision"] = figures[task][settings.backends[0]]["vs_torchvision"]
-    figures |= _light(settings.light_steps)
     write_json(settings.out / "figures.json", figures)
     print(json.dumps(figures))
 
@@ -83,7 +82,7 @@ def _summary(runs: list[dict]) -> dict:
 
 def _light(steps: int) -> dict:
     """The light network on this process's backend: trained a little, then timed on a large image."""
-    import keras
+    from keras.callbacks import LambdaCallback
 
     from mrcnn import tiles
     from mrcnn.augment import augment
@@ -93,7 +92,7 @@ def _light(steps: int) -> dict:
     config = NucleusConfig()
     config.STEPS_PER_EPOCH = steps
     ends = []
-    clock = keras.callbacks.LambdaCallback(on_train_batch_end=lambda *_: ends.append(time.perf_counter()))
+    clock = LambdaCallback(on_train_batch_end=lambda batch, logs: ends.append(time.perf_counter()))
     with TemporaryDirectory() as folder:
         network = MaskRCNN("training", config, folder)
         network.load_weights(network.get_imagenet_weights(), by_name=True)

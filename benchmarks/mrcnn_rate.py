@@ -26,7 +26,7 @@ RATIOS = (0.5, 1.0, 2.0)
 CANDIDATES = 2000  # boxes a pyramid level before suppression
 PROPOSALS, ROIS, POSITIVES = 1000, 200, 0.33
 DETECTIONS = 100
-STEPS = 6  # timed
+STEPS = 5  # timed
 
 
 def examples() -> list[tuple[np.ndarray, np.ndarray]]:
