@@ -160,7 +160,6 @@ def roi_align(maps, boxes, size: int, strides, shape, centred: bool = True):
 
     A cell of a map at stride s covers s pixels and its value stands for its centre, so pixel
     coordinate y lies at y / s - 0.5 in cells; beyond the outermost centres the border value continues.
-    All levels are laid end to end, so that one gather serves boxes of every size.
 
     Matterport samples otherwise, and its weights expect it (`centred` False): from the first to the last
     pixel of the box, both included, and the first and last pixel of the image are those of the map.
@@ -169,7 +168,7 @@ def roi_align(maps, boxes, size: int, strides, shape, centred: bool = True):
 
     Args:
         maps: list of (B, H_l, W_l, C), one per pyramid level.
-        boxes: (B, R, 4).
+        boxes: (B, R, 4), inside the image.
         size: bins along each side.
         strides: px per cell of each level.
         shape: (height, width) of the image, px.
@@ -178,29 +177,42 @@ def roi_align(maps, boxes, size: int, strides, shape, centred: bool = True):
     Returns:
         (B, R, size, size, C).
     """
-    channels = maps[0].shape[-1]
-    heights = np.array([level.shape[1] for level in maps], np.int32)
-    widths = np.array([level.shape[2] for level in maps], np.int32)
-    offsets = np.cumsum(np.concatenate([[0], heights * widths]))
-    cells = ops.concatenate([ops.reshape(level, (-1, h * w, channels))
-                             for level, h, w in zip(maps, heights, widths, strict=True)], axis=1)  # fmt: skip
     level = pyramid_level(boxes, len(maps))
 
-    def of_level(values, dtype):
-        return ops.take(ops.convert_to_tensor(np.asarray(values), dtype), level)[..., None]
+    def of_level(values):
+        return ops.take(ops.convert_to_tensor(values, "float32"), level)[..., None]
 
     rows, columns = sample_points(boxes, size, centred)
     if centred:
-        stride = of_level(strides, "float32")
+        stride = of_level(strides)
         rows, columns = rows / stride - 0.5, columns / stride - 0.5
     else:
-        rows = (rows - 0.5) * of_level((heights - 1) / (shape[0] - 1), "float32")
-        columns = (columns - 0.5) * of_level((widths - 1) / (shape[1] - 1), "float32")
-    corners = _corners(rows, columns, of_level(heights, "int32"), of_level(widths, "int32"))
-    offset = of_level(offsets[:-1], "int32")[..., None]
+        rows = (rows - 0.5) * of_level([(one.shape[1] - 1) / (shape[0] - 1) for one in maps])
+        columns = (columns - 0.5) * of_level([(one.shape[2] - 1) / (shape[1] - 1) for one in maps])
+    found = native.sample_grids(maps, rows, columns, level)
+    return gather_grids(maps, rows, columns, level) if found is None else found
+
+
+def gather_grids(maps, rows, columns, level):
+    """`native.sample_grids` in operations that every backend has and compiles.
+
+    All maps are laid end to end, so that one gather serves boxes of every size.
+    """
+    channels, size = maps[0].shape[-1], rows.shape[-1]
+    heights = np.array([one.shape[1] for one in maps], np.int32)
+    widths = np.array([one.shape[2] for one in maps], np.int32)
+    first = np.cumsum(heights * widths, dtype=np.int32) - heights * widths
+    cells = ops.concatenate(
+        [ops.reshape(one, (-1, one.shape[1] * one.shape[2], channels)) for one in maps], 1
+    )
+
+    def of_level(values):
+        return ops.take(ops.convert_to_tensor(values, "int32"), level)[..., None]
+
     pooled = 0.0
-    for flat, weight in corners:
-        samples = take(cells, ops.reshape(flat + offset, (-1, flat.shape[1] * size * size)))
+    for flat, weight in _corners(rows, columns, of_level(heights), of_level(widths)):
+        flat = flat + of_level(first)[..., None]
+        samples = take(cells, ops.reshape(flat, (-1, flat.shape[1] * size * size)))
         pooled = pooled + ops.reshape(samples, (-1, *flat.shape[1:], channels)) * weight[..., None]
     return pooled
 

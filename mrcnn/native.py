@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keras
+import numpy as np
 from keras import ops
 
 
@@ -47,3 +48,51 @@ def _torch_suppression(boxes, scores, limit: int, threshold: float):
         index[image, : len(kept)] = kept.int()
         valid[image, : len(kept)] = True
     return index, valid
+
+
+def sample_grids(maps, rows, columns, level):
+    """Bilinear samples on evenly spaced grids, each in one of several maps; None where a backend has no such.
+
+    For PyTorch there is torchvision's ROIAlign, but forth and back it takes longer than ours.
+
+    Args:
+        maps: list of (B, H_l, W_l, C).
+        rows, columns: (B, R, S), in cells, not beyond the outer edges of the outermost cells.
+        level: (B, R) int32, the place in the list of the map that each grid lies in.
+
+    Returns:
+        (B, R, S, S, C) float32.
+    """
+    if keras.backend.backend() == "tensorflow":
+        return _tensorflow_grids(maps, rows, columns, level)
+    return None
+
+
+def _tensorflow_grids(maps, rows, columns, level):
+    import tensorflow as tf
+
+    count, size = rows.shape[1:]
+    heights, widths = (np.float32([one.shape[axis] for one in maps]) for axis in (1, 2))
+    # The operation reads from one image: all maps below each other, each in a frame that continues it.
+    sheet = tf.concat([_framed(one, int(widths.max()) + 2) for one in maps], axis=1)
+    first = np.cumsum(heights + 2) - heights - 1
+
+    def corner(place: int):
+        # However far out a box lies, it may not reach into the map of another level.
+        row = tf.clip_by_value(rows[..., place], -0.5, tf.gather(heights, level) - 0.5)
+        column = tf.clip_by_value(columns[..., place], -0.5, tf.gather(widths, level) - 0.5) + 1
+        row = row + tf.gather(first, level)
+        return [row / (sheet.shape[1] - 1), column / (sheet.shape[2] - 1)]
+
+    corners = tf.reshape(tf.stack([*corner(0), *corner(-1)], axis=-1), (-1, 4))
+    image = tf.repeat(tf.range(tf.shape(rows)[0]), count)
+    samples = tf.image.crop_and_resize(sheet, corners, image, (size, size))
+    return tf.reshape(samples, (-1, count, size, size, sheet.shape[-1]))
+
+
+def _framed(one, width: int):
+    """A map (B, H, W, C) within its own border, repeated, and zeros to its right: (B, H + 2, width, C)."""
+    import tensorflow as tf
+
+    framed = tf.pad(tf.cast(one, "float32"), ((0, 0), (1, 1), (1, 1), (0, 0)), "SYMMETRIC")
+    return tf.pad(framed, ((0, 0), (0, 0), (0, width - framed.shape[2]), (0, 0)))

@@ -1,7 +1,8 @@
 """Training on several GPUs: each works on its IMAGES_PER_GPU images of a step, and all share the weights.
 
 On JAX a step is that of one GPU with all the images. On TensorFlow each loss is a mean over what counts in
-one GPU's images, and the step's is the mean of those: the same only where equally much counts in each.
+one GPU's images, and the step's is the mean of those: the same only where equally much counts in each. There
+each GPU also clips its gradient by itself.
 """
 
 from __future__ import annotations

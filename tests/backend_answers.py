@@ -1,7 +1,8 @@
 """What the network does on the backend that KERAS_BACKEND names.
 
-`python -m tests.backend_answers FOLDER answers` (or `training`) reads weights and a batch from the folder
-and writes an npz file into it. `tests/test_mrcnn_backends.py` compares those of all backends.
+`python -m tests.backend_answers FOLDER answers` (or `training`, or `devices`) reads weights and a batch from
+the folder and writes an npz file into it. test_mrcnn_backends.py compares those of all backends, and
+test_mrcnn_parallel_model.py those of one device and two.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from mrcnn import boxes, utils, weights
+from mrcnn import boxes, parallel_model, utils, weights
 from mrcnn.config import NucleusConfig
+from mrcnn.data import Batches
 from mrcnn.model import MaskRCNN
 from mrcnn.network import Trainer
 from mrcnn.norms import convolution_norm
@@ -35,6 +37,16 @@ def five_convolutions(input_image, stage5=True, train_bn=False):
         x = layers.ReLU()(convolution_norm(x, convolution, f"c{level}_norm", train_bn))
         maps.append(x)
     return maps
+
+
+# The answers of these layers are spread out, so that few are alike and no decision hangs on rounding.
+SPREAD = {
+    "rpn_class_raw": 3,
+    "rpn_bbox_pred": 5,
+    "mrcnn_class_logits": 4,
+    "mrcnn_bbox_fc": 2,
+    "mrcnn_mask": 4,
+}
 
 
 class Tiny(NucleusConfig):
@@ -81,6 +93,18 @@ class Tissue(utils.Dataset):
         return labels, np.ones(labels.max(), np.int32)
 
 
+def prepare(folder: Path) -> None:
+    """Write the weights and the batch that all backends read."""
+    network = MaskRCNN("training", Tiny(), folder).keras_model
+    for name, factor in SPREAD.items():
+        layer = weights.layers(network)[name]
+        kernel, bias = layer.get_weights()
+        layer.set_weights([factor * kernel, bias])
+    weights.write(folder / WEIGHTS, network)
+    (batch,) = Batches(Tissue(), Tiny())[0]
+    np.savez(folder / BATCH, **batch)
+
+
 def make(folder: Path, mode: str, centred: bool = True) -> MaskRCNN:
     """The network with the weights in the folder."""
     config = Tiny()
@@ -113,9 +137,10 @@ def training_step(folder: Path, batch: dict[str, np.ndarray]) -> dict[str, np.nd
 
 
 def random_boxes(rng: np.random.Generator, *shape: int) -> np.ndarray:
-    """(..., 4) float32, of 4 to 60 px."""
+    """(..., 4) float32, of 4 to 60 px, inside the image."""
     first = rng.uniform(0, SIDE - 8, (*shape, 2))
-    return np.concatenate([first, first + rng.uniform(4, 60, (*shape, 2))], axis=-1).astype(np.float32)
+    last = np.minimum(first + rng.uniform(4, 60, (*shape, 2)), SIDE)
+    return np.concatenate([first, last], axis=-1).astype(np.float32)
 
 
 def operations() -> dict[str, np.ndarray]:
@@ -150,6 +175,32 @@ def training(folder: Path) -> dict[str, np.ndarray]:
     return {"epoch": np.int32(epoch), "losses": np.array(losses["loss"])}
 
 
+def devices(folder: Path) -> dict[str, np.ndarray]:
+    """The losses of two epochs on one device and on two, into which the processor is divided."""
+    dataset, found = Tissue(), {}
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        parts = [tf.config.LogicalDeviceConfiguration()] * 2
+        tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], parts)
+        # Its losses are means over each device's own image, so that both have to be the same one.
+        dataset.image_info[1]["weight"] = 0
+    else:
+        import jax
+
+        jax.config.update("jax_num_cpu_devices", 2)
+    for name, count in (("one", 1), ("two", 2)):
+        config = Tiny()
+        config.GPU_COUNT, config.IMAGES_PER_GPU = count, 2 // count
+        config.GRADIENT_CLIP_NORM = 1e6  # on TensorFlow each device clips the gradient of its own images
+        network = MaskRCNN("training", config, folder / name)
+        network.load_weights(folder / WEIGHTS)
+        losses = network.train(dataset, None, 1e-3, epochs=2)
+        found |= {f"{name}/{loss}": np.array(values) for loss, values in losses.items()}
+    with parallel_model.within(parallel_model.distribution(2)):
+        return found | {"replicas": np.int32(parallel_model.addends())}
+
+
 def answers(folder: Path) -> dict[str, np.ndarray]:
     """All but a training."""
     with np.load(folder / BATCH) as file:
@@ -159,7 +210,7 @@ def answers(folder: Path) -> dict[str, np.ndarray]:
 
 def main(folder: Path, asked: str) -> None:
     """Write answers or a training's losses into the folder, which holds the weights and the batch."""
-    found = {"answers": answers, "training": training}[asked](folder)
+    found = {"answers": answers, "training": training, "devices": devices}[asked](folder)
     np.savez(folder / f"{asked}_{keras.backend.backend()}.npz", **found)
 
 

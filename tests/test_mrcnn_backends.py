@@ -11,22 +11,11 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
-from mrcnn import weights
-from mrcnn.data import Batches
-from mrcnn.model import MaskRCNN
 from tests import backend_answers
 from tests.programs import ROOT
 
 HAS_JAX = find_spec("jax") is not None
 JAX = pytest.param("jax", marks=pytest.mark.skipif(not HAS_JAX, reason="JAX is not installed"))
-# The new layers' answers are spread out, so that no decision hangs on rounding and few are alike.
-SPREAD = {
-    "rpn_class_raw": 3,
-    "rpn_bbox_pred": 5,
-    "mrcnn_class_logits": 4,
-    "mrcnn_bbox_fc": 2,
-    "mrcnn_mask": 4,
-}
 # XLA's optimisation takes minutes and changes nothing but the speed.
 XLA = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 
@@ -34,14 +23,7 @@ XLA = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=tr
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     found = tmp_path_factory.mktemp("backends")
-    network = MaskRCNN("training", backend_answers.Tiny(), found).keras_model
-    for name, factor in SPREAD.items():
-        layer = weights.layers(network)[name]
-        kernel, bias = layer.get_weights()
-        layer.set_weights([factor * kernel, bias])
-    weights.write(found / backend_answers.WEIGHTS, network)
-    (batch,) = Batches(backend_answers.Tissue(), backend_answers.Tiny())[0]
-    np.savez(found / backend_answers.BATCH, **batch)
+    backend_answers.prepare(found)
     return found
 
 
@@ -60,7 +42,8 @@ def answers(folder):
     """Of all backends, each on a core of its own where there are as many."""
     backends = ["tensorflow", "torch", *(["jax"] if HAS_JAX else [])]
     with ThreadPoolExecutor() as pool:
-        return dict(zip(backends, pool.map(lambda backend: run(folder, backend, "answers"), backends)))
+        jobs = {backend: pool.submit(run, folder, backend, "answers") for backend in backends}
+        return {backend: job.result() for backend, job in jobs.items()}
 
 
 @pytest.fixture(scope="module")
