@@ -23,7 +23,6 @@ _FROM_INPUT = np.float32(
     ]
 )
 _FROM_KERNEL = np.float32([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]) / 24
-_FROM_KERNEL[0] = [1 / 4, 0, 0]
 _TO_OUTPUT = np.float32([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]])
 _WORTHWHILE = 256  # channels from which on the saved products outweigh the transforms
 

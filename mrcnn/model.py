@@ -232,7 +232,6 @@ class MaskRCNN:
         compiled = keras.backend.backend() == "jax"
         trainer.compile(optimizer=self._optimizer(learning_rate), jit_compile=compiled)
         trainer.optimizer.build(trainer.trainable_variables)
-        trainer.built = True
         if self._resumed and not checkpoint.restore(self._resumed, trainer):
             print(f"{self._resumed} has no state of an optimiser for these layers: it starts anew")
         return trainer
@@ -252,8 +251,9 @@ class MaskRCNN:
 
     def _optimizer(self, learning_rate) -> keras.optimizers.Optimizer:
         config = self.config
+        limit = config.GRADIENT_CLIP_NORM
         shared = {
-            "global_clipnorm": config.GRADIENT_CLIP_NORM,
+            "global_clipnorm": limit and limit / parallel_model.addends(),
             "weight_decay": config.WEIGHT_DECAY,
             "use_ema": config.WEIGHT_AVERAGING > 0,
             "ema_momentum": config.WEIGHT_AVERAGING,
