@@ -48,6 +48,7 @@ OUTLINED = ("annotated", "synthetic")  # of pseudo labels only the places are le
 STEPS_PER_EPOCH = 25  # an epoch here is only the distance between two backups
 SHEET = 12  # patches on the picture of pseudo labels
 MODEL = "model"  # the folder, within out, of the final model
+LOGS = "logs"  # the folder, within that of a training, of its progress
 
 
 def main(settings: Settings) -> None:
@@ -62,7 +63,8 @@ def main(settings: Settings) -> None:
         _label(settings, number, unlabelled, made_with, model=step)
         with_pseudo = {**sources, "pseudo": (settings.pseudo, unlabelled)}
         step = _train(settings, number, with_pseudo, made_with, initial=step)
-    shutil.copytree(step, settings.out / MODEL, dirs_exist_ok=True)
+    # The logs stay where they are: their checkpoint is many times larger than the model.
+    shutil.copytree(step, settings.out / MODEL, dirs_exist_ok=True, ignore=shutil.ignore_patterns(LOGS))
     print(f"wrote the model to {settings.out / MODEL}/")
     if settings.rounds:
         print(f"and the labels of {len(unlabelled)} patches to {settings.pseudo}/")
@@ -160,7 +162,7 @@ def _network(settings: Settings, folder: Path, batch: int, seed: int, initial: P
     config = NucleusConfig()
     config.IMAGES_PER_GPU = batch
     config.STEPS_PER_EPOCH = min(STEPS_PER_EPOCH, settings.steps)
-    network = MaskRCNN("training", config, folder, seed)
+    network = MaskRCNN("training", config, folder / LOGS, seed)
     try:
         network.load_weights(network.find_last())
     except FileNotFoundError:
