@@ -34,9 +34,36 @@ def examples() -> list[tuple[np.ndarray, np.ndarray]]:
     return [tissue.generate("lymphoid", SIDE, seed) for seed in range(BATCH)]
 
 
-def torchvision_steps(task: str) -> Callable[[], object]:
+def torchvision_step(task: str) -> Callable[[], object]:
     """The step of torchvision's Mask R-CNN to be timed."""
     import torch
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    network = _torchvision_network().to(device)
+    pairs = examples()
+    images = [torch.tensor(image).permute(2, 0, 1).float().div(255).to(device) for image, _ in pairs]
+    if task == "detect":
+        network.eval()
+
+        def detect():
+            with torch.inference_mode():
+                return [{name: value.cpu() for name, value in one.items()} for one in network(images)]
+
+        return detect
+    targets = [_torchvision_target(labels, device) for _, labels in pairs]
+    optimizer = torch.optim.SGD(network.parameters(), 1e-4, momentum=0.9, weight_decay=1e-4)
+
+    def train():
+        optimizer.zero_grad()
+        loss = sum(network(images, targets).values())
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    return train
+
+
+def _torchvision_network():
     from torchvision.models.detection import MaskRCNN
     from torchvision.models.detection.anchor_utils import AnchorGenerator
     from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
@@ -45,7 +72,7 @@ def torchvision_steps(task: str) -> Callable[[], object]:
     backbone = resnet_fpn_backbone(
         backbone_name="resnet50", weights=None, norm_layer=FrozenBatchNorm2d, trainable_layers=5
     )
-    network = MaskRCNN(
+    return MaskRCNN(
         backbone,
         num_classes=2,
         min_size=SIDE,
@@ -60,35 +87,17 @@ def torchvision_steps(task: str) -> Callable[[], object]:
         box_score_thresh=0.0,
         box_detections_per_img=DETECTIONS,
     )
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network.to(device)
-    pairs = examples()
-    images = [torch.tensor(image).permute(2, 0, 1).float().div(255).to(device) for image, _ in pairs]
-    if task == "detect":
-        network.eval()
 
-        def detect():
-            with torch.inference_mode():
-                return [{name: value.cpu() for name, value in one.items()} for one in network(images)]
 
-        return detect
-    targets = []
-    for _, labels in pairs:
-        masks = torch.tensor(labels[None] == np.arange(1, labels.max() + 1)[:, None, None])
-        rows = [torch.where(mask) for mask in masks]
-        boxes = torch.tensor([[x.min(), y.min(), x.max() + 1, y.max() + 1] for y, x in rows]).float()
-        target = {"boxes": boxes, "masks": masks.byte(), "labels": torch.ones(len(masks), dtype=torch.int64)}
-        targets.append({name: value.to(device) for name, value in target.items()})
-    optimizer = torch.optim.SGD(network.parameters(), 1e-4, momentum=0.9, weight_decay=1e-4)
+def _torchvision_target(labels: np.ndarray, device) -> dict:
+    """A label image as torchvision wants it."""
+    import torch
 
-    def train():
-        optimizer.zero_grad()
-        loss = sum(network(images, targets).values())
-        loss.backward()
-        optimizer.step()
-        return loss.item()
-
-    return train
+    masks = torch.tensor(labels[None] == np.arange(1, labels.max() + 1)[:, None, None])
+    pixels = [torch.where(mask) for mask in masks]
+    boxes = torch.tensor([[x.min(), y.min(), x.max() + 1, y.max() + 1] for y, x in pixels]).float()
+    target = {"boxes": boxes, "masks": masks.byte(), "labels": torch.ones(len(masks), dtype=torch.int64)}
+    return {name: value.to(device) for name, value in target.items()}
 
 
 def our_step(task: str) -> Callable[[], object]:
@@ -151,7 +160,7 @@ def _dataset():
 def main(system: str, task: str) -> None:
     start = time.perf_counter()
     if system == "torchvision":
-        step = torchvision_steps(task)
+        step = torchvision_step(task)
     else:
         os.environ["KERAS_BACKEND"] = system
         step = our_step(task)

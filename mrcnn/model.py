@@ -42,7 +42,7 @@ LAYERS = {
     "5+": rf"(res|bn|c)5.*|{_HEADS}",
     "all": ".*",
 }
-_WITH_PIP = "efficientnet_lite0"  # stands for the path of weights that lie in no h5 file
+_WITH_PIP = "efficientnet_lite0"  # the backbone whose weights lie in no h5 file stands for their path
 
 
 class MaskRCNN:
@@ -131,7 +131,7 @@ class MaskRCNN:
             InputError: they cannot be downloaded; the message says where to put the file.
             ValueError: the backbone is the user's own.
         """
-        if self.config.BACKBONE == "efficientnet_lite0":
+        if self.config.BACKBONE == _WITH_PIP:
             return _WITH_PIP
         if callable(self.config.BACKBONE):
             raise ValueError("there are no ImageNet weights for a BACKBONE of your own")
