@@ -198,6 +198,7 @@ class MaskRCNN:
         """
         if self.mode != "training":
             raise ValueError("this model was made for inference; make it with mode='training'")
+        devices.repeat_exactly()
         excluded = tuple(no_augmentation_sources or ())
         batches = Batches(
             train_dataset, self.config, as_augmentation(augmentation), self.seed, self.epoch, excluded

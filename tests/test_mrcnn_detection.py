@@ -40,8 +40,8 @@ def change(network, monkeypatch):
     return change
 
 
-def assert_found(found, centres, shape, radius=RADIUS, error=1.5):
-    """Each disc once, to `error` px, and nothing else."""
+def assert_found(found, centres, shape, radius=RADIUS, error=3):
+    """Each disc once, to `error` px, and nothing else: how exact its boxes are depends on the processor."""
     assert found["masks"].shape == (*shape, len(centres))
     rows, columns = np.mgrid[: shape[0], : shape[1]] + 0.5
     expected = {(row - radius, column - radius, row + radius, column + radius) for row, column in centres}
