@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -127,12 +128,17 @@ def choose_and_multiply(out: Path, where: Tissue, schedule: Schedule) -> None:
 
 def annotate_selected(data: Path, labels: Path) -> None:
     """Play the annotator: cut the masks of the selected patches, and of no other, out of the true labels."""
-    sources = patches.read_sources(data).set_index("patch")
     selected = patches.read_selection(data)
     for name in set(patches.list_patches(data)) - set(selected):
         if patches.is_annotated(data / name):  # by an earlier run that selected otherwise
             patches.write_patch(data, name, patches.read_patch(data / name))
-    for name in selected:
+    annotate(data, selected, labels)
+
+
+def annotate(data: Path, names: Iterable[str], labels: Path) -> None:
+    """Cut the masks of these patches out of the label images that `labels` holds, one a training image."""
+    sources = patches.read_sources(data).set_index("patch")
+    for name in names:
         source, left, top = sources.loc[name, ["source", "x", "y"]]
         truth = read_labels(labels / f"{Path(source).stem}.tif")
         patches.write_masks(data / name, truth[top : top + patches.PATCH, left : left + patches.PATCH])

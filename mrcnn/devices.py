@@ -20,7 +20,7 @@ def has_gpu() -> bool:
 
 @cache
 def repeat_exactly() -> None:
-    """From now on this program's steps on a processor come out to the last bit as in any run of the same seed.
+    """From now on this program's steps on a processor come out as in any run of the same seed, to the bit.
 
     Without it TensorFlow's threads add up the gradient of ROIAlign in whatever order they end: runs part in
     the sixth digit and, once other regions are drawn by it, in the second. It costs a step less than 10 %.

@@ -32,6 +32,7 @@ class Instance:
     score: float
     cut: bool  # by the edge of its tile, inside the image
     class_id: int = 1
+    agreement: float = 1.0  # of several views of the tile, 0..1; see `mrcnn.views.agree`
 
 
 def segment(
@@ -59,7 +60,11 @@ def segment(
 
 
 def find_instances(
-    model: MaskRCNN, image: np.ndarray, overlap: int, progress: str | None, n_views: int
+    model: MaskRCNN,
+    image: np.ndarray,
+    overlap: int = OVERLAP,
+    progress: str | None = None,
+    n_views: int = 1,
 ) -> list[Instance]:
     """Detections of all tiles; a nucleus in the overlap of two tiles appears in both."""
     shape, side = image.shape[:2], model.config.IMAGE_SHAPE[0]
@@ -87,8 +92,9 @@ def _instances(
     """What was found on a tile, without the pieces of nuclei that another tile sees whole."""
     (top, left), (height, width) = corner, shape
     instances = []
+    agreement = found.get("agreement", np.ones_like(found["scores"]))
     parts = (found[name] for name in ("boxes", "masks", "scores", "class_ids"))
-    for box, mask, score, class_id in zip(*parts, strict=True):
+    for box, mask, score, class_id, agreed in zip(*parts, agreement, strict=True):
         y1, x1, y2, x2 = box
         cut = (
             (top > 0 and y1 < _EDGE)
@@ -100,7 +106,9 @@ def _instances(
             continue
         window, row, column = paste_mask(mask, box + (top, left, top, left), shape)
         if window.any():
-            instances.append(Instance(window, row, column, float(score), bool(cut), int(class_id)))
+            instances.append(
+                Instance(window, row, column, float(score), bool(cut), int(class_id), float(agreed))
+            )
     return instances
 
 

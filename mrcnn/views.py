@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mrcnn.utils import compute_overlaps
+from mrcnn.utils import compute_overlaps, paste_mask
 from nuclei.errors import InputError
 
 # Scripts import this file to check their settings, and must not wait for Keras.
@@ -53,7 +53,8 @@ def check(n_views: int) -> None:
 def find(model: MaskRCNN, tiles: np.ndarray, n_views: int) -> list[dict[str, np.ndarray]]:
     """Objects on square tiles, from the first `n_views` of `VIEWS`; as `MaskRCNN.find` returns them.
 
-    The score of an object is its mean over the views; a view that does not find it counts as zero.
+    The score of an object is its mean over the views; a view that does not find it counts as zero. With
+    more than one view there is also `agreement`, (N,) float32; see `agree`.
 
     Args:
         model: the network.
@@ -76,18 +77,22 @@ def find(model: MaskRCNN, tiles: np.ndarray, n_views: int) -> list[dict[str, np.
 def agree(found: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """One set of objects out of what several views of a tile found.
 
-    Boxes and masks of the same object are averaged, weighted by their scores.
+    Boxes and masks of the same object are averaged, weighted by their scores; its agreement is the mean
+    intersection over union of each view's mask with that average, 0 for a view that does not find it.
     Source: Solovyev et al., "Weighted boxes fusion", Image and Vision Computing 2021.
 
     Args:
         found: one dict a view, of boxes (N, 4), class_ids (N,), scores (N,) and masks (N, h, w).
+
+    Returns:
+        such a dict, and agreement (N,) float32 in 0..1.
     """
     view = np.repeat(np.arange(len(found)), [len(each["scores"]) for each in found])
     every = {name: np.concatenate([each[name] for each in found]) for name in found[0]}
     order = np.argsort(-every["scores"], kind="stable")
     view, every = view[order], {name: values[order] for name, values in every.items()}
     groups = _groups(every["boxes"], every["class_ids"], view)
-    fused = {name: values[:0] for name, values in every.items()}
+    fused = {name: values[:0] for name, values in every.items()} | {"agreement": np.zeros(0, np.float32)}
     if groups:
         weights = [every["scores"][group] / every["scores"][group].sum() for group in groups]
         pairs = list(zip(groups, weights, strict=True))
@@ -95,8 +100,26 @@ def agree(found: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
         fused["masks"] = np.stack([np.tensordot(weight, every["masks"][group], 1) for group, weight in pairs])
         fused["class_ids"] = np.array([every["class_ids"][group[0]] for group in groups])
         fused["scores"] = np.float32([every["scores"][group].sum() / len(found) for group in groups])
+        shares = [_same_pixels(every, group, fused, number) for number, group in enumerate(groups)]
+        fused["agreement"] = np.float32([sum(each) / len(found) for each in shares])
     order = np.argsort(-fused["scores"], kind="stable")
     return {name: values[order] for name, values in fused.items()}
+
+
+def _same_pixels(every: dict, group: np.ndarray, fused: dict, number: int) -> list[float]:
+    """Intersection over union of the masks of a group with their average, one a view that has one."""
+    side = int(np.ceil(max(every["boxes"][group].max(), fused["boxes"][number].max())))
+    average = _painted(fused["masks"][number], fused["boxes"][number], side)
+    masks = [_painted(every["masks"][i], every["boxes"][i], side) for i in group]
+    return [(mask & average).sum() / max((mask | average).sum(), 1) for mask in masks]
+
+
+def _painted(mask: np.ndarray, box: np.ndarray, side: int) -> np.ndarray:
+    """(side, side) bool: a mask that fills its box, where the box lies."""
+    picture = np.zeros((side, side), bool)
+    window, top, left = paste_mask(mask, box, picture.shape)
+    picture[top : top + window.shape[0], left : left + window.shape[1]] = window
+    return picture
 
 
 def _confident(found: dict[str, np.ndarray], least: float) -> dict[str, np.ndarray]:

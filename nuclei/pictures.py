@@ -8,6 +8,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from skimage.segmentation import find_boundaries
@@ -20,6 +21,8 @@ OVERLAY_COLOURS = np.array(
     [(255, 255, 0), (0, 255, 0), (0, 255, 255), (255, 140, 0), (180, 255, 80), (80, 255, 190)], np.uint8
 )
 CAPTION_HEIGHT = 18  # px
+LEGEND_HEIGHT, LEGEND_GAP = 20, 8  # px
+MAX_HEIGHT = 60  # inches of a plot that grows with its rows
 
 
 def outline(image: np.ndarray, labels: np.ndarray, color: tuple[int, int, int] = YELLOW) -> np.ndarray:
@@ -51,6 +54,22 @@ def caption(tile: np.ndarray, text: str) -> np.ndarray:
     position = (3, CAPTION_HEIGHT - 5)
     cv2.putText(strip, text, position, cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA)
     return np.vstack([strip, tile])
+
+
+def legend(image: np.ndarray, entries: Mapping[str, tuple[int, int, int]]) -> np.ndarray:
+    """The (H, W, 3) uint8 image above a black strip with each text (ASCII) in its colour, RGB.
+
+    Pixels keep their places; entries that do not fit beside the others go below them.
+    """
+    scale = 0.5
+    strip, x, y = np.zeros((LEGEND_HEIGHT, image.shape[1], 3), np.uint8), LEGEND_GAP, LEGEND_HEIGHT
+    for text, color in entries.items():
+        width = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)[0][0]
+        if x > LEGEND_GAP and x + width > image.shape[1]:
+            strip, x, y = np.pad(strip, ((0, LEGEND_HEIGHT), (0, 0), (0, 0))), LEGEND_GAP, y + LEGEND_HEIGHT
+        cv2.putText(strip, text, (x, y - 6), cv2.FONT_HERSHEY_SIMPLEX, scale, color, 1, cv2.LINE_AA)
+        x += width + 2 * LEGEND_GAP
+    return np.vstack([image, strip])
 
 
 def montage(tiles: Sequence[np.ndarray], columns: int, gap: int = 8, background: int = 255) -> np.ndarray:
@@ -106,3 +125,37 @@ def histogram(path: Path, values: Sequence[float], xlabel: str, ylabel: str) -> 
     axes.set(xlabel=xlabel, ylabel=ylabel)
     with atomic_file(path) as temporary:
         figure.savefig(temporary, dpi=120)
+
+
+def bars(path: Path, values: Sequence[float], xlabel: str, ylabel: str) -> None:
+    """Write a PNG with one bar per value, in their order."""
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.bar(range(1, len(values) + 1), values, width=1.0)
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, dpi=120, format="png")
+
+
+def dots(path: Path, table: pd.DataFrame, xlabel: str) -> None:
+    """Write a PNG with a line a row of the table and in it a dot a column; means are dashed lines.
+
+    Args:
+        path: the PNG; InputError where it cannot be written.
+        table: numbers from 0 to 1; the index names the rows, which come from top to bottom.
+        xlabel: what the numbers are.
+    """
+    height = min(1.4 + 0.2 * len(table), MAX_HEIGHT)
+    figure = Figure(figsize=(8, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot(xlabel=xlabel, xlim=(-0.02, 1.02), ylim=(len(table) - 0.5, -0.5))
+    for number, (name, values) in enumerate(table.items()):
+        style = {"color": f"C{number}", "zorder": 3 - 0.1 * number}
+        axes.plot(values, range(len(table)), "os^Dv"[number % 5], markersize=5, label=name, **style)
+        axes.axvline(values.mean(), linestyle="--", linewidth=1, **style)
+    axes.set_yticks(range(len(table)), table.index, fontsize=min(8, 60 * height / len(table)))
+    axes.grid(alpha=0.3)
+    figure.legend(loc="outside upper center", ncols=len(table.columns), fontsize="small")
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, dpi=120, format="png")

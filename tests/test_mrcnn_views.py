@@ -103,3 +103,14 @@ def test_a_number_of_views_that_does_not_exist():
     for n_views in (0, 9):
         with pytest.raises(InputError, match="between 1 and 8"):
             views.check(n_views)
+
+
+def test_agreement_is_the_overlap_with_the_average_and_zero_where_a_view_finds_nothing():
+    first = detections(([0, 0, 10, 10], 0.5))
+    second = detections(([0, 0, 10, 16], 0.5))
+    fused = agree([first, second, detections()])  # the average is 10 x 13: overlaps of 100/130 and 130/160
+    assert fused["agreement"] == pytest.approx([(10 / 13 + 13 / 16 + 0) / 3])
+
+
+def test_equal_views_agree_wholly():
+    assert agree([detections(([3, 4, 9, 12], 0.5))] * 4)["agreement"] == pytest.approx([1])

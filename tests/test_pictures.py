@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from nuclei import pictures
@@ -69,6 +70,36 @@ def test_caption_adds_a_strip_on_top() -> None:
     assert captioned.shape == (10 + pictures.CAPTION_HEIGHT, 40, 3)
     assert np.array_equal(captioned[pictures.CAPTION_HEIGHT :], tile)
     assert strip.min() < 100 < strip.mean()  # black letters on white
+
+
+def test_legend_stands_below_the_image_in_its_colours() -> None:
+    image = np.full((30, 200, 3), 9, np.uint8)
+    picture = pictures.legend(image, {"one": (255, 0, 0), "two": (0, 255, 0)})
+    assert picture.shape == (30 + pictures.LEGEND_HEIGHT, 200, 3)
+    assert np.array_equal(picture[:30], image)
+    red, green = (picture[30:, :, channel].any(axis=0).nonzero()[0] for channel in (0, 1))
+    assert red.max() < green.min()
+    assert not picture[30:, :, 2].any()
+
+
+def test_legend_of_a_narrow_image_takes_several_lines() -> None:
+    entries = dict.fromkeys(("one", "two", "three"), (255, 255, 255))
+    picture = pictures.legend(np.zeros((10, 50, 3), np.uint8), entries)
+    assert picture.shape == (10 + 3 * pictures.LEGEND_HEIGHT, 50, 3)
+    for line in np.split(picture[10:], 3):
+        assert line.any()
+
+
+@pytest.mark.parametrize("rows", [1, 3, 600])
+def test_dots_grow_with_the_rows(tmp_path: Path, rows: int) -> None:
+    table = pd.DataFrame(
+        {"a": np.linspace(0, 1, rows), "b": np.full(rows, 0.5)}, index=[f"row {k}" for k in range(rows)]
+    )
+    pictures.dots(tmp_path / "new" / "dots.png", table, "score")
+    height, width, _ = read_image(tmp_path / "new" / "dots.png").shape
+    assert width == 8 * 120
+    assert 1.4 * 120 < height <= pictures.MAX_HEIGHT * 120
+    assert (rows > 100) == (height > 2 * width)
 
 
 def test_curves_writes_a_picture(tmp_path: Path) -> None:

@@ -64,22 +64,22 @@ def test_the_folder_of_pseudo_labels_must_be_ours(folder):
 
 
 def test_the_labels_of_a_second_round_replace_those_of_the_first(folder, monkeypatch, capsys):
-    from mrcnn import model, tiles
+    from mrcnn import model, pseudo_labels
 
     found = np.zeros((64, 64), np.int32)
 
     def label(number):
-        found[number * 10 : number * 10 + 5, :9] = number  # one nucleus more each round, less and less sure
+        found[number * 10 : number * 10 + 5, :9] = number  # one nucleus more each round, the second unsure
         settings = Settings(folder / "data", pseudo=folder / "data_pseudo", out=folder / "runs", rounds=2)
         pseudo_label._label(settings, number, ["b"], {"seed": 0}, folder)
-        return patches.read_masks(folder / "data_pseudo" / "b"), patches.read_undecided(
-            folder / "data_pseudo" / "b"
-        )
+        read = patches.read_masks, patches.read_undecided
+        return [one(folder / "data_pseudo" / "b") for one in read]
+
+    def answer(network, image, limits, n_views):
+        return pseudo_labels.PseudoLabels(found * (found == 1), [0.9], [0.9], found * (found == 2))
 
     monkeypatch.setattr(model, "load", lambda *arguments, **changes: None)
-    monkeypatch.setattr(
-        tiles, "segment", lambda *arguments, **options: (found, np.float32([0.9, 0.2])[: found.max()])
-    )
+    monkeypatch.setattr(pseudo_labels, "label", answer)
     certain, undecided = label(1)
     assert np.array_equal(certain, found) and not undecided.any()
     certain, undecided = label(2)
@@ -87,10 +87,26 @@ def test_the_labels_of_a_second_round_replace_those_of_the_first(folder, monkeyp
     assert np.array_equal(undecided > 0, found == 2)
     label(2)
     assert "label_2/ is finished already" in capsys.readouterr().out
+    pictures = {path.name for path in (folder / "runs" / "label_2").glob("*.png")}
+    assert pictures == {"pseudo_labels.png", "confidence.png", "nuclei.png"}
 
 
-def test_a_batch_holds_the_sources_in_their_proportion():
-    assert pseudo_label._batch_size(2, ["annotated"]) == 2
-    assert pseudo_label._batch_size(2, ["annotated", "synthetic"]) == 3
-    assert pseudo_label._batch_size(4, ["annotated", "synthetic", "pseudo"]) == 10
-    assert pseudo_label._batch_size(2, ["synthetic", "pseudo"]) == 6
+def test_patches_of_the_validation_and_their_synthetic_pairs_are_not_trained_on(folder, capsys):
+    for name in "cdef":
+        patches.write_patch(folder / "data", name, *tissue.generate("lymphoid", 64, ord(name)))
+    for name in ("a_0", "c_0", "c_1", "f_10"):
+        patches.write_patch(folder / "data_synthetic", name, *tissue.generate("lymphoid", 64, 1))
+    settings = Settings(folder / "data", folder / "data_synthetic", validation=3)
+    annotated = list("acdef")
+    (held_back,) = pseudo_label._held_back(settings, annotated)  # a fifth of five at most
+    assert "1 of 5 annotated patches" in capsys.readouterr().out
+    sources = pseudo_label._sources(settings, annotated, [held_back])
+    assert sources["annotated"][1] == [name for name in annotated if name != held_back]
+    assert not any(name.startswith(held_back) for name in sources["synthetic"][1])
+    assert pseudo_label._sources(settings, annotated, ["c"])["synthetic"][1][-1] == "f_10"
+
+
+def test_few_annotated_patches_are_all_trained_on(folder):
+    assert pseudo_label._held_back(Settings(), list("abcd")) == []
+    assert pseudo_label._held_back(Settings(validation=0), list("abcdefghijkl")) == []
+    assert len(pseudo_label._held_back(Settings(), list("abcdefghijkl"))) == 2

@@ -1,0 +1,292 @@
+"""How far do few labels go? `python -m benchmarks.label_efficiency FOLDER`, one JSON line out.
+
+FOLDER holds images/ (PNG, JPEG, TIFF), labels/ (<image>.tif, 0 = background, 1..N = nuclei) and splits.json:
+lists of file stems; patches are chosen from those with "train" in their name, those with "test" are scored.
+
+Every row of the table is trained for as many steps, of as many patches each, and scored on whole test images:
+label-free; the annotated patches alone; with their synthetic pairs; the whole method; the whole method on
+randomly chosen patches; every training image annotated; and other tools (`benchmarks.peers`) trained on the
+same patches for as many minutes. The seed of a run is that of all its stages.
+
+Each run is kept and never repeated; the same command goes on where it stopped. First comes the table with one
+seed in every row, then the other seeds, then the other budgets.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import tyro
+from tqdm import tqdm
+
+from benchmarks import label_efficiency_report as report
+from demo import ROOT, Tissue, annotate, annotate_selected, program, tissue_folders
+from nuclei import baseline, patches
+from nuclei.errors import InputError
+from nuclei.files import is_finished, read_json, write_json, write_settings
+from nuclei.formats import list_images, read_image, write_labels
+from nuclei.script import run
+from pseudo_label import STEPS_PER_EPOCH
+
+PEERS = ("stardist", "torchvision", "cellpose")
+K2 = 4  # clusters of quarters within each cluster of patches
+STRIDE = 248  # px between patches: 4 x 4 of them cover an image of 1000 px
+CALIBRATION_STEPS = 25  # of two short trainings, whose difference gives the seconds a step takes
+
+
+@dataclass(frozen=True)
+class Settings:
+    folder: tyro.conf.Positional[Path]  # images/, labels/ and splits.json
+    minutes: float = 60  # of training in each row, on this device; the number of steps follows
+    budget: int = 12  # annotated patches in the first table
+    budgets: tuple[int, ...] = (3, 6, 12, 24)  # in the second
+    seeds: int = 2  # runs of every row
+    draws: int = 3  # of random patches
+    rounds: int = 1  # of pseudo labels in the whole method
+    batch: int = 4  # patches a step
+    samples: int = 16  # synthetic pairs a patch
+    effort: float = 1.0  # multiplies the training steps of the GANs
+    views: int = 4  # turned and mirrored views of a tile that are averaged, 1 to 8
+    peers: tuple[str, ...] = PEERS  # other tools; each needs its environment, see README
+    out: Path = Path("runs/label_efficiency")  # every run, results.json, results.md, plots and overlays
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training, or none, and its scores."""
+
+    row: str  # of `report.ROWS`, or a peer
+    budget: int  # annotated patches; 0: none or all
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.row}_{self.budget}_{self.seed}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What all runs share."""
+
+    settings: Settings
+    where: Tissue
+    steps: int  # of every training
+
+    def stages(self, run: Run) -> Path:
+        """The folder of stages 1 and 2 of a run; those with the same patches share it."""
+        method = "random" if run.row == "random_patches" else "consistency"
+        return self.settings.out / "chosen" / f"{method}_{run.budget}_{run.seed}"
+
+
+def main(settings: Settings) -> None:
+    unknown = sorted(set(settings.peers) - set(PEERS))
+    if unknown:
+        raise InputError(f"--peers has {' '.join(unknown)}; known are {' '.join(PEERS)}")
+    splits = read_splits(settings.folder)
+    where = sort_images(settings.folder, splits, settings.out / "tissue")
+    runs = list_runs(settings)
+    plan = Plan(settings, where, _steps(settings, where))
+    groups = {name: stems for name, stems in splits.items() if "test" in name}
+    for number, each in enumerate(runs, 1):
+        folder = settings.out / "runs" / each.name
+        if not (folder / report.RUN).exists():
+            print(f"\n=== {number} of {len(runs)}: {each.name}", flush=True)
+            _execute(plan, each, folder)
+            report.write(settings.out, where, groups, settings.budget)
+    print(json.dumps(report.write(settings.out, where, groups, settings.budget)))
+
+
+def list_runs(settings: Settings) -> list[Run]:
+    """All runs, the most important ones first."""
+    once = [Run("label_free", 0, 0)]
+    ours = ("annotated_only", "synthetic", "whole_method")
+    random = [Run("random_patches", settings.budget, draw) for draw in range(settings.draws)]
+
+    def of_seed(seed: int) -> list[Run]:
+        return [
+            *(Run(row, settings.budget, seed) for row in ours),
+            Run("full_supervision", 0, seed),
+            *(Run(peer, settings.budget, seed) for peer in settings.peers),
+        ]
+
+    first = [*once, *of_seed(0), *random]
+    others = [each for seed in range(1, settings.seeds) for each in of_seed(seed)]
+    budgets = [
+        Run(row, budget, seed)
+        for seed in range(settings.seeds)
+        for budget in settings.budgets
+        for row in ("annotated_only", "whole_method")
+    ]
+    return list(dict.fromkeys(first + others + budgets))
+
+
+def read_splits(folder: Path) -> dict[str, list[str]]:
+    """Lists of file stems by name; InputError where none is for training or none for testing."""
+    splits = read_json(folder / "splits.json")
+    names = splits if isinstance(splits, dict) else ()
+    if not all(any(part in name for name in names) for part in ("train", "test")):
+        raise InputError(
+            f"{folder / 'splits.json'} needs lists of file stems named ...train... and ...test..."
+        )
+    return {name: stems for name, stems in splits.items() if isinstance(stems, list)}
+
+
+def sort_images(folder: Path, splits: dict[str, list[str]], out: Path) -> Tissue:
+    """Copies of the images and labels by split, since a stage works on whole folders."""
+    images = {path.stem: path for path in list_images(folder / "images")}
+    where = tissue_folders(out)
+    for name, stems in splits.items():
+        train = "train" in name
+        if not train and "test" not in name:
+            continue
+        for stem in stems:
+            label = folder / "labels" / f"{stem}.tif"
+            if stem not in images or not label.exists():
+                raise InputError(f"{folder / 'splits.json'} names {stem}, which has no image or no {label}")
+            _copy(images[stem], where.train_images if train else where.test_images)
+            _copy(label, where.train_labels if train else where.test_labels)
+    return where
+
+
+def _copy(path: Path, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / path.name).exists():
+        shutil.copyfile(path, folder / path.name)
+
+
+def _steps(settings: Settings, where: Tissue) -> int:
+    """Training steps that fit into the minutes; kept in a file, so that all runs have the same number."""
+    path = settings.out / "steps.json"
+    shared = {"minutes": settings.minutes, "rounds": settings.rounds, "batch": settings.batch}
+    if path.exists():
+        known = read_json(path)
+        if any(known[name] != value for name, value in shared.items()):
+            raise InputError(f"{settings.out}/ was begun with other settings ({path}); choose another --out")
+        return known["steps"]
+    seconds = []
+    data = _full(settings.out, where)
+    for steps in (CALIBRATION_STEPS, 2 * CALIBRATION_STEPS):
+        folder = settings.out / f"calibration_{steps}"
+        began = time.monotonic()
+        program(
+            "pseudo_label.py", data=data, synthetic=None, rounds=0, steps=steps, batch=settings.batch,
+            validation=0, out=folder,
+        )  # fmt: skip
+        seconds.append(time.monotonic() - began)
+        shutil.rmtree(folder)
+    seconds_a_step = max(seconds[1] - seconds[0], 1) / CALIBRATION_STEPS
+    unit = STEPS_PER_EPOCH * (settings.rounds + 1)
+    steps = max(round(settings.minutes * 60 / seconds_a_step / unit), 1) * unit
+    write_json(path, {**shared, "steps": steps, "seconds_a_step": round(seconds_a_step, 3)})
+    return steps
+
+
+def _full(out: Path, where: Tissue) -> Path:
+    """All patches of the training images, every one annotated."""
+    folder = out / "chosen" / "all"
+    if not is_finished(folder, {"stride": STRIDE}):
+        program(
+            "consis_based.py", data=folder / "data", crops=None, images=where.train_images,
+            stride=STRIDE, k1=1, out=folder / "selection",
+        )  # fmt: skip
+        annotate(folder / "data", patches.list_patches(folder / "data"), where.train_labels)
+        write_settings(folder, {"stride": STRIDE})
+    return folder / "data"
+
+
+def _choose(plan: Plan, run: Run) -> Path:
+    """Stage 1 of a run, annotated from the truth; returns its folder."""
+    folder = plan.stages(run)
+    made_with = {"budget": run.budget, "seed": run.seed, "stride": STRIDE}
+    if not is_finished(folder, made_with):
+        program(
+            "consis_based.py", data=folder / "data", crops=None, images=plan.where.train_images,
+            stride=STRIDE, method=folder.name.split("_")[0], k1=run.budget, k2=K2, seed=run.seed,
+            out=folder / "selection",
+        )  # fmt: skip
+        annotate_selected(folder / "data", plan.where.train_labels)
+        write_settings(folder, made_with)
+    return folder
+
+
+def _multiply(plan: Plan, run: Run, folder: Path) -> Path:
+    """Stage 2 of a run; returns the folder of the synthetic pairs."""
+    settings = plan.settings
+    program(
+        "main_train.py", data=folder / "data", synthetic=folder / "data_synthetic", out=folder / "csingan",
+        samples=settings.samples, effort=settings.effort, seed=run.seed,
+    )  # fmt: skip
+    return folder / "data_synthetic"
+
+
+def _execute(plan: Plan, run: Run, folder: Path) -> None:
+    """Train, segment the test images, score; `report.RUN` is written last."""
+    segmented = folder / "segmented"
+    minutes = 0.0
+    if run.row == "label_free":
+        for path in tqdm(list_images(plan.where.test_images), desc=run.name, unit="image"):
+            write_labels(segmented / f"{path.stem}.tif", baseline.segment(read_image(path)))
+    elif run.row in PEERS:
+        minutes = _peer(plan, run, segmented)
+    else:
+        minutes = _train(plan, run, folder)
+        program(
+            "segment.py", plan.where.test_images, model=folder / "mrcnn" / "model", out=segmented,
+            views=plan.settings.views,
+        )  # fmt: skip
+    program("evaluate.py", segmented, plan.where.test_labels, out=folder)
+    steps = plan.steps if run.row in report.EQUAL_STEPS else 0
+    share = _annotated_share(plan.where, run)
+    write_json(
+        folder / report.RUN,
+        {**asdict(run), "steps": steps, "annotated_share": share, "training_minutes": round(minutes, 1)},
+    )
+
+
+def _train(plan: Plan, run: Run, folder: Path) -> float:
+    """Stage 3 of a run, with those before it; returns the minutes that stage 3 took in this session."""
+    settings = plan.settings
+    if run.row == "full_supervision":
+        data, synthetic = _full(settings.out, plan.where), None
+    else:
+        chosen = _choose(plan, run)
+        data = chosen / "data"
+        synthetic = None if run.row == "annotated_only" else _multiply(plan, run, chosen)
+    rounds = settings.rounds if run.row in ("whole_method", "random_patches") else 0
+    began = time.monotonic()
+    program(
+        "pseudo_label.py", data=data, synthetic=synthetic, pseudo=folder / "data_pseudo", rounds=rounds,
+        steps=plan.steps // (rounds + 1), batch=settings.batch, seed=run.seed, out=folder / "mrcnn",
+    )  # fmt: skip
+    return (time.monotonic() - began) / 60
+
+
+def _peer(plan: Plan, run: Run, segmented: Path) -> float:
+    """Train another tool on the same patches for as long, in its own environment."""
+    own = ROOT / f".venv-{run.row}" / "bin" / "python"
+    command = [own if own.exists() else sys.executable, "-m", f"benchmarks.peers.{run.row}_peer"]
+    command += ["--data", _choose(plan, run) / "data", "--images", plan.where.test_images]
+    command += ["--out", segmented, "--minutes", plan.settings.minutes, "--seed", run.seed]
+    print(f"\n$ {' '.join(map(str, command))}", flush=True)
+    if subprocess.run([str(part) for part in command], check=False, cwd=ROOT).returncode:
+        raise InputError(f"{run.row} failed; see above; leave it out with --peers")
+    return plan.settings.minutes
+
+
+def _annotated_share(where: Tissue, run: Run) -> float:
+    """Share of the pixels of the training images that were outlined."""
+    if run.row == "full_supervision":
+        return 1.0
+    pixels = sum(math.prod(read_image(path).shape[:2]) for path in list_images(where.train_images))
+    return round(run.budget * patches.PATCH**2 / pixels, 4)
+
+
+if __name__ == "__main__":
+    run(main, Settings, __doc__)

@@ -1,0 +1,217 @@
+"""Tables, plots and overlays of `benchmarks.label_efficiency`, from whatever runs are finished."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from demo import Tissue
+from nuclei.files import atomic_file, read_json, write_json
+from nuclei.formats import list_images, read_image, read_labels, write_image
+from nuclei.metrics import NAMES
+from nuclei.pictures import caption, montage, outline
+
+RUN = "run.json"
+ROWS = {
+    "label_free": "label-free: Otsu, watershed",
+    "annotated_only": "annotated patches only",
+    "synthetic": "+ synthetic pairs",
+    "whole_method": "+ pseudo labels: the whole method",
+    "random_patches": "the whole method, random patches",
+    "full_supervision": "full supervision",
+}
+EQUAL_STEPS = tuple(ROWS)[1:]
+STEPS_OF_THE_METHOD = ("annotated_only", "synthetic", "whole_method")  # each is to beat the one before
+SHOWN = ("annotated_only", "whole_method", "full_supervision")  # on the overlays
+RESAMPLES = 10_000  # of the test images, for the intervals
+
+
+def write(out: Path, where: Tissue, groups: Mapping[str, list[str]], budget: int) -> dict:
+    """Write results.json, results.md, both plots and the overlays of the finished runs.
+
+    Args:
+        out: the folder of the benchmark.
+        where: the test images and labels.
+        groups: lists of file stems of test images by name.
+        budget: annotated patches of the first table.
+
+    Returns:
+        the figures of results.json: a dict a row of the first table, each with the mean over images and runs
+        (`aji`, `pq`, ...), `aji_sd` over images, `aji_runs`, `runs`, `annotated_share` and
+        `training_minutes`; `differences` in AJI between rows with their 95 % intervals; `budgets`.
+    """
+    scores = read_runs(out)
+    if scores.empty:
+        return {}
+    first = scores[scores["budget"].isin((0, budget))]
+    figures = {row: summary(first[first["row"] == row], groups) for row in _in_order(first["row"].unique())}
+    figures["differences"] = _differences(first)
+    figures["budgets"] = _budgets(scores)
+    figures["steps"] = int(scores["steps"].max())
+    write_json(out / "results.json", figures)
+    with atomic_file(out / "results.md") as temporary:
+        temporary.write_text(_tables(figures, groups), encoding="utf-8")
+    _plot_rows(out / "rows.png", first)
+    _plot_budgets(out / "budgets.png", figures)
+    _overlays(out, where, first)
+    return figures
+
+
+def read_runs(out: Path) -> pd.DataFrame:
+    """The scores of every test image in every finished run, with the fields of its `RUN`."""
+    tables = []
+    for path in sorted((out / "runs").glob(f"*/{RUN}")):
+        table = pd.read_csv(path.parent / "scores.csv")
+        tables.append(table.assign(**read_json(path)))
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+def summary(table: pd.DataFrame, groups: Mapping[str, list[str]]) -> dict:
+    """The figures of one row: `table` has its runs' images."""
+    images = table.groupby("image")[list(NAMES)].mean()
+    runs = table.groupby(["budget", "seed"])
+    figures = {name: _round(images[name].mean()) for name in NAMES}
+    figures["aji_sd"] = _round(images["aji"].std(ddof=0))
+    figures["aji_runs"] = [_round(value) for value in runs["aji"].mean()]
+    for name, stems in groups.items():
+        figures[f"aji_{name}"] = _round(images.loc[images.index.isin(stems), "aji"].mean())
+    figures["runs"] = len(runs)
+    figures["annotated_share"] = float(table["annotated_share"].iloc[0])
+    figures["training_minutes"] = round(float(runs["training_minutes"].first().mean()), 1)
+    return figures
+
+
+def difference(ours: pd.DataFrame, other: pd.DataFrame) -> list[float]:
+    """Mean difference in AJI over the images, ours less the other, and its 95 % interval.
+
+    Runs of a row are averaged first; the interval is a bootstrap over images.
+    """
+    means = [table.groupby("image")["aji"].mean() for table in (ours, other)]
+    values = (means[0] - means[1]).dropna().to_numpy()
+    drawn = np.random.default_rng(0).choice(values, (RESAMPLES, len(values))).mean(axis=1)
+    return [_round(value) for value in (values.mean(), *np.percentile(drawn, (2.5, 97.5)))]
+
+
+def _differences(first: pd.DataFrame) -> dict[str, list[float]]:
+    """Each step of the method less the one before, and the whole method less everything else."""
+    rows = set(first["row"])
+    steps = list(zip(STEPS_OF_THE_METHOD[1:], STEPS_OF_THE_METHOD, strict=False))
+    pairs = steps + [("whole_method", row) for row in _in_order(rows) if row not in STEPS_OF_THE_METHOD]
+    return {
+        f"{ours} - {other}": difference(first[first["row"] == ours], first[first["row"] == other])
+        for ours, other in dict.fromkeys(pairs)
+        if ours in rows and other in rows
+    }
+
+
+def _budgets(scores: pd.DataFrame) -> dict[str, dict[str, dict]]:
+    """Row -> budget -> figures, for rows that were run with several budgets."""
+    found = {}
+    for row in ("annotated_only", "whole_method"):
+        of_row = scores[scores["row"] == row]
+        found[row] = {str(budget): summary(table, {}) for budget, table in of_row.groupby("budget")}
+    return found
+
+
+def _in_order(rows) -> list[str]:
+    """The rows as the table has them; peers, by name, come last."""
+    return [row for row in ROWS if row in rows] + sorted(row for row in rows if row not in ROWS)
+
+
+def _round(value: float) -> float:
+    return round(float(value), 4)
+
+
+def _tables(figures: dict, groups: Mapping[str, list[str]]) -> str:
+    """Both tables in Markdown."""
+    rows = [row for row in figures if isinstance(figures[row], dict) and "aji" in figures[row]]
+    names = [*NAMES[:-1], *(f"aji_{name}" for name in groups)]
+    head = ["", "runs", "pixels annotated", "training, min", *names]
+    lines = [_line(head), _line(["---"] * len(head))]
+    for row in rows:
+        one = figures[row]
+        values = [f"{one[name]:.3f}" for name in names]
+        values[names.index("aji")] += f" +- {one['aji_sd']:.3f}"
+        share = f"{100 * one['annotated_share']:.1f} %"
+        lines.append(
+            _line([ROWS.get(row, row), str(one["runs"]), share, f"{one['training_minutes']:g}", *values])
+        )
+    lines += ["", _line(["difference in AJI", "mean", "95 % interval"]), _line(["---"] * 3)]
+    for name, (mean, low, high) in figures["differences"].items():
+        lines.append(_line([name, f"{mean:+.3f}", f"{low:+.3f} to {high:+.3f}"]))
+    budgets = sorted({int(one) for of_row in figures["budgets"].values() for one in of_row})
+    lines += ["", _line(["AJI by patches", *map(str, budgets)]), _line(["---"] * (len(budgets) + 1))]
+    for row, of_row in figures["budgets"].items():
+        values = [f"{of_row[str(one)]['aji']:.3f}" if str(one) in of_row else "" for one in budgets]
+        lines.append(_line([ROWS[row], *values]))
+    return "\n".join(lines) + "\n"
+
+
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _plot_rows(path: Path, first: pd.DataFrame) -> None:
+    """A dot for every image, mean over the runs, in every row; the bar is their mean."""
+    rows = _in_order(first["row"].unique())
+    figure = Figure(figsize=(8, 0.6 * len(rows) + 1.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot(xlabel="AJI of a test image")
+    for place, row in enumerate(reversed(rows)):
+        values = first[first["row"] == row].groupby("image")["aji"].mean()
+        axes.plot(values, np.full(len(values), place), "o", alpha=0.4, markersize=5, color="tab:blue")
+        axes.plot(values.mean(), place, "|", markersize=24, markeredgewidth=3, color="black")
+    axes.set_yticks(range(len(rows)), [ROWS.get(row, row) for row in reversed(rows)])
+    axes.grid(axis="x", alpha=0.3)
+    _save(path, figure)
+
+
+def _plot_budgets(path: Path, figures: dict) -> None:
+    """AJI against the number of annotated patches, with every run as a dot."""
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot(xlabel="annotated patches", ylabel="mean AJI of the test images")
+    for row, of_row in figures["budgets"].items():
+        budgets = sorted(of_row, key=int)
+        (line,) = axes.plot(
+            [int(one) for one in budgets], [of_row[one]["aji"] for one in budgets], label=ROWS[row]
+        )
+        for one in budgets:
+            runs = of_row[one]["aji_runs"]
+            axes.plot([int(one)] * len(runs), runs, "o", color=line.get_color(), markersize=4)
+    for row, style in (("full_supervision", "--"), ("label_free", ":")):
+        if row in figures:
+            axes.axhline(figures[row]["aji"], linestyle=style, color="grey", label=ROWS[row])
+    axes.legend(fontsize="small")
+    axes.grid(alpha=0.3)
+    _save(path, figure)
+
+
+def _save(path: Path, figure: Figure) -> None:
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, dpi=120, format="png")
+
+
+def _overlays(out: Path, where: Tissue, first: pd.DataFrame) -> None:
+    """The test images on which the whole method is best and worst: the truth, and what the rows found."""
+    ours = first[(first["row"] == "whole_method") & (first["seed"] == 0)].set_index("image")["aji"]
+    if ours.empty:
+        return
+    folders = {
+        ROWS[row]: next((out / "runs").glob(f"{row}_*_0/segmented"))
+        for row in SHOWN
+        if (first["row"] == row).any()
+    }
+    paths = {path.stem: path for path in list_images(where.test_images)}
+    for name, stem in (("best", ours.idxmax()), ("worst", ours.idxmin())):
+        image = read_image(paths[stem])
+        tiles = [
+            caption(outline(image, read_labels(folder / f"{stem}.tif")), text)
+            for text, folder in {"truth": where.test_labels, **folders}.items()
+        ]
+        write_image(out / f"{name}.png", montage(tiles, columns=2))

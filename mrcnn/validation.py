@@ -1,0 +1,85 @@
+"""Which epoch's weights segment patches best that are not trained on."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import keras
+import numpy as np
+
+from mrcnn import tiles, weights
+from mrcnn.network import Trainer
+from nuclei import metrics
+from nuclei.files import atomic_file
+
+if TYPE_CHECKING:
+    from mrcnn.model import MaskRCNN
+
+TABLE, BEST = "validation.csv", "best.h5"
+
+
+class Validation(keras.callbacks.Callback):
+    """Segments the validation patches after every epoch and keeps the weights with the highest mean AJI.
+
+    With WEIGHT_AVERAGING these are the averaged weights. The scores lie in `validation.csv`, the weights in
+    `best.h5`, both in the training's folder of logs; a resumed training goes on with them.
+
+    Args:
+        network: the one that is trained.
+        pairs: images (H, W, 3) uint8 and labels (H, W) int32.
+    """
+
+    def __init__(self, network: MaskRCNN, pairs: Sequence[tuple[np.ndarray, np.ndarray]]):
+        super().__init__()
+        self.network = network
+        self.pairs = pairs
+        self.scores: list[float] = []  # the mean AJI of every epoch
+
+    def on_train_begin(self, logs=None):
+        path = self.network.log_dir / TABLE
+        if path.exists():
+            with path.open(newline="") as file:
+                self.scores = [float(row["aji"]) for row in csv.DictReader(file)][: self.network.epoch]
+
+    def on_epoch_end(self, epoch, logs=None):
+        with averaged(self.model):
+            score = self.score()
+            if score > max(self.scores, default=-1.0):
+                weights.write(self.network.log_dir / BEST, self.network.keras_model)
+        self.scores.append(score)
+        with atomic_file(self.network.log_dir / TABLE) as temporary, temporary.open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(("epoch", "aji"))
+            writer.writerows((number, round(value, 5)) for number, value in enumerate(self.scores, 1))
+
+    def score(self) -> float:
+        """The mean AJI of the network, as it is, over the patches."""
+        pairs = zip(self.pairs, self.find(), strict=True)
+        return float(np.mean([metrics.aji(truth, labels) for (_, truth), labels in pairs]))
+
+    def find(self) -> list[np.ndarray]:
+        """The labels (H, W) int32 of the network, as it is, for each patch."""
+        return [tiles.segment(self.network, image)[0] for image, _ in self.pairs]
+
+    def restore(self) -> None:
+        """Give the network the best weights."""
+        weights.read(self.network.log_dir / BEST, self.network.keras_model)
+
+
+@contextmanager
+def averaged(trainer: Trainer) -> Iterator[None]:
+    """Within it the network has the running average of its weights, if the optimiser keeps one."""
+    if not trainer.optimizer.use_ema:
+        yield
+        return
+    variables = trainer.trainable_variables
+    last = [keras.ops.convert_to_numpy(variable) for variable in variables]
+    trainer.optimizer.finalize_variable_values(variables)
+    try:
+        yield
+    finally:
+        for variable, value in zip(variables, last, strict=True):
+            variable.assign(value)

@@ -1,0 +1,125 @@
+"""The plan of the experiment and its tables; the runs themselves are scripts, which have their own tests."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmarks import label_efficiency as experiment
+from benchmarks import label_efficiency_report as report
+from benchmarks.label_efficiency import Run, Settings, list_runs
+from demo import tissue_folders
+from nuclei.errors import InputError
+from nuclei.files import write_json
+from nuclei.formats import write_image, write_labels
+from nuclei.metrics import NAMES
+from tests.programs import ROOT
+
+
+def add_run(out, row, budget, seed, aji):
+    """A finished run that scored so on the images a, b, ..."""
+    folder = out / "runs" / Run(row, budget, seed).name
+    folder.mkdir(parents=True)
+    table = pd.DataFrame({"image": list("abcd")[: len(aji)], **dict.fromkeys(NAMES, 0.5), "aji": aji})
+    table.to_csv(folder / "scores.csv", index=False)
+    fields = {"row": row, "budget": budget, "seed": seed, "steps": 100}
+    write_json(folder / report.RUN, {**fields, "annotated_share": 0.049, "training_minutes": 7.5})
+    return folder
+
+
+def test_the_first_table_comes_first_then_the_seeds_then_the_budgets():
+    runs = list_runs(Settings("folder", seeds=2, draws=3, budgets=(3, 12), peers=("stardist",)))
+    names = [run.name for run in runs]
+    assert names[:9] == [
+        "label_free_0_0",
+        "annotated_only_12_0",
+        "synthetic_12_0",
+        "whole_method_12_0",
+        "full_supervision_0_0",
+        "stardist_12_0",
+        "random_patches_12_0",
+        "random_patches_12_1",
+        "random_patches_12_2",
+    ]
+    assert {name.rpartition("_")[2] for name in names[9:14]} == {"1"}
+    assert names[14:] == [f"{row}_3_{seed}" for seed in (0, 1) for row in ("annotated_only", "whole_method")]
+    assert len(set(names)) == len(names)
+
+
+def test_the_difference_is_paired_by_image_and_averaged_over_runs():
+    def table(*runs):
+        return pd.DataFrame(
+            [
+                {"image": image, "aji": aji, "seed": seed}
+                for seed, run in enumerate(runs)
+                for image, aji in run.items()
+            ]
+        )
+
+    mean, low, high = report.difference(
+        table({"a": 0.5, "b": 0.7}, {"a": 0.7, "b": 0.7}), table({"a": 0.5, "b": 0.6})
+    )
+    assert mean == pytest.approx(0.1)  # 0.6 - 0.5 and 0.7 - 0.6
+    assert (low, high) == (0.1, 0.1)
+
+
+def test_tables_plots_and_overlays_of_what_is_finished(tmp_path):
+    where = tissue_folders(tmp_path / "tissue")
+    image = np.full((32, 32, 3), 220, np.uint8)
+    labels = np.zeros((32, 32), np.int32)
+    labels[4:12, 4:12] = 1
+    folders = [add_run(tmp_path, "label_free", 0, 0, [0.4, 0.2])]
+    folders += [add_run(tmp_path, "annotated_only", 12, seed, [0.5, 0.3]) for seed in (0, 1)]
+    folders += [add_run(tmp_path, "whole_method", 12, 0, [0.7, 0.4])]
+    folders += [add_run(tmp_path, "whole_method", 3, 0, [0.1, 0.1])]
+    for stem in "ab":
+        write_image(where.test_images / f"{stem}.png", image)
+        for folder in (where.test_labels, *(folder / "segmented" for folder in folders)):
+            write_labels(folder / f"{stem}.tif", labels)
+    figures = report.write(tmp_path, where, {"test_near": ["a"], "test_far": ["b"]}, 12)
+    assert json.loads((tmp_path / "results.json").read_text()) == figures
+    whole = figures["whole_method"]
+    assert whole["aji"] == pytest.approx(0.55)  # the run with 3 patches is not in the first table
+    assert whole["aji_sd"] == pytest.approx(0.15)
+    assert (whole["aji_test_near"], whole["aji_test_far"]) == (0.7, 0.4)
+    assert figures["annotated_only"]["runs"] == 2
+    assert figures["differences"]["whole_method - label_free"][0] == pytest.approx(0.25)
+    assert figures["budgets"]["whole_method"]["3"]["aji"] == pytest.approx(0.1)
+    text = (tmp_path / "results.md").read_text()
+    assert "| + pseudo labels: the whole method | 1 | 4.9 % | 7.5 |" in text
+    assert {"rows.png", "budgets.png", "best.png", "worst.png"} <= {p.name for p in tmp_path.iterdir()}
+
+
+def test_nothing_is_written_before_a_run_is_finished(tmp_path):
+    assert report.write(tmp_path, tissue_folders(tmp_path), {}, 12) == {}
+    assert not (tmp_path / "results.json").exists()
+
+
+def test_a_folder_without_both_splits_is_refused(tmp_path):
+    write_json(tmp_path / "splits.json", {"my_train": ["a"]})
+    with pytest.raises(InputError, match="splits.json needs lists"):
+        experiment.read_splits(tmp_path)
+
+
+def test_a_stem_without_its_labels_is_named(tmp_path):
+    write_image(tmp_path / "images" / "a.png", np.zeros((8, 8, 3), np.uint8))
+    with pytest.raises(InputError, match="names a, which has no image or no"):
+        experiment.sort_images(tmp_path, {"train": ["a"]}, tmp_path / "out")
+
+
+def test_other_steps_in_the_same_folder_are_refused(tmp_path):
+    shared = {"minutes": 5, "rounds": 1, "batch": 4}
+    write_json(tmp_path / "steps.json", {**shared, "steps": 50, "seconds_a_step": 1})
+    where = tissue_folders(tmp_path)
+    assert experiment._steps(Settings("folder", minutes=5, out=tmp_path), where) == 50
+    with pytest.raises(InputError, match="begun with other settings"):
+        experiment._steps(Settings("folder", minutes=6, out=tmp_path), where)
+
+
+def test_patches_are_shared_by_the_rows_that_choose_alike():
+    plan = experiment.Plan(Settings("folder", out=ROOT), tissue_folders(ROOT), 50)
+    assert plan.stages(Run("synthetic", 12, 1)) == plan.stages(Run("stardist", 12, 1))
+    assert plan.stages(Run("random_patches", 12, 1)) != plan.stages(Run("whole_method", 12, 1))

@@ -1,0 +1,76 @@
+import csv
+
+import keras
+import numpy as np
+import pytest
+
+from mrcnn import validation
+from mrcnn.model import MaskRCNN
+from mrcnn.validation import TABLE, Validation, averaged
+from tests.tiny_network import Discs, config, discs, eagerly
+
+PATCHES = Discs([(30, 30), (80, 40), (60, 100)])
+PAIR = discs([(30, 30)])
+
+
+@pytest.fixture(autouse=True)
+def without_compiling():
+    with eagerly():
+        yield
+
+
+def train(folder, scores, monkeypatch, epochs=3):
+    """A training whose epochs score so; returns it and the weights that each of them was scored with."""
+    network = MaskRCNN("training", config(WEIGHT_AVERAGING=0.5), folder)
+    best, seen = Validation(network, [PAIR]), []
+    monkeypatch.setattr(best, "score", lambda: seen.append(network.keras_model.get_weights()) or next(scores))
+    network.train(PATCHES, None, 1e-3, epochs, custom_callbacks=[best])
+    return network, best, seen
+
+
+def rows(network):
+    with (network.log_dir / TABLE).open(newline="") as file:
+        return [(row["epoch"], row["aji"]) for row in csv.DictReader(file)]
+
+
+def test_the_weights_with_the_highest_score_are_kept(tmp_path, monkeypatch):
+    network, best, seen = train(tmp_path, iter([0.3, 0.5, 0.4]), monkeypatch)
+    assert rows(network) == [("1", "0.3"), ("2", "0.5"), ("3", "0.4")]
+    best.restore()
+    for one, other in zip(network.keras_model.get_weights(), seen[1], strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_it_goes_on_with_the_scores_of_before(tmp_path, monkeypatch):
+    network, _, seen = train(tmp_path, iter([0.6, 0.2]), monkeypatch, epochs=2)
+    (network.log_dir / TABLE).open("a").write("3,0.9\n")  # of an epoch whose checkpoint was not written
+    again = MaskRCNN("training", config(WEIGHT_AVERAGING=0.5), tmp_path)
+    again.load_weights(again.find_last())
+    best = Validation(again, [PAIR])
+    monkeypatch.setattr(best, "score", lambda: 0.4)
+    again.train(PATCHES, None, 1e-3, 3, custom_callbacks=[best])
+    assert rows(again) == [("1", "0.6"), ("2", "0.2"), ("3", "0.4")]
+    best.restore()
+    for one, other in zip(again.keras_model.get_weights(), seen[0], strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_training_goes_on_with_its_own_weights(tmp_path):
+    network = MaskRCNN("training", config(WEIGHT_AVERAGING=0.9), tmp_path)
+    trainer = network._trainer(1e-2)
+    before = [keras.ops.convert_to_numpy(variable) for variable in trainer.trainable_variables]
+    for variable in trainer.optimizer.variables:
+        if "average" in variable.name:
+            variable.assign(variable + 1)
+    with averaged(trainer):
+        inside = [keras.ops.convert_to_numpy(variable) for variable in trainer.trainable_variables]
+    for old, mean, now in zip(before, inside, trainer.trainable_variables, strict=True):
+        np.testing.assert_array_equal(old, keras.ops.convert_to_numpy(now))
+        np.testing.assert_array_equal(mean, np.ones_like(old))  # an average begins at zero
+
+
+def test_the_score_is_the_mean_aji(monkeypatch):
+    image, truth = PAIR
+    found = iter([truth, np.zeros_like(truth)])
+    monkeypatch.setattr(validation.tiles, "segment", lambda network, image: (next(found), None))
+    assert Validation(None, [PAIR, PAIR]).score() == pytest.approx(0.5)  # AJI of 1 and of 0
