@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -34,6 +34,7 @@ class Settings:
     seed: int = 0  # of the tissue and of every stage
 
 
+K2 = 4  # clusters of quarters within each cluster of patches
 HELD_OUT_SEED = 1_000_000  # held-out tissue comes from other seeds than training tissue
 ROOT = Path(__file__).resolve().parent
 ROWS = {
@@ -53,31 +54,11 @@ class Tissue:
     test_labels: Path
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """How much work the chain does."""
-
-    k1: int  # patches to annotate
-    k2: int  # clusters of quarters within each cluster of patches
-    stride: int  # px between patches of a training image
-    samples: int  # synthetic pairs a patch
-    effort: float  # multiplies the training steps of the GANs
-    seed: int
-
-
 def main(settings: Settings) -> None:
     start = time.monotonic()
     where = _generate(settings)
-    schedule = Schedule(
-        k1=settings.k1,
-        k2=4,
-        stride=patches.PATCH,
-        samples=settings.samples,
-        effort=settings.effort,
-        seed=settings.seed,
-    )
-    choose_and_multiply(settings.out, where, schedule)
-    train_and_segment(settings.out, where, settings.steps, settings.seed)
+    choose_and_multiply(settings, where)
+    train_and_segment(settings, where)
     table = score(settings.out, where)
     print(f"pictures, tables and models are in {settings.out}/; look at {settings.out / 'pictures'}/ first")
     print(json.dumps(summary(table, time.monotonic() - start)))
@@ -110,19 +91,20 @@ def _generate(settings: Settings) -> Tissue:
     return where
 
 
-def choose_and_multiply(out: Path, where: Tissue, schedule: Schedule) -> None:
+def choose_and_multiply(settings: Settings, where: Tissue) -> None:
     """Stages 1 and 2: choose patches, annotate them from the truth, train a GAN on each, draw samples."""
-    data = out / "data"
-    if not is_finished(out / "chosen", asdict(schedule)):
+    out, data = settings.out, settings.out / "data"
+    made_with = {"k1": settings.k1, "seed": settings.seed}
+    if not is_finished(out / "chosen", made_with):
         program(
             "consis_based.py", data=data, crops=out / "data_30000_cut", images=where.train_images,
-            stride=schedule.stride, k1=schedule.k1, k2=schedule.k2, seed=schedule.seed, out=out / "selection",
+            stride=patches.PATCH, k1=settings.k1, k2=K2, seed=settings.seed, out=out / "selection",
         )  # fmt: skip
         annotate_selected(data, where.train_labels)
-        write_settings(out / "chosen", asdict(schedule))
+        write_settings(out / "chosen", made_with)
     program(
         "main_train.py", data=data, synthetic=out / "data_synthetic", out=out / "csingan",
-        samples=schedule.samples, effort=schedule.effort, seed=schedule.seed,
+        samples=settings.samples, effort=settings.effort, seed=settings.seed,
     )  # fmt: skip
 
 
@@ -144,25 +126,18 @@ def annotate(data: Path, names: Iterable[str], labels: Path) -> None:
         patches.write_masks(data / name, truth[top : top + patches.PATCH, left : left + patches.PATCH])
 
 
-def train_and_segment(out: Path, where: Tissue, steps: int, seed: int) -> None:
-    """Stage 3 and its rivals with equal training steps, each applied to the test images."""
-    shared = {"data": out / "data", "pseudo": out / "data_pseudo", "seed": seed}
+def train_and_segment(settings: Settings, where: Tissue) -> None:
+    """Stage 3 and its rival with equal training steps, each applied to the test images."""
+    out = settings.out
+    shared = {"data": out / "data", "pseudo": out / "data_pseudo", "seed": settings.seed}
     program(
-        "pseudo_label.py",
-        **shared,
-        synthetic=out / "data_synthetic",
-        out=out / "mrcnn",
-        rounds=1,
-        steps=steps,
-    )
+        "pseudo_label.py", **shared, synthetic=out / "data_synthetic", out=out / "mrcnn", rounds=1,
+        steps=settings.steps,
+    )  # fmt: skip
     program(
-        "pseudo_label.py",
-        **shared,
-        synthetic=None,
-        out=out / "mrcnn_annotated_only",
-        rounds=0,
-        steps=2 * steps,
-    )
+        "pseudo_label.py", **shared, synthetic=None, out=out / "mrcnn_annotated_only", rounds=0,
+        steps=2 * settings.steps,
+    )  # fmt: skip
     for row, model in (("ours", "mrcnn"), ("annotated_only", "mrcnn_annotated_only")):
         program("segment.py", where.test_images, model=out / model / "model", out=out / "segmented" / row)
     for path in tqdm(list_images(where.test_images), desc="label-free baseline", unit="image"):

@@ -1,8 +1,8 @@
 """What the GAN's synthetic pairs are worth: `python -m benchmarks.gan [FOLDER]`, one JSON line out.
 
-FOLDER is that of `benchmarks.real`, of which only images of lists with "train" in their name are used;
-without it the tissue is generated. One patch of each image is the annotated one, on which `fast` trains; the
-others are held out. The measures are means over the annotated patches:
+FOLDER is that of `benchmarks.label_efficiency`, of which only images of lists with "train" in their name
+are used; without it the tissue is generated. One patch of each image is the annotated one, on which `fast`
+trains; the others are held out. The measures are means over the annotated patches:
 
 auc_gap: how well haematoxylin tells nuclei from background (`csingan.report.separation`), beside the patch.
 realism: SIFID of a sample and the patch at stride 4, and at stride 8.

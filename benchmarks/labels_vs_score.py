@@ -1,10 +1,11 @@
 """What do the patches that a method chose teach? `python -m benchmarks.labels_vs_score FOLDER`.
 
-FOLDER is that of `benchmarks.real`. Every run chooses patches of the training images with one method, trains
-the fixed pixel model (`benchmarks.pixel_model`) on just these, and scores it on whole images. Run number r
-of all methods leaves out the same random fifth of the patches, so that methods are compared in pairs, and
-takes r as the seed of all else. There are two splits: `official`, from the training to the test images;
-and `halves`, from one random half of the test images to the other, another one each run.
+FOLDER is that of `benchmarks.label_efficiency`. Every run chooses patches of the training images with one
+method, trains the fixed pixel model (`benchmarks.pixel_model`) on just these, and scores it on whole
+images. Run number r of all methods leaves out the same random fifth of the patches, so that methods are
+compared in pairs, and takes r as the seed of all else. There are two splits: `official`, from the training
+to the test images; and `halves`, from one random half of the test images to the other, another one each
+run.
 
 One row a run is appended to runs.csv; the same command goes on where it stopped.
 """

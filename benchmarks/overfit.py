@@ -1,9 +1,9 @@
 """Can the network learn at all: `python -m benchmarks.overfit [FOLDER]`, one JSON line out.
 
 It is trained from light ImageNet weights on the middle 256 px of eight images, without augmentation, and
-scored on the same. FOLDER is that of `benchmarks.real`, of which images of lists with "train" in their name
-are used; without it the tissue is generated. Curves of all losses and an overlay of the patches lie beside
-figures.json. The same command goes on with a training that was cut short.
+scored on the same. FOLDER is that of `benchmarks.label_efficiency`, of which images of lists with "train"
+in their name are used; without it the tissue is generated. Curves of all losses and an overlay of the
+patches lie beside figures.json. The same command goes on with a training that was cut short.
 """
 
 from __future__ import annotations

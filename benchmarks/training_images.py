@@ -18,7 +18,7 @@ def read(folder: Path, count: int, stems: Sequence[str] = ()) -> dict[str, Pair]
     """Training images and their labels, by file stem.
 
     Args:
-        folder: images/, labels/ and splits.json, as `benchmarks.real` has them.
+        folder: images/, labels/ and splits.json, as `benchmarks.label_efficiency` has them.
         count: how many, spread evenly over the list, if no `stems` are named; at most what there is.
         stems: which.
 
