@@ -1,20 +1,26 @@
-"""Outline the nuclei of any image with the trained model: label images and overlays."""
+"""Outline the nuclei of any image with the trained model: label images, overlays, GeoJSON and COCO."""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import tyro
+from tqdm import tqdm
 
 from mrcnn import views
 from mrcnn.config import find_model
+from nuclei import results
+from nuclei.annotation.formats import COCO_FILE, SUFFIXES
 from nuclei.errors import InputError
 from nuclei.files import is_finished, write_settings
-from nuclei.formats import list_images, read_image, write_image, write_labels
+from nuclei.formats import list_images, read_image, write_image
 from nuclei.pictures import overlay
 from nuclei.script import run
+
+Format = Literal["label_tiff", "geojson", "coco"]
 
 
 @dataclass(frozen=True)
@@ -22,6 +28,7 @@ class Settings:
     images: tyro.conf.Positional[tuple[Path, ...]]  # images or folders of images: PNG, JPEG, TIFF
     model: Path = Path("runs/mrcnn/model")  # the folder of a trained model
     out: Path = Path("segmented")  # <image>.tif goes here (ids 1..N, 0 background), overlays/<image>.png too
+    format: tuple[Format, ...] = ("geojson", "coco")  # beside the label images: for QuPath; one file for all
     confidence: float = 0.5  # smallest score of a nucleus, 0..1
     views: int = 1  # turned and mirrored views of each tile that are averaged, 1 to 8; more is better
     overlap: int = 64  # px that neighbouring tiles share; more than the largest nucleus is long
@@ -42,6 +49,7 @@ def main(settings: Settings) -> None:
     if len(todo) < len(paths):
         print(f"{len(paths) - len(todo)} images were finished already")
     print(f"wrote {settings.out}/<image>.tif and {settings.out / OVERLAYS}/<image>.png")
+    _export(paths, settings)
     print(f"next: look at the overlays; with true labels at hand, python evaluate.py {settings.out} TRUTH")
 
 
@@ -56,8 +64,19 @@ def _segment(paths: list[Path], settings: Settings) -> None:
             network, image, settings.overlap, progress=path.name, n_views=settings.views
         )
         write_image(settings.out / OVERLAYS / f"{path.stem}.png", overlay(image, labels))
-        write_labels(settings.out / f"{path.stem}.tif", labels)
+        results.write(settings.out, path.name, labels, scores)
         print(f"{path.name}: {len(scores)} nuclei")
+
+
+def _export(paths: list[Path], settings: Settings) -> None:
+    """Write the chosen formats from the label images and scores, which are there by now."""
+    if "geojson" in settings.format:
+        for path in tqdm(paths, "GeoJSON", unit="image", disable=None):
+            results.write_geojson(settings.out, path.stem)
+        print(f"wrote {settings.out}/<image>{SUFFIXES['geojson']}: drop it on the image in QuPath")
+    if "coco" in settings.format:
+        results.write_coco(settings.out)
+        print(f"wrote {settings.out / COCO_FILE}, all images of {settings.out}/")
 
 
 def _check(settings: Settings, side: int) -> None:
@@ -93,7 +112,7 @@ def _todo(paths: list[Path], settings: Settings, weights: bytes) -> list[Path]:
     }
     if not is_finished(settings.out, made_with):
         write_settings(settings.out, made_with)
-    return [path for path in paths if not (settings.out / f"{path.stem}.tif").exists()]
+    return [path for path in paths if not results.is_written(settings.out, path.stem)]
 
 
 if __name__ == "__main__":

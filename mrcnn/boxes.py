@@ -94,7 +94,7 @@ def clip(boxes, shape):
 
 def take(values, index):
     """Rows of each batch item: values (B, N, C) or (B, N), index (B, K) -> (B, K, C) or (B, K)."""
-    count = values.shape[1]
+    count = ops.shape(values)[1]
     index = ops.cast(index, "int32")
     first = ops.arange(ops.shape(values)[0], dtype="int32")[:, None] * count  # rows of earlier batch items
     return ops.take(ops.reshape(values, (-1, *values.shape[2:])), index + first, axis=0)

@@ -50,6 +50,25 @@ def _torch_suppression(boxes, scores, limit: int, threshold: float):
     return index, valid
 
 
+def without_padding(gt_boxes, gt_class_ids):
+    """Ground truth up to the last object of any image of the batch: padding costs as much as objects do.
+
+    JAX compiles fixed shapes only and gets back what it gave.
+
+    Args:
+        gt_boxes: (B, G, 4).
+        gt_class_ids: (B, G) int32, 0 at padding.
+
+    Returns:
+        both, with at least one place an image.
+    """
+    if keras.backend.backend() not in ("tensorflow", "torch"):
+        return gt_boxes, gt_class_ids
+    places = ops.arange(1, gt_class_ids.shape[1] + 1, dtype="int32")
+    last = ops.maximum(ops.max(ops.where(gt_class_ids != 0, places, 0)), 1)
+    return gt_boxes[:, :last], gt_class_ids[:, :last]
+
+
 def sample_grids(maps, rows, columns, level):
     """Bilinear samples on evenly spaced grids, each in one of several maps; None where a backend has no such.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import keras
 from keras import ops
 
-from mrcnn import boxes
+from mrcnn import boxes, native
 from mrcnn.config import Config
 
 POSITIVE_ANCHOR_OVERLAP = 0.7
@@ -49,6 +49,7 @@ def anchor_targets(anchors, gt_boxes, gt_class_ids, config: Config, seed):
     Returns:
         match (B, A) int32: 1 positive, -1 negative, 0 not counted; deltas (B, A, 4) float32.
     """
+    gt_boxes, gt_class_ids = native.without_padding(gt_boxes, gt_class_ids)
     repeated = ops.broadcast_to(anchors[None], (ops.shape(gt_boxes)[0], *anchors.shape))
     overlaps, ignored = _overlaps_by_kind(repeated, gt_boxes, gt_class_ids)
     owner = ops.argmax(overlaps, axis=2)

@@ -1,8 +1,8 @@
 """Scores of a predicted label image against the truth, with the conventions of HoVer-Net's statistics.
 
 Everywhere: truth and pred are (H, W) integer images, 0 = background, any other value = one nucleus; ids
-need not be contiguous, and which id a nucleus has changes nothing. Two empty images score 1, one empty
-image scores 0. ValueError for images of different sizes, or that are not label images.
+need not be contiguous, and which id a nucleus has matters between equals alone. Two empty images score 1,
+one empty image scores 0. ValueError for images of different sizes, or that are not label images.
 
 Conventions and names: Graham et al., "HoVer-Net", Medical Image Analysis 58 (2019).
 """
@@ -82,14 +82,14 @@ def dice(truth: np.ndarray, pred: np.ndarray) -> float:
 def aji(truth: np.ndarray, pred: np.ndarray) -> float:
     """Aggregated Jaccard index (Kumar et al., IEEE TMI 36(7), 2017).
 
-    Each true nucleus takes the prediction of largest IoU, the one of lowest id among equals; a
-    prediction may serve several of them. Intersections over unions, both summed; true nuclei that
-    nothing touches and predictions that serve none add their area to the union.
+    Each true nucleus takes the prediction of largest IoU, among equals that of the larger union, then
+    of the lower id; a prediction may serve several of them. Intersections over unions, both summed; true
+    nuclei that nothing touches and predictions that serve none add their area to the union.
     """
     o = overlaps(truth, pred)
     if not o.intersection.size:
         return _of_empty(o)
-    best = o.iou.argmax(axis=1)
+    best = _pairing_iou(o).argmax(axis=1)
     touched = o.intersection.any(axis=1)
     return _aggregated_jaccard(o, np.flatnonzero(touched), best[touched])
 
@@ -99,7 +99,7 @@ def aji_plus(truth: np.ndarray, pred: np.ndarray) -> float:
     o = overlaps(truth, pred)
     if not o.intersection.size:
         return _of_empty(o)
-    rows, columns = linear_sum_assignment(o.iou, maximize=True)
+    rows, columns = linear_sum_assignment(_pairing_iou(o), maximize=True)
     touching = o.intersection[rows, columns] > 0
     return _aggregated_jaccard(o, rows[touching], columns[touching])
 
@@ -237,6 +237,11 @@ def _coco(annotations: list[dict]) -> COCO:
 def _of_empty(o: Overlaps) -> float:
     """The score where at least one of the images is empty."""
     return float(len(o.truth_ids) == len(o.pred_ids))
+
+
+def _pairing_iou(o: Overlaps) -> np.ndarray:
+    """(T, P) float64, the IoU by which AJI and AJI+ choose their pairs."""
+    return o.intersection / (o.union + 1e-6)  # as HoVer-Net's: it decides between equal IoUs
 
 
 def _aggregated_jaccard(o: Overlaps, rows: np.ndarray, columns: np.ndarray) -> float:

@@ -59,6 +59,8 @@ def test_program_writes_and_prints_the_scores(folders: dict[str, Path]) -> None:
     assert "mean of 2 images: dice 0." in result.stdout
     assert "pq 0.7250" in result.stdout
     assert "1 images of" in result.stdout  # c has no prediction
+    assert "scores.png" in result.stdout
+    assert read_image(folders["pred"] / "plots" / "scores.png").std() > 0
 
 
 @pytest.mark.parametrize("problem", ["missing", "size"])
@@ -80,12 +82,15 @@ def test_program_names_what_is_wrong_in_one_line(folders: dict[str, Path], probl
 def test_overlays_colour_by_outcome(folders: dict[str, Path], tmp_path: Path) -> None:
     out = tmp_path / "new" / "out"
     main(Settings(folders["pred"], folders["truth"], out=out, images=folders["images"]))
-    picture = read_image(out / "overlays" / "b.png")
+    picture = read_image(out / "compared" / "b.png")
     assert tuple(picture[2, 5]) == MATCHED
     assert tuple(picture[20, 25]) == MISSED
     assert tuple(picture[30, 42]) == INVENTED
     assert (picture[25, 25] == 200).all()
-    assert sorted(path.name for path in out.iterdir()) == ["overlays", "scores.csv", "scores.json"]
+    assert len(picture) > 40  # the legend is below the image
+    for color in (MATCHED, MISSED, INVENTED):
+        assert (picture[40:] == color).all(axis=2).any()
+    assert sorted(path.name for path in out.iterdir()) == ["compared", "plots", "scores.csv", "scores.json"]
     assert not list(folders["pred"].glob("scores*"))
 
 
@@ -96,10 +101,17 @@ def test_images_are_checked_before_the_scores(folders: dict[str, Path]) -> None:
     assert not (folders["pred"] / "scores.csv").exists()
 
 
-def test_image_of_another_size(folders: dict[str, Path]) -> None:
-    write_image(folders["images"] / "a.png", np.zeros((8, 9, 3), np.uint8))
-    with pytest.raises(InputError, match="a.png"):
-        main(Settings(folders["pred"], folders["truth"], images=folders["images"]))
+@pytest.mark.parametrize("problem", ["size", "broken"])
+def test_a_bad_image_shows_before_anything_is_written(folders: dict[str, Path], problem: str) -> None:
+    if problem == "size":
+        write_image(folders["images"] / "b.png", np.zeros((8, 9, 3), np.uint8))
+    else:
+        (folders["images"] / "b.png").write_text("no image")
+    with pytest.raises(InputError, match=r"b\.png"):
+        main(
+            Settings(folders["pred"], folders["truth"], out=folders["pred"] / "out", images=folders["images"])
+        )
+    assert not (folders["pred"] / "out").exists()
 
 
 def test_second_run_replaces_the_scores(folders: dict[str, Path]) -> None:

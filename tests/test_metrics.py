@@ -76,6 +76,30 @@ def test_aji_plus_takes_the_best_total() -> None:
     assert metrics.aji(truth, pred) == pytest.approx((3 + 2) / (7 + 7 + 1))
 
 
+def test_aji_takes_the_larger_of_two_predictions_of_one_iou() -> None:
+    # Prediction 1: 4 px, 2 inside, IoU 2 / 8. Prediction 2: 9 px, 3 inside, IoU 3 / 12. So HoVer-Net has it.
+    truth, pred = row("11111100000000"), row("11222011222222")
+    assert metrics.aji(truth, pred) == pytest.approx(3 / (12 + 4))
+    assert metrics.aji_plus(truth, pred) == pytest.approx(3 / (12 + 4))
+
+
+def test_aji_takes_the_lower_id_of_two_predictions_alike() -> None:
+    # Of nucleus 1, both predictions have 2 px of a union of 5; prediction 2 has 1 px of nucleus 2, union 6.
+    truth, pred = row("11112222000"), row("11222000001")
+    assert metrics.aji(truth, pred) == pytest.approx((2 + 1) / (5 + 6))
+    # With their ids swapped, prediction 1 serves both nuclei and the 3 px of prediction 2 join the union.
+    swapped = np.array([0, 2, 1])[pred]
+    assert metrics.aji(truth, swapped) == pytest.approx((2 + 1) / (5 + 6 + 3))
+    assert metrics.aji_plus(truth, pred) == metrics.aji_plus(truth, swapped) == pytest.approx(3 / 11)
+
+
+def test_images_without_background() -> None:
+    # IoUs: (1, 1) 1 / 2, (2, 1) 1 / 4, (2, 2) 2 / 3.
+    truth, pred = row("1222"), row("1122")
+    assert metrics.aji(truth, pred) == metrics.aji_plus(truth, pred) == pytest.approx((1 + 2) / (2 + 3))
+    assert metrics.panoptic_quality(truth, pred) == pytest.approx((0.5, 2 / 3, 1 / 3))
+
+
 def test_panoptic_quality_at_another_threshold() -> None:
     # Above 0.3 both pairs match: 2 TP, 1 FP, 0 FN.
     assert metrics.panoptic_quality(TRUTH, PRED, iou=0.3) == pytest.approx((0.8, 0.625, 0.5))

@@ -43,6 +43,18 @@ def pooled_and_gradients(maps, centred):
     return pooled, tape.gradient(total, maps, unconnected_gradients="zero")
 
 
+def test_padding_goes_up_to_the_last_object_of_the_batch():
+    class_ids = np.int32([[1, 0, 0, 0, 0], [1, -1, 1, 0, 0]])
+    gt = native.without_padding(np.ones((2, 5, 4), np.float32), class_ids)
+    assert [tuple(values.shape) for values in gt] == [(2, 3, 4), (2, 3)]
+    np.testing.assert_array_equal(gt[1], class_ids[:, :3])
+
+
+def test_without_any_object_one_place_is_left():
+    gt = native.without_padding(np.ones((2, 5, 4), np.float32), np.zeros((2, 5), np.int32))
+    assert [tuple(values.shape) for values in gt] == [(2, 1, 4), (2, 1)]
+
+
 @pytest.mark.parametrize("centred", [True, False])
 def test_sampled_grids_and_their_gradients_equal_the_gathered_ones(maps, centred, monkeypatch):
     levels = np.unique(boxes.pyramid_level(of_all_levels(), len(maps)))

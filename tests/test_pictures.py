@@ -29,6 +29,12 @@ def test_outline_is_one_pixel_inside_each_nucleus(labels: np.ndarray) -> None:
     assert not image.any()
 
 
+def test_thick_outline_has_another_pixel_outside(labels: np.ndarray) -> None:
+    square = np.where(labels == 7, labels, 0)  # 4 x 4 px
+    drawn = pictures.outline(np.zeros((8, 12, 3), np.uint8), square, thick=True).any(axis=2)
+    assert drawn[3, :7].tolist() == [True, True, False, False, True, True, False]
+
+
 def test_overlay_gives_each_nucleus_one_colour(labels: np.ndarray) -> None:
     image = np.zeros((8, 12, 3), np.uint8)
     picture = pictures.overlay(image, labels, seed=1)
@@ -90,16 +96,17 @@ def test_legend_of_a_narrow_image_takes_several_lines() -> None:
         assert line.any()
 
 
-@pytest.mark.parametrize("rows", [1, 3, 600])
-def test_dots_grow_with_the_rows(tmp_path: Path, rows: int) -> None:
-    table = pd.DataFrame(
-        {"a": np.linspace(0, 1, rows), "b": np.full(rows, 0.5)}, index=[f"row {k}" for k in range(rows)]
-    )
+@pytest.mark.parametrize(("rows", "height"), [(1, 1.6), (5, 2.4), (40, 3.0)])
+def test_dots_grow_with_the_rows_up_to_a_limit(
+    tmp_path: Path, rows: int, height: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pictures, "MAX_HEIGHT", 3.0)
+    names = [f"row {k}" for k in range(rows)]
+    table = pd.DataFrame({"a": np.linspace(0, 1, rows), "b": np.full(rows, 0.5)}, index=names)
     pictures.dots(tmp_path / "new" / "dots.png", table, "score")
-    height, width, _ = read_image(tmp_path / "new" / "dots.png").shape
-    assert width == 8 * 120
-    assert 1.4 * 120 < height <= pictures.MAX_HEIGHT * 120
-    assert (rows > 100) == (height > 2 * width)
+    picture = read_image(tmp_path / "new" / "dots.png")
+    assert picture.shape == (round(height * 120), 8 * 120, 3)
+    assert picture.std() > 0
 
 
 def test_curves_writes_a_picture(tmp_path: Path) -> None:

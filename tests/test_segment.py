@@ -1,9 +1,16 @@
+import json
+
 import numpy as np
 import pytest
+from pycocotools.coco import COCO
 
-from mrcnn import model
+import segment
+from mrcnn import model, tiles
 from mrcnn.config import NucleusConfig
+from nuclei.annotation import geojson
 from nuclei.formats import read_labels, write_image
+from nuclei.polygons import paint
+from segment import Settings, main
 from tests.programs import assert_refused, call
 
 PIXELS = np.full((300, 280, 3), 230, np.uint8)
@@ -15,6 +22,22 @@ def saved(tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
     model.MaskRCNN("inference", NucleusConfig(), folder).save(folder)
     return folder
+
+
+@pytest.fixture
+def segmented(monkeypatch):
+    """The images that were segmented, by name; a stand-in for the network finds two nuclei in each."""
+    names = []
+
+    def find(network, image, overlap, progress, n_views):
+        names.append(progress)
+        labels = np.zeros(image.shape[:2], np.int32)
+        labels[2:12, 3:9], labels[2:12, 9:20] = 2, 1
+        return labels, np.float32([0.9, 0.75])
+
+    monkeypatch.setattr(tiles, "segment", find)
+    monkeypatch.setattr(model, "load", lambda *arguments, **options: None)
+    return names
 
 
 def test_no_model_yet(tmp_path):
@@ -44,7 +67,64 @@ def test_images_of_any_size_get_labels_of_their_size_once(saved, tmp_path):
     assert read_labels(tmp_path / "segmented" / "a.tif").shape == (300, 280)
     assert read_labels(tmp_path / "segmented" / "b.tif").shape == (40, 50)
     assert (tmp_path / "segmented" / "overlays" / "a.png").exists()
+    assert len(COCO(tmp_path / "segmented" / "coco.json").dataset["images"]) == 2
     again = call(tmp_path, "segment.py", "images", "--model", saved)
     assert "2 images were finished already" in again.stdout
     refused = call(tmp_path, "segment.py", "images", "--model", saved, "--confidence", "0.9")
     assert_refused(refused, "confidence 0.5 -> 0.9")
+
+
+def test_all_formats_show_the_same_nuclei_and_their_scores(saved, tmp_path, segmented):
+    write_image(tmp_path / "a.png", PIXELS[:40, :50])
+    main(Settings((tmp_path / "a.png",), saved, tmp_path / "out"))
+    labels = read_labels(tmp_path / "out" / "a.tif")
+    shapes = geojson.read(tmp_path / "out" / "a.geojson").shapes
+    np.testing.assert_array_equal(paint([shape.outline for shape in shapes], labels.shape)[0], labels)
+    features = json.loads((tmp_path / "out" / "a.geojson").read_text())["features"]
+    assert [feature["properties"]["measurements"]["score"] for feature in features] == [0.9, 0.75]
+    coco = COCO(tmp_path / "out" / "coco.json")
+    assert [annotation["score"] for annotation in coco.dataset["annotations"]] == [0.9, 0.75]
+    masks = [coco.annToMask(annotation) for annotation in coco.dataset["annotations"]]
+    np.testing.assert_array_equal(masks[0] + 2 * masks[1], labels)
+
+
+def test_another_format_needs_no_segmentation(saved, tmp_path, segmented):
+    write_image(tmp_path / "a.png", PIXELS)
+    out, images = tmp_path / "out", (tmp_path / "a.png",)
+    main(Settings(images, saved, out, format=("label_tiff",)))
+    assert sorted(path.name for path in out.iterdir()) == ["a.tif", "overlays", "scores", "settings.json"]
+    for form, name in (("geojson", "a.geojson"), ("coco", "coco.json")):
+        main(Settings(images, saved, out, format=(form,)))
+        assert (out / name).exists()
+    assert segmented == ["a.png"]
+
+
+def test_a_killed_run_goes_on_where_it_was(saved, tmp_path, segmented, monkeypatch):
+    for name in "abc":
+        write_image(tmp_path / "images" / f"{name}.png", PIXELS)
+    settings = Settings((tmp_path / "images",), saved, tmp_path / "out")
+    find = segment.overlay
+
+    def killed(image, labels):
+        if segmented[-1] == "b.png":
+            raise KeyboardInterrupt
+        return find(image, labels)
+
+    monkeypatch.setattr(segment, "overlay", killed)
+    with pytest.raises(KeyboardInterrupt):
+        main(settings)
+    assert [path.name for path in (tmp_path / "out").glob("*.tif")] == ["a.tif"]
+    assert not (tmp_path / "out" / "coco.json").exists()
+    monkeypatch.setattr(segment, "overlay", find)
+    main(settings)
+    assert segmented == ["a.png", "b.png", "b.png", "c.png"]
+    assert len(list((tmp_path / "out").glob("*.geojson"))) == 3
+    assert len(COCO(tmp_path / "out" / "coco.json").dataset["images"]) == 3
+
+
+def test_coco_holds_the_images_of_all_runs_into_the_folder(saved, tmp_path, segmented):
+    for name in "ab":
+        write_image(tmp_path / f"{name}.png", PIXELS)
+        main(Settings((tmp_path / f"{name}.png",), saved, tmp_path / "out"))
+    names = [image["file_name"] for image in COCO(tmp_path / "out" / "coco.json").dataset["images"]]
+    assert names == ["a.png", "b.png"]

@@ -29,7 +29,11 @@ from nuclei.files import read_json
 from nuclei.polygons import cover, outlines
 
 
-def write(path: Path, images: Mapping[str, tuple[tuple[int, int], Sequence[shapely.Geometry]]]) -> None:
+def write(
+    path: Path,
+    images: Mapping[str, tuple[tuple[int, int], Sequence[shapely.Geometry]]],
+    scores: Mapping[str, Sequence[float]] | None = None,
+) -> None:
     """Write the nuclei of some images; InputError where the file cannot be written.
 
     A nucleus is written as polygons, which tools can edit, or where it has holes as a run-length mask.
@@ -38,11 +42,13 @@ def write(path: Path, images: Mapping[str, tuple[tuple[int, int], Sequence[shape
         path: the file, written atomically.
         images: for the file name of each image its size (H, W) in px and its nuclei, Polygons or
             MultiPolygons.
+        scores: for the same names, how sure a network was of each nucleus, 0..1.
     """
     records, annotations = [], []
     for image_id, (name, (size, nuclei)) in enumerate(images.items(), 1):
         records.append({"id": image_id, "file_name": name, "height": size[0], "width": size[1]})
-        for nucleus in nuclei:
+        sure = [{}] * len(nuclei) if scores is None else [{"score": score} for score in scores[name]]
+        for nucleus, score in zip(nuclei, sure, strict=True):
             left, top, right, bottom = nucleus.bounds
             annotation = {
                 "id": len(annotations) + 1,
@@ -52,6 +58,7 @@ def write(path: Path, images: Mapping[str, tuple[tuple[int, int], Sequence[shape
                 "area": nucleus.area,
                 "bbox": [left, top, right - left, bottom - top],
                 "iscrowd": 0,
+                **score,
             }
             annotations.append(annotation)
     categories = [{"id": 1, "name": NUCLEUS, "supercategory": ""}]

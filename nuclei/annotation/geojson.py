@@ -31,6 +31,7 @@ def write(
     nuclei: Sequence[shapely.Geometry],
     image: str,
     object_type: Literal["annotation", "detection"] = "annotation",
+    scores: Sequence[float] | None = None,
 ) -> None:
     """Write a FeatureCollection, one Feature a nucleus; InputError where the file cannot be written.
 
@@ -39,21 +40,23 @@ def write(
         nuclei: Polygons or MultiPolygons, px.
         image: name of the image; kept in the metadata of every object, which QuPath exports again.
         object_type: annotations can be edited in QuPath; detections are drawn fast, in their thousands.
+        scores: how sure a network was of each nucleus, 0..1: a measurement of its object.
     """
     properties = {
         "objectType": object_type,
         "classification": {"name": NUCLEUS, "color": COLOR},
         "metadata": {"image": image_name(image)},
     }
+    measured = [{}] * len(nuclei) if scores is None else [{"measurements": {"score": one}} for one in scores]
     features = [
         {
             "type": "Feature",
             # QuPath wants a UUID; this one stays the same when the file is written again.
             "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{image}/{number}")),
             "geometry": mapping(nucleus),
-            "properties": properties,
+            "properties": properties | measurements,
         }
-        for number, nucleus in enumerate(nuclei, 1)
+        for number, (nucleus, measurements) in enumerate(zip(nuclei, measured, strict=True), 1)
     ]
     write_compact(path, {"type": "FeatureCollection", "features": features})
 
