@@ -2,7 +2,7 @@ PYTHON ?= python3.11
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: setup demo test lint bench-select bench-gan bench-mrcnn clean
+.PHONY: setup demo test lint bench-select bench-gan bench-mrcnn bench-labels peers clean
 
 setup: $(VENV)/.stamp
 
@@ -31,6 +31,18 @@ bench-gan: setup
 
 bench-mrcnn: setup
 	$(RUN) -m benchmarks.mrcnn
+
+# FOLDER holds real annotated images (see benchmarks/label_efficiency.py).
+bench-labels: setup peers
+	$(RUN) -m benchmarks.label_efficiency $(FOLDER)
+
+# The other tools of that table; each needs an environment of its own (2.4 and 1.7 GB).
+peers: .venv-stardist/.stamp .venv-cellpose/.stamp
+
+.venv-%/.stamp: benchmarks/peers/requirements-%.txt
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	touch $@
 
 clean:
 	rm -rf runs data_synthetic data_pseudo
