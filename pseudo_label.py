@@ -20,6 +20,7 @@ from nuclei.script import run
 
 # Keras and matplotlib are imported where they are used: --help and bad input need not wait.
 if TYPE_CHECKING:
+    from mrcnn.data import PatchDataset
     from mrcnn.model import MaskRCNN
     from mrcnn.validation import Validation
 
@@ -104,7 +105,8 @@ def _held_back(settings: Settings, annotated: list[str]) -> list[str]:
     """The annotated patches to validate with, chosen at random."""
     count = min(settings.validation, len(annotated) // LARGEST_VALIDATION)
     if count < settings.validation:
-        print(f"{count} of {len(annotated)} annotated patches are kept for validation, not more")
+        few = f"{len(annotated)} annotated patches are too few to keep {settings.validation} for validation"
+        print(f"{few}: {count or 'none'} kept")
     return sorted(np.random.default_rng(settings.seed).choice(annotated, count, replace=False).tolist())
 
 
@@ -128,6 +130,11 @@ def _sources(
             for name in patches.list_patches(settings.synthetic)
             if name.rpartition("_")[0] not in validation
         ]
+        if not names:
+            raise InputError(
+                f"all pairs in {settings.synthetic}/ show patches of the validation, "
+                f"{', '.join(validation)}; make pairs of others with main_train.py, or set --validation 0"
+            )
         sources["synthetic"] = settings.synthetic, names
     return sources
 
@@ -151,32 +158,37 @@ def _train(
     print(f"{folder.name}: reads {read}, writes {folder}/")
     start(folder, made_with)
     from mrcnn.augment import augment
-    from mrcnn.data import PatchDataset
     from mrcnn.schedule import WarmUpAndDecay
     from mrcnn.validation import Validation
 
-    dataset = PatchDataset()
-    for source, (names_folder, names) in sources.items():
-        dataset.add_patches(names_folder, names, SHARES[source], outlined=source in OUTLINED)
-    dataset.prepare()
     network = _network(settings, folder, settings.seed + number, initial)
-    pairs = {
-        name: (patches.read_patch(settings.data / name), patches.read_masks(settings.data / name))
-        for name in validation
-    }
+    read = patches.read_patch, patches.read_masks
+    pairs = {name: tuple(one(settings.data / name) for one in read) for name in validation}
     best = Validation(network, list(pairs.values()))
     epochs = math.ceil(settings.steps / network.config.STEPS_PER_EPOCH)
     steps = epochs * network.config.STEPS_PER_EPOCH
     rate = WarmUpAndDecay(settings.learning_rate, steps * (settings.rounds + 1), steps * number)
+    callbacks = [best] if pairs else []
     try:
         losses = network.train(
-            dataset, None, rate, epochs, augmentation=augment, custom_callbacks=[best] if pairs else []
+            _dataset(sources), None, rate, epochs, augmentation=augment, custom_callbacks=callbacks
         )
     except FloatingPointError as error:
         raise InputError(f"{folder}: {error} (--learning-rate {settings.learning_rate / 2:g})") from error
     _finish(folder, network, losses, best, pairs)
     write_settings(folder, made_with)
     return folder
+
+
+def _dataset(sources: dict[str, tuple[Path, list[str]]]) -> PatchDataset:
+    """The patches of all sources, each with its share of a batch."""
+    from mrcnn.data import PatchDataset
+
+    dataset = PatchDataset()
+    for source, (folder, names) in sources.items():
+        dataset.add_patches(folder, names, SHARES[source], outlined=source in OUTLINED)
+    dataset.prepare()
+    return dataset
 
 
 def _finish(folder: Path, network: MaskRCNN, losses: dict, best: Validation, pairs: dict) -> None:
@@ -188,8 +200,9 @@ def _finish(folder: Path, network: MaskRCNN, losses: dict, best: Validation, pai
     curves(folder / "losses.png", losses, epoch, "loss")
     if pairs:
         best.restore()
-        print(f"{folder.name}: AJI {max(best.scores):.3f} on the {len(pairs)} validation patches")
-        curves(folder / "validation.png", {"validation": best.scores}, epoch, "AJI")
+        scores = best.scores
+        print(f"{folder.name}: AJI {max(scores.values()):.3f} on the {len(pairs)} validation patches")
+        curves(folder / "validation.png", {"validation": list(scores.values())}, epoch, "AJI")
         report.draw_validation(folder / "validation_patches.png", pairs, best.find())
     network.save(folder)
 

@@ -54,7 +54,7 @@ class Settings:
     samples: int = 16  # synthetic pairs a patch
     effort: float = 1.0  # multiplies the training steps of the GANs
     views: int = 4  # turned and mirrored views of a tile that are averaged, 1 to 8
-    peers: tuple[str, ...] = PEERS  # other tools; each needs its environment, see README
+    peers: tuple[str, ...] = PEERS  # other tools; `make peers` installs them
     out: Path = Path("runs/label_efficiency")  # every run, results.json, results.md, plots and overlays
 
 
@@ -239,7 +239,7 @@ def _execute(plan: Plan, run: Run, folder: Path) -> None:
         minutes = _train(plan, run, folder)
         program(
             "segment.py", plan.where.test_images, model=folder / "mrcnn" / "model", out=segmented,
-            views=plan.settings.views,
+            views=plan.settings.views, format="label_tiff",
         )  # fmt: skip
     program("evaluate.py", segmented, plan.where.test_labels, out=folder)
     steps = plan.steps if run.row in report.EQUAL_STEPS else 0

@@ -36,24 +36,26 @@ class Validation(keras.callbacks.Callback):
         super().__init__()
         self.network = network
         self.pairs = pairs
-        self.scores: list[float] = []  # the mean AJI of every epoch
 
-    def on_train_begin(self, logs=None):
+    @property
+    def scores(self) -> dict[int, float]:
+        """Epoch, from 1 on -> the mean AJI after it; as the file has it, so that a kill loses none."""
         path = self.network.log_dir / TABLE
-        if path.exists():
-            with path.open(newline="") as file:
-                self.scores = [float(row["aji"]) for row in csv.DictReader(file)][: self.network.epoch]
+        if not path.exists():
+            return {}
+        with path.open(newline="") as file:
+            return {int(row["epoch"]): float(row["aji"]) for row in csv.DictReader(file)}
 
     def on_epoch_end(self, epoch, logs=None):
+        scores = {number: score for number, score in self.scores.items() if number <= epoch}
         with averaged(self.model):
             score = self.score()
-            if score > max(self.scores, default=-1.0):
+            if score > max(scores.values(), default=-1.0):
                 weights.write(self.network.log_dir / BEST, self.network.keras_model)
-        self.scores.append(score)
         with atomic_file(self.network.log_dir / TABLE) as temporary, temporary.open("w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(("epoch", "aji"))
-            writer.writerows((number, round(value, 5)) for number, value in enumerate(self.scores, 1))
+            writer.writerows((scores | {epoch + 1: round(score, 5)}).items())
 
     def score(self) -> float:
         """The mean AJI of the network, as it is, over the patches."""

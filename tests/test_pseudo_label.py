@@ -4,6 +4,7 @@ import pytest
 
 import pseudo_label
 from nuclei import patches, tissue
+from nuclei.errors import InputError
 from pseudo_label import Settings
 from tests.programs import assert_refused, call
 
@@ -99,11 +100,17 @@ def test_patches_of_the_validation_and_their_synthetic_pairs_are_not_trained_on(
     settings = Settings(folder / "data", folder / "data_synthetic", validation=3)
     annotated = list("acdef")
     (held_back,) = pseudo_label._held_back(settings, annotated)  # a fifth of five at most
-    assert "1 of 5 annotated patches" in capsys.readouterr().out
+    assert "5 annotated patches are too few to keep 3 for validation: 1 kept" in capsys.readouterr().out
     sources = pseudo_label._sources(settings, annotated, [held_back])
     assert sources["annotated"][1] == [name for name in annotated if name != held_back]
     assert not any(name.startswith(held_back) for name in sources["synthetic"][1])
     assert pseudo_label._sources(settings, annotated, ["c"])["synthetic"][1][-1] == "f_10"
+
+
+def test_pairs_of_validation_patches_alone_are_refused(folder):
+    settings = Settings(folder / "data", folder / "data_synthetic")
+    with pytest.raises(InputError, match="all pairs in .* show patches of the validation, a;"):
+        pseudo_label._sources(settings, ["a", "b"], ["a"])
 
 
 def test_few_annotated_patches_are_all_trained_on(folder):
