@@ -44,7 +44,8 @@ CALIBRATION_STEPS = 25  # of two short trainings, whose difference gives the sec
 @dataclass(frozen=True)
 class Settings:
     folder: tyro.conf.Positional[Path]  # images/, labels/ and splits.json
-    minutes: float = 60  # of training in each row, on this device; the number of steps follows
+    minutes: float = 60  # of training in each row, on this device
+    steps: int | None = None  # of every training of ours; None: as many as fit into the minutes
     budget: int = 12  # annotated patches in the first table
     budgets: tuple[int, ...] = (3, 6, 12, 24)  # in the second
     seeds: int = 2  # runs of every row
@@ -162,14 +163,24 @@ def _copy(path: Path, folder: Path) -> None:
 
 
 def _steps(settings: Settings, where: Tissue) -> int:
-    """Training steps that fit into the minutes; kept in a file, so that all runs have the same number."""
+    """Training steps of every row, in whole epochs; kept in a file, so that all runs have the same number."""
     path = settings.out / "steps.json"
-    shared = {"minutes": settings.minutes, "rounds": settings.rounds, "batch": settings.batch}
+    shared = {name: getattr(settings, name) for name in ("minutes", "rounds", "batch")}
     if path.exists():
         known = read_json(path)
-        if any(known[name] != value for name, value in shared.items()):
+        same = {name: known[name] for name in shared} == shared
+        if not same or settings.steps not in (None, known["steps"]):
             raise InputError(f"{settings.out}/ was begun with other settings ({path}); choose another --out")
         return known["steps"]
+    steps = settings.steps or settings.minutes * 60 / _seconds_a_step(settings, where)
+    unit = STEPS_PER_EPOCH * (settings.rounds + 1)
+    steps = max(round(steps / unit), 1) * unit
+    write_json(path, {**shared, "steps": steps})
+    return steps
+
+
+def _seconds_a_step(settings: Settings, where: Tissue) -> float:
+    """What a training step takes on this device, from two short trainings."""
     seconds = []
     data = _full(settings.out, where)
     for steps in (CALIBRATION_STEPS, 2 * CALIBRATION_STEPS):
@@ -181,11 +192,7 @@ def _steps(settings: Settings, where: Tissue) -> int:
         )  # fmt: skip
         seconds.append(time.monotonic() - began)
         shutil.rmtree(folder)
-    seconds_a_step = max(seconds[1] - seconds[0], 1) / CALIBRATION_STEPS
-    unit = STEPS_PER_EPOCH * (settings.rounds + 1)
-    steps = max(round(settings.minutes * 60 / seconds_a_step / unit), 1) * unit
-    write_json(path, {**shared, "steps": steps, "seconds_a_step": round(seconds_a_step, 3)})
-    return steps
+    return max(seconds[1] - seconds[0], 1) / CALIBRATION_STEPS
 
 
 def _full(out: Path, where: Tissue) -> Path:

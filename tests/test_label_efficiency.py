@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -110,13 +111,14 @@ def test_a_stem_without_its_labels_is_named(tmp_path):
         experiment.sort_images(tmp_path, {"train": ["a"]}, tmp_path / "out")
 
 
-def test_other_steps_in_the_same_folder_are_refused(tmp_path):
-    shared = {"minutes": 5, "rounds": 1, "batch": 4}
-    write_json(tmp_path / "steps.json", {**shared, "steps": 50, "seconds_a_step": 1})
+def test_the_number_of_steps_is_kept_and_other_settings_are_refused(tmp_path):
     where = tissue_folders(tmp_path)
-    assert experiment._steps(Settings("folder", minutes=5, out=tmp_path), where) == 50
-    with pytest.raises(InputError, match="begun with other settings"):
-        experiment._steps(Settings("folder", minutes=6, out=tmp_path), where)
+    settings = Settings("folder", minutes=5, steps=110, rounds=1, out=tmp_path)
+    assert experiment._steps(settings, where) == 100  # in both rounds a whole number of epochs of 25
+    assert experiment._steps(replace(settings, steps=None), where) == 100
+    for other in ({"minutes": 6}, {"steps": 200}, {"batch": 2}):
+        with pytest.raises(InputError, match="begun with other settings"):
+            experiment._steps(replace(settings, **other), where)
 
 
 def test_patches_are_shared_by_the_rows_that_choose_alike():
