@@ -44,7 +44,7 @@ class Settings:
     seed: int = 0  # of weights, batches and augmentation
 
 
-SHARES = {"annotated": 2, "synthetic": 1, "pseudo": 2}  # patches of each source in a batch, in proportion
+SHARES = {"annotated": 3, "synthetic": 1, "pseudo": 1}  # patches of each source in a batch, in proportion
 OUTLINED = ("annotated", "synthetic")  # of pseudo labels only the places are learnt: outlines are a guess
 STEPS_PER_EPOCH = 25  # an epoch here is only the distance between two backups
 LARGEST_VALIDATION = 5  # one annotated patch in so many, at most, is kept from training
