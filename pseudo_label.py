@@ -59,7 +59,7 @@ def main(settings: Settings) -> None:
     sources = _sources(settings, annotated, validation)
     if settings.rounds:
         check_is_ours(settings.pseudo)
-    made_with = {**asdict(settings), "annotation": digest}
+    made_with = {**asdict(settings), "shares": SHARES, "annotation": digest}
     step = _train(settings, 0, sources, validation, made_with, initial=None)
     for number in range(1, settings.rounds + 1):
         _label(settings, number, unlabelled, made_with, model=step)
@@ -150,7 +150,7 @@ def _train(
     """Train step `number` on the sources, from the weights in `initial`; returns the step's folder."""
     folder = settings.out / f"train_{number}"
     counts = {source: len(names) for source, (_, names) in sources.items()}
-    made_with = {**made_with, "round": number, "patches": counts, "validation": validation}
+    made_with = {**made_with, "round": number, "patches": counts, "held_back": validation}
     if is_finished(folder, made_with):
         print(f"{folder}/ is finished already")
         return folder

@@ -25,11 +25,11 @@ def draw_labels(folder: Path, pseudo: Path, names: Sequence[str], confidence: fl
         confidence: the smallest score of a nucleus that is kept.
     """
     chosen = [names[i] for i in np.linspace(0, len(names) - 1, min(SHEET, len(names))).astype(int)]
-    sheet = []
+    tiles = []
     for name in chosen:
         picture = outline(patches.read_patch(pseudo / name), patches.read_undecided(pseudo / name), UNDECIDED)
-        sheet.append(caption(outline(picture, patches.read_masks(pseudo / name)), name))
-    write_image(folder / "pseudo_labels.png", montage(sheet, columns=4))
+        tiles.append(caption(outline(picture, patches.read_masks(pseudo / name)), name))
+    write_image(folder / "pseudo_labels.png", montage(_of_one_size(tiles), columns=4))
     scores = [patches.read_scores(pseudo / name) for name in names]
     kept = np.array([len(each) for each in scores])
     histogram(
@@ -56,4 +56,13 @@ def draw_validation(
         caption(outline(image, labels), f"{name}: found")
         for (name, (image, _)), labels in zip(pairs.items(), found, strict=True)
     ]
-    write_image(path, montage([*truth, *ours], columns=len(pairs)))
+    write_image(path, montage(_of_one_size([*truth, *ours]), columns=len(pairs)))
+
+
+def _of_one_size(tiles: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """The tiles (H, W, 3) uint8 with white below and to the right, up to the largest: patches may differ."""
+    height, width = np.max([tile.shape[:2] for tile in tiles], axis=0)
+    return [
+        np.pad(tile, ((0, height - tile.shape[0]), (0, width - tile.shape[1]), (0, 0)), constant_values=255)
+        for tile in tiles
+    ]
