@@ -236,7 +236,7 @@ def _multiply(plan: Plan, run: Run, folder: Path) -> Path:
 def _execute(plan: Plan, run: Run, folder: Path) -> None:
     """Train, segment the test images, score; `report.RUN` is written last."""
     segmented = folder / "segmented"
-    minutes = 0.0
+    minutes: float | None = 0.0
     if run.row == "label_free":
         for path in tqdm(list_images(plan.where.test_images), desc=run.name, unit="image"):
             write_labels(segmented / f"{path.stem}.tif", baseline.segment(read_image(path)))
@@ -253,12 +253,12 @@ def _execute(plan: Plan, run: Run, folder: Path) -> None:
     share = _annotated_share(plan.where, run)
     write_json(
         folder / report.RUN,
-        {**asdict(run), "steps": steps, "annotated_share": share, "training_minutes": round(minutes, 1)},
+        {**asdict(run), "steps": steps, "annotated_share": share, "training_minutes": minutes},
     )
 
 
-def _train(plan: Plan, run: Run, folder: Path) -> float:
-    """Stage 3 of a run, with those before it; returns the minutes that stage 3 took in this session."""
+def _train(plan: Plan, run: Run, folder: Path) -> float | None:
+    """Stage 3 of a run, with those before it; returns its minutes, None if it went on after a kill."""
     settings = plan.settings
     if run.row == "full_supervision":
         data, synthetic = _full(settings.out, plan.where), None
@@ -267,12 +267,12 @@ def _train(plan: Plan, run: Run, folder: Path) -> float:
         data = chosen / "data"
         synthetic = None if run.row == "annotated_only" else _multiply(plan, run, chosen)
     rounds = settings.rounds if run.row in ("whole_method", "random_patches") else 0
-    began = time.monotonic()
+    went_on, began = (folder / "mrcnn").exists(), time.monotonic()
     program(
         "pseudo_label.py", data=data, synthetic=synthetic, pseudo=folder / "data_pseudo", rounds=rounds,
         steps=plan.steps // (rounds + 1), batch=settings.batch, seed=run.seed, out=folder / "mrcnn",
     )  # fmt: skip
-    return (time.monotonic() - began) / 60
+    return None if went_on else round((time.monotonic() - began) / 60, 1)
 
 
 def _peer(plan: Plan, run: Run, segmented: Path) -> float:

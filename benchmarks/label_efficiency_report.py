@@ -43,7 +43,8 @@ def write(out: Path, where: Tissue, groups: Mapping[str, list[str]], budget: int
     Returns:
         the figures of results.json: a dict a row of the first table, each with the mean over images and runs
         (`aji`, `pq`, ...), `aji_sd` over images, `aji_runs`, `runs`, `annotated_share` and
-        `training_minutes`; `differences` in AJI between rows with their 95 % intervals; `budgets`.
+        `training_minutes` (of the runs that nothing interrupted; None where there is none); `differences` in
+        AJI between rows with their 95 % intervals; `budgets`.
     """
     scores = read_runs(out)
     if scores.empty:
@@ -82,7 +83,8 @@ def summary(table: pd.DataFrame, groups: Mapping[str, list[str]]) -> dict:
         figures[f"aji_{name}"] = _round(images.loc[images.index.isin(stems), "aji"].mean())
     figures["runs"] = len(runs)
     figures["annotated_share"] = float(table["annotated_share"].iloc[0])
-    figures["training_minutes"] = round(float(runs["training_minutes"].first().mean()), 1)
+    minutes = table.drop_duplicates(["budget", "seed"])["training_minutes"].dropna()
+    figures["training_minutes"] = round(float(minutes.mean()), 1) if len(minutes) else None
     return figures
 
 
@@ -138,9 +140,8 @@ def _tables(figures: dict, groups: Mapping[str, list[str]]) -> str:
         values = [f"{one[name]:.3f}" for name in names]
         values[names.index("aji")] += f" +- {one['aji_sd']:.3f}"
         share = f"{100 * one['annotated_share']:.1f} %"
-        lines.append(
-            _line([ROWS.get(row, row), str(one["runs"]), share, f"{one['training_minutes']:g}", *values])
-        )
+        minutes = "" if one["training_minutes"] is None else f"{one['training_minutes']:g}"
+        lines.append(_line([ROWS.get(row, row), str(one["runs"]), share, minutes, *values]))
     lines += ["", _line(["difference in AJI", "mean", "95 % interval"]), _line(["---"] * 3)]
     for name, (mean, low, high) in figures["differences"].items():
         lines.append(_line([name, f"{mean:+.3f}", f"{low:+.3f} to {high:+.3f}"]))

@@ -28,7 +28,6 @@ class PseudoLabels:
 
     certain: np.ndarray  # (H, W) int32, 1..N by falling score
     scores: np.ndarray  # (N,) float32
-    agreement: np.ndarray  # (N,) float32
     undecided: np.ndarray  # (H, W) int32, regions that are neither learnt nor unlearnt
 
 
@@ -68,7 +67,7 @@ def divide(
     overlooked[stained[labels > 0]] = False
     extra = _renumbered(stained, overlooked[1:])
     undecided = np.where(extra > 0, extra + unsure.max(), unsure).astype(np.int32)
-    return PseudoLabels(certain, scores[sure], agreement[sure], undecided)
+    return PseudoLabels(certain, scores[sure], undecided)
 
 
 def _renumbered(labels: np.ndarray, keep: np.ndarray) -> np.ndarray:
