@@ -20,8 +20,8 @@ from nuclei.script import run
 
 # Keras and matplotlib are imported where they are used: --help and bad input need not wait.
 if TYPE_CHECKING:
-    from mrcnn.data import PatchDataset
     from mrcnn.model import MaskRCNN
+    from mrcnn.patch_dataset import PatchDataset
     from mrcnn.validation import Validation
 
 
@@ -182,7 +182,7 @@ def _train(
 
 def _dataset(sources: dict[str, tuple[Path, list[str]]]) -> PatchDataset:
     """The patches of all sources, each with its share of a batch."""
-    from mrcnn.data import PatchDataset
+    from mrcnn.patch_dataset import PatchDataset
 
     dataset = PatchDataset()
     for source, (folder, names) in sources.items():

@@ -115,7 +115,7 @@ def _light(steps: int) -> dict:
 
 def _patches(folder: Path):
     """Four generated patches as a dataset."""
-    from mrcnn.data import PatchDataset
+    from mrcnn.patch_dataset import PatchDataset
 
     for seed in range(4):
         write_patch(folder / "patches", f"patch_{seed}", *tissue.generate("carcinoma", PATCH, seed))

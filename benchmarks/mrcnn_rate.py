@@ -128,7 +128,7 @@ def our_step(task: str) -> Callable[[], object]:
     if task == "detect":
         images = [image for image, _ in examples()]
         return lambda: model.detect(images)
-    from mrcnn.data import Batches
+    from mrcnn.batches import Batches
 
     (batch,) = Batches(_dataset(), model.config)[0]
     model.set_trainable(".*", verbose=0)

@@ -67,8 +67,8 @@ def _middle(array: np.ndarray) -> np.ndarray:
 
 def _learn(settings: Settings, folder: Path) -> dict:
     from mrcnn import tiles
-    from mrcnn.data import PatchDataset
     from mrcnn.network import LOSSES
+    from mrcnn.patch_dataset import PatchDataset
     from mrcnn.schedule import WarmUpAndDecay
 
     begin = time.monotonic()

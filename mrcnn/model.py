@@ -23,8 +23,9 @@ from mrcnn import (
     weights,
 )
 from mrcnn.augment import as_augmentation
+from mrcnn.batches import Batches, own_errors
 from mrcnn.config import CONFIG, WEIGHTS, Config, find_model
-from mrcnn.data import Batches, load_image_gt, own_errors
+from mrcnn.data import load_image_gt
 from mrcnn.finder import Finder
 from mrcnn.network import Network, Trainer
 from mrcnn.schedule import WarmUpAndDecay

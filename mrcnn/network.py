@@ -208,7 +208,7 @@ class MaskReader(keras.Model):
 class Trainer(keras.Model):
     """The same network with its five losses, for `fit`.
 
-    Inputs are the dict of `mrcnn.data.Batches`: images (B, H, W, 3), gt_class_ids (B, G) int32,
+    Inputs are the dict of `mrcnn.batches.Batches`: images (B, H, W, 3), gt_class_ids (B, G) int32,
     gt_boxes (B, G, 4) float32, gt_masks (B, G, h, w) uint8, outlined (B,) float32: 1 where the outlines
     are to be learnt, 0 where only the places are (Liu et al., "Unbiased Teacher", ICLR 2021).
     """

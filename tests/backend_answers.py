@@ -15,8 +15,8 @@ import numpy as np
 from keras import layers, ops
 
 from mrcnn import boxes, parallel_model, utils, weights
+from mrcnn.batches import Batches
 from mrcnn.config import NucleusConfig
-from mrcnn.data import Batches
 from mrcnn.model import MaskRCNN
 from mrcnn.network import Trainer
 from mrcnn.norms import convolution_norm

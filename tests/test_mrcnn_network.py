@@ -2,7 +2,8 @@ import keras
 import numpy as np
 import pytest
 
-from mrcnn import data, weights
+from mrcnn import weights
+from mrcnn.batches import Batches
 from mrcnn.network import LOSSES, Network, Trainer
 from nuclei.errors import InputError
 from tests.tiny_network import Discs, config, discs, eagerly
@@ -23,7 +24,7 @@ def network():
 
 
 def batch_of(*images, **options):
-    (batch,) = data.Batches(Discs(*images, **options), config())[0]
+    (batch,) = Batches(Discs(*images, **options), config())[0]
     return batch
 
 
