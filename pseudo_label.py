@@ -194,6 +194,7 @@ def _dataset(sources: dict[str, tuple[Path, list[str]]]) -> PatchDataset:
 def _finish(folder: Path, network: MaskRCNN, losses: dict, best: Validation, pairs: dict) -> None:
     """Write the weights of a training, the best ones where there is a validation, and its pictures."""
     from mrcnn import report
+    from mrcnn.validation import best_epoch
     from nuclei.pictures import curves
 
     epoch = f"epoch of {network.config.STEPS_PER_EPOCH} steps"
@@ -201,7 +202,9 @@ def _finish(folder: Path, network: MaskRCNN, losses: dict, best: Validation, pai
     if pairs:
         best.restore()
         scores = best.scores
-        print(f"{folder.name}: AJI {max(scores.values()):.3f} on the {len(pairs)} validation patches")
+        chosen = best_epoch(scores)
+        print(f"{folder.name}: AJI {scores[chosen]:.3f} on the {len(pairs)} validation patches, ", end="")
+        print(f"by the weights after {chosen * network.config.STEPS_PER_EPOCH} steps")
         curves(folder / "validation.png", {"validation": list(scores.values())}, epoch, "AJI")
         report.draw_validation(folder / "validation_patches.png", pairs, best.find())
     network.save(folder)

@@ -19,13 +19,15 @@ if TYPE_CHECKING:
     from mrcnn.model import MaskRCNN
 
 TABLE, BEST = "validation.csv", "best.h5"
+WINDOW = 5  # epochs whose scores are averaged: a few patches show too few nuclei for one score to be trusted
 
 
 class Validation(keras.callbacks.Callback):
-    """Segments the validation patches after every epoch and keeps the weights with the highest mean AJI.
+    """Segments the validation patches after every epoch and keeps the weights of the best one by mean AJI.
 
-    With WEIGHT_AVERAGING these are the averaged weights. The scores lie in `validation.csv`, the weights in
-    `best.h5`, both in the training's folder of logs; a resumed training goes on with them.
+    Which one that is says `best_epoch`. With WEIGHT_AVERAGING these are the averaged weights. The scores lie
+    in `validation.csv`, the weights in `best.h5`, both in the training's folder of logs; a resumed training
+    goes on with them.
 
     Args:
         network: the one that is trained.
@@ -49,13 +51,13 @@ class Validation(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         scores = {number: score for number, score in self.scores.items() if number <= epoch}
         with averaged(self.model):
-            score = self.score()
-            if score > max(scores.values(), default=-1.0):
+            scores[epoch + 1] = round(self.score(), 5)
+            if best_epoch(scores) == epoch + 1:
                 weights.write(self.network.log_dir / BEST, self.network.keras_model)
         with atomic_file(self.network.log_dir / TABLE) as temporary, temporary.open("w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(("epoch", "aji"))
-            writer.writerows((scores | {epoch + 1: round(score, 5)}).items())
+            writer.writerows(scores.items())
 
     def score(self) -> float:
         """The mean AJI of the network, as it is, over the patches."""
@@ -69,6 +71,18 @@ class Validation(keras.callbacks.Callback):
     def restore(self) -> None:
         """Give the network the best weights."""
         weights.read(self.network.log_dir / BEST, self.network.keras_model)
+
+
+def best_epoch(scores: dict[int, float]) -> int:
+    """The epoch up to which the mean of the last WINDOW scores is highest; of equal ones the latest.
+
+    Args:
+        scores: of epochs 1, 2, ...
+    """
+    recent = {
+        epoch: np.mean([scores[e] for e in range(max(epoch - WINDOW, 0) + 1, epoch + 1)]) for epoch in scores
+    }
+    return max(recent, key=lambda epoch: (recent[epoch], epoch))
 
 
 @contextmanager

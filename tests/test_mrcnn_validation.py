@@ -6,7 +6,7 @@ import pytest
 
 from mrcnn import validation
 from mrcnn.model import MaskRCNN
-from mrcnn.validation import TABLE, Validation, averaged
+from mrcnn.validation import TABLE, Validation, averaged, best_epoch
 from tests.tiny_network import Discs, config, discs, eagerly
 
 PATCHES = Discs([(30, 30), (80, 40), (60, 100)])
@@ -33,12 +33,25 @@ def rows(network):
         return [(row["epoch"], row["aji"]) for row in csv.DictReader(file)]
 
 
-def test_the_weights_with_the_highest_score_are_kept(tmp_path, monkeypatch):
-    network, best, seen = train(tmp_path, iter([0.3, 0.5, 0.4]), monkeypatch)
-    assert rows(network) == [("1", "0.3"), ("2", "0.5"), ("3", "0.4")]
+def test_the_weights_of_the_best_epoch_are_kept(tmp_path, monkeypatch):
+    network, best, seen = train(tmp_path, iter([0.3, 0.9, 0.1]), monkeypatch)
+    assert rows(network) == [("1", "0.3"), ("2", "0.9"), ("3", "0.1")]
     best.restore()
     for one, other in zip(network.keras_model.get_weights(), seen[1], strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("scores", "best"),
+    [
+        ([0.5], 1),
+        ([0.3, 0.4, 0.45, 0.48, 0.55, 0.48, 0.49, 0.5, 0.51, 0.52, 0.53], 11),  # 0.55 was luck
+        ([0.5] * 7, 7),
+        ([0.6] * 8 + [0.5] * 8, 8),
+    ],
+)
+def test_the_best_epoch_is_that_of_the_best_running_mean(scores, best):
+    assert best_epoch(dict(enumerate(scores, 1))) == best
 
 
 def test_it_goes_on_with_the_scores_of_before(tmp_path, monkeypatch):

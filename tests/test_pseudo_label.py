@@ -77,7 +77,7 @@ def test_the_labels_of_a_second_round_replace_those_of_the_first(folder, monkeyp
         return [one(folder / "data_pseudo" / "b") for one in read]
 
     def answer(network, image, limits, n_views):
-        return pseudo_labels.PseudoLabels(found * (found == 1), [0.9], [0.9], found * (found == 2))
+        return pseudo_labels.PseudoLabels(found * (found == 1), [0.9], found * (found == 2))
 
     monkeypatch.setattr(model, "load", lambda *arguments, **changes: None)
     monkeypatch.setattr(pseudo_labels, "label", answer)
