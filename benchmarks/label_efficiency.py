@@ -16,13 +16,16 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass
+from datetime import date
 from pathlib import Path
 
+import torch
 import tyro
 from tqdm import tqdm
 
@@ -30,6 +33,7 @@ from benchmarks import label_efficiency_report as report
 from demo import ROOT, Tissue, annotate, annotate_selected, program, tissue_folders
 from nuclei import baseline, patches
 from nuclei.errors import InputError
+from nuclei.features import has_gpu
 from nuclei.files import is_finished, read_json, write_json, write_settings
 from nuclei.formats import list_images, read_image, write_labels
 from nuclei.script import run
@@ -38,6 +42,7 @@ from pseudo_label import STEPS_PER_EPOCH
 PEERS = ("stardist", "torchvision", "cellpose")
 K2 = 4  # clusters of quarters within each cluster of patches
 STRIDE = 248  # px between patches: 4 x 4 of them cover an image of 1000 px
+SHARED = ("minutes", "rounds", "batch", "samples", "effort", "views")  # settings that all runs have alike
 CALIBRATION_STEPS = 25  # of two short trainings, whose difference gives the seconds a step takes
 
 
@@ -93,15 +98,16 @@ def main(settings: Settings) -> None:
     splits = read_splits(settings.folder)
     where = sort_images(settings.folder, splits, settings.out / "tissue")
     runs = list_runs(settings)
-    plan = Plan(settings, where, _steps(settings, where))
+    made_with = begin(settings, where)
+    plan = Plan(settings, where, made_with["steps"])
     groups = {name: stems for name, stems in splits.items() if "test" in name}
     for number, each in enumerate(runs, 1):
         folder = settings.out / "runs" / each.name
         if not (folder / report.RUN).exists():
             print(f"\n=== {number} of {len(runs)}: {each.name}", flush=True)
             _execute(plan, each, folder)
-            report.write(settings.out, where, groups, settings.budget)
-    print(json.dumps(report.write(settings.out, where, groups, settings.budget)))
+            report.write(settings.out, where, groups, settings.budget, made_with)
+    print(json.dumps(report.write(settings.out, where, groups, settings.budget, made_with)))
 
 
 def list_runs(settings: Settings) -> list[Run]:
@@ -162,21 +168,33 @@ def _copy(path: Path, folder: Path) -> None:
         shutil.copyfile(path, folder / path.name)
 
 
-def _steps(settings: Settings, where: Tissue) -> int:
-    """Training steps of every row, in whole epochs; kept in a file, so that all runs have the same number."""
-    path = settings.out / "steps.json"
-    shared = {name: getattr(settings, name) for name in ("minutes", "rounds", "batch")}
+def begin(settings: Settings, where: Tissue) -> dict:
+    """What all runs have alike: SHARED, `steps` of a training, the `device` and the day of the `start`.
+
+    It is kept in a file, so that runs of other settings never share a table.
+
+    Raises:
+        InputError: the folder was begun with other settings.
+    """
+    path = settings.out / "experiment.json"
+    shared = {name: getattr(settings, name) for name in SHARED}
     if path.exists():
         known = read_json(path)
-        same = {name: known[name] for name in shared} == shared
+        same = {name: known.get(name) for name in shared} == shared
         if not same or settings.steps not in (None, known["steps"]):
             raise InputError(f"{settings.out}/ was begun with other settings ({path}); choose another --out")
-        return known["steps"]
+        return known
     steps = settings.steps or settings.minutes * 60 / _seconds_a_step(settings, where)
-    unit = STEPS_PER_EPOCH * (settings.rounds + 1)
+    unit = STEPS_PER_EPOCH * (settings.rounds + 1)  # whole epochs in every round
     steps = max(round(steps / unit), 1) * unit
-    write_json(path, {**shared, "steps": steps})
-    return steps
+    made_with = {**shared, "steps": steps, "device": _device(), "start": date.today().isoformat()}
+    write_json(path, made_with)
+    return made_with
+
+
+def _device() -> str:
+    gpu = torch.cuda.get_device_name() if has_gpu() else "no GPU"
+    return f"{os.cpu_count()} processor cores, {gpu}"
 
 
 def _seconds_a_step(settings: Settings, where: Tissue) -> float:

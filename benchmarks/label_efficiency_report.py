@@ -31,7 +31,7 @@ SHOWN = ("annotated_only", "whole_method", "full_supervision")  # on the overlay
 RESAMPLES = 10_000  # of the test images, for the intervals
 
 
-def write(out: Path, where: Tissue, groups: Mapping[str, list[str]], budget: int) -> dict:
+def write(out: Path, where: Tissue, groups: Mapping[str, list[str]], budget: int, made_with: dict) -> dict:
     """Write results.json, results.md, both plots and the overlays of the finished runs.
 
     Args:
@@ -39,12 +39,13 @@ def write(out: Path, where: Tissue, groups: Mapping[str, list[str]], budget: int
         where: the test images and labels.
         groups: lists of file stems of test images by name.
         budget: annotated patches of the first table.
+        made_with: settings, device and day.
 
     Returns:
         the figures of results.json: a dict a row of the first table, each with the mean over images and runs
         (`aji`, `pq`, ...), `aji_sd` over images, `aji_runs`, `runs`, `annotated_share` and
         `training_minutes` (of the runs that nothing interrupted; None where there is none); `differences` in
-        AJI between rows with their 95 % intervals; `budgets`.
+        AJI between rows with their 95 % intervals; `budgets`; `made_with`.
     """
     scores = read_runs(out)
     if scores.empty:
@@ -53,7 +54,7 @@ def write(out: Path, where: Tissue, groups: Mapping[str, list[str]], budget: int
     figures = {row: summary(first[first["row"] == row], groups) for row in _in_order(first["row"].unique())}
     figures["differences"] = _differences(first)
     figures["budgets"] = _budgets(scores)
-    figures["steps"] = int(scores["steps"].max())
+    figures["made_with"] = made_with
     write_json(out / "results.json", figures)
     with atomic_file(out / "results.md") as temporary:
         temporary.write_text(_tables(figures, groups), encoding="utf-8")
@@ -150,6 +151,7 @@ def _tables(figures: dict, groups: Mapping[str, list[str]]) -> str:
     for row, of_row in figures["budgets"].items():
         values = [f"{of_row[str(one)]['aji']:.3f}" if str(one) in of_row else "" for one in budgets]
         lines.append(_line([ROWS[row], *values]))
+    lines += ["", ", ".join(f"{name}: {value}" for name, value in figures["made_with"].items())]
     return "\n".join(lines) + "\n"
 
 

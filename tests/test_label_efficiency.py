@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import date
 
 import numpy as np
 import pandas as pd
@@ -81,7 +82,7 @@ def test_tables_plots_and_overlays_of_what_is_finished(tmp_path):
         write_image(where.test_images / f"{stem}.png", image)
         for folder in (where.test_labels, *(folder / "segmented" for folder in folders)):
             write_labels(folder / f"{stem}.tif", labels)
-    figures = report.write(tmp_path, where, {"test_near": ["a"], "test_far": ["b"]}, 12)
+    figures = report.write(tmp_path, where, {"test_near": ["a"], "test_far": ["b"]}, 12, {"steps": 100})
     assert json.loads((tmp_path / "results.json").read_text()) == figures
     whole = figures["whole_method"]
     assert whole["aji"] == pytest.approx(0.55)  # the run with 3 patches is not in the first table
@@ -92,13 +93,15 @@ def test_tables_plots_and_overlays_of_what_is_finished(tmp_path):
     assert whole["training_minutes"] is None
     assert figures["differences"]["whole_method - label_free"][0] == pytest.approx(0.25)
     assert figures["budgets"]["whole_method"]["3"]["aji"] == pytest.approx(0.1)
+    assert figures["made_with"] == {"steps": 100}
     text = (tmp_path / "results.md").read_text()
+    assert text.endswith("steps: 100\n")
     assert "| + pseudo labels: the whole method | 1 | 4.9 % |  |" in text
     assert {"rows.png", "budgets.png", "best.png", "worst.png"} <= {p.name for p in tmp_path.iterdir()}
 
 
 def test_nothing_is_written_before_a_run_is_finished(tmp_path):
-    assert report.write(tmp_path, tissue_folders(tmp_path), {}, 12) == {}
+    assert report.write(tmp_path, tissue_folders(tmp_path), {}, 12, {}) == {}
     assert not (tmp_path / "results.json").exists()
 
 
@@ -114,14 +117,17 @@ def test_a_stem_without_its_labels_is_named(tmp_path):
         experiment.sort_images(tmp_path, {"train": ["a"]}, tmp_path / "out")
 
 
-def test_the_number_of_steps_is_kept_and_other_settings_are_refused(tmp_path):
+def test_what_all_runs_share_is_kept_and_other_settings_are_refused(tmp_path):
     where = tissue_folders(tmp_path)
     settings = Settings("folder", minutes=5, steps=110, rounds=1, out=tmp_path)
-    assert experiment._steps(settings, where) == 100  # in both rounds a whole number of epochs of 25
-    assert experiment._steps(replace(settings, steps=None), where) == 100
-    for other in ({"minutes": 6}, {"steps": 200}, {"batch": 2}):
+    begun = experiment.begin(settings, where)
+    assert begun["steps"] == 100  # in both rounds a whole number of epochs of 25
+    assert "processor cores" in begun["device"]
+    assert begun["start"] == date.today().isoformat()
+    assert experiment.begin(replace(settings, steps=None), where) == begun
+    for other in ({"minutes": 6}, {"steps": 200}, {"batch": 2}, {"views": 1}):
         with pytest.raises(InputError, match="begun with other settings"):
-            experiment._steps(replace(settings, **other), where)
+            experiment.begin(replace(settings, **other), where)
 
 
 def test_patches_are_shared_by_the_rows_that_choose_alike():
