@@ -212,15 +212,19 @@ class MaskRCNN:
         log = callbacks.LossLog(self.log_dir, self.epoch)
         bar = tqdm(total=epochs * len(batches), desc=f"training {self._name}", unit="step")
         with bar, parallel_model.within(self._distribution):
-            beside = [*self._beside(log, bar), *(custom_callbacks or [])]
+            beside = self._beside(log, bar, custom_callbacks or [])
             self._fit(self._trainer(learning_rate), batches, validation, epochs, beside)
         return log.losses
 
-    def _beside(self, log: callbacks.LossLog, bar: tqdm) -> list[keras.callbacks.Callback]:
-        """What goes on beside training. The log comes before the checkpoint that says it is valid."""
+    def _beside(self, log: callbacks.LossLog, bar: tqdm, custom: Sequence) -> list[keras.callbacks.Callback]:
+        """What goes on beside training. What is done after an epoch comes before its checkpoint.
+
+        Killed in between, a resumed training repeats the epoch; the other way round it would be left out.
+        """
         validation = log.losses.get("val_loss", [])
         return [
             log,
+            *custom,
             callbacks.Checkpoints(self.log_dir, self._name, self.config.CHECKPOINTS_KEPT, validation),
             callbacks.StopOnNonFinite(),
             callbacks.Progress(bar),

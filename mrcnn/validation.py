@@ -77,12 +77,14 @@ def best_epoch(scores: dict[int, float]) -> int:
     """The epoch up to which the mean of the last WINDOW scores is highest; of equal ones the latest.
 
     Args:
-        scores: of epochs 1, 2, ...
+        scores: of epochs 1, 2, ...; of fewer than WINDOW the latest epoch counts, since one or two are luck.
     """
     recent = {
-        epoch: np.mean([scores[e] for e in range(max(epoch - WINDOW, 0) + 1, epoch + 1)]) for epoch in scores
+        epoch: np.mean([scores[e] for e in range(epoch - WINDOW + 1, epoch + 1)])
+        for epoch in scores
+        if epoch >= WINDOW
     }
-    return max(recent, key=lambda epoch: (recent[epoch], epoch))
+    return max(recent or scores, key=lambda epoch: (recent.get(epoch, 0), epoch))
 
 
 @contextmanager

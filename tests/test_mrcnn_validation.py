@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from mrcnn import validation
+from mrcnn import checkpoint, validation
 from mrcnn.model import MaskRCNN
 from mrcnn.validation import TABLE, Validation, averaged, best_epoch
 from tests.tiny_network import Discs, config, discs, eagerly
@@ -34,6 +34,7 @@ def rows(network):
 
 
 def test_the_weights_of_the_best_epoch_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(validation, "WINDOW", 2)
     network, best, seen = train(tmp_path, iter([0.3, 0.9, 0.1]), monkeypatch)
     assert rows(network) == [("1", "0.3"), ("2", "0.9"), ("3", "0.1")]
     best.restore()
@@ -45,6 +46,9 @@ def test_the_weights_of_the_best_epoch_are_kept(tmp_path, monkeypatch):
     ("scores", "best"),
     [
         ([0.5], 1),
+        ([0.5, 0.9, 0.4], 3),  # too few for a mean of five
+        ([0.9, 0.5, 0.5, 0.5, 0.5, 0.51, 0.52, 0.52], 5),  # means 0.58, 0.504, ...: the first full one
+        ([0.9, 0.1, 0.1, 0.1, 0.1, 0.3, 0.3], 5),
         ([0.3, 0.4, 0.45, 0.48, 0.55, 0.48, 0.49, 0.5, 0.51, 0.52, 0.53], 11),  # 0.55 was luck
         ([0.5] * 7, 7),
         ([0.6] * 8 + [0.5] * 8, 8),
@@ -54,15 +58,36 @@ def test_the_best_epoch_is_that_of_the_best_running_mean(scores, best):
     assert best_epoch(dict(enumerate(scores, 1))) == best
 
 
-def test_it_goes_on_with_the_scores_of_before(tmp_path, monkeypatch):
-    network, _, seen = train(tmp_path, iter([0.6, 0.2]), monkeypatch, epochs=2)
-    (network.log_dir / TABLE).open("a").write("3,0.9\n")  # of an epoch whose checkpoint was not written
+class Killed(Exception):
+    """Stands for a kill."""
+
+
+@pytest.mark.parametrize("place", ["score", "checkpoint"])
+def test_killed_after_an_epoch_it_repeats_that_epoch(tmp_path, monkeypatch, place):
+    """Whether while validating or before the checkpoint is written: no epoch is left without a score."""
+    monkeypatch.setattr(validation, "WINDOW", 2)
+
+    def scores_until_killed():
+        yield from (0.6, 0.2)
+        if place == "score":
+            raise Killed
+        monkeypatch.setattr(checkpoint, "save", kill)
+        yield 0.9
+
+    def kill(*arguments):
+        raise Killed
+
+    with pytest.raises(Killed):
+        train(tmp_path, scores_until_killed(), monkeypatch)
+    monkeypatch.undo()
+    monkeypatch.setattr(validation, "WINDOW", 2)
     again = MaskRCNN("training", config(WEIGHT_AVERAGING=0.5), tmp_path)
     again.load_weights(again.find_last())
-    best = Validation(again, [PAIR])
-    monkeypatch.setattr(best, "score", lambda: 0.4)
+    assert again.epoch == 2
+    best, seen = Validation(again, [PAIR]), []
+    monkeypatch.setattr(best, "score", lambda: seen.append(again.keras_model.get_weights()) or 0.9)
     again.train(PATCHES, None, 1e-3, 3, custom_callbacks=[best])
-    assert rows(again) == [("1", "0.6"), ("2", "0.2"), ("3", "0.4")]
+    assert rows(again) == [("1", "0.6"), ("2", "0.2"), ("3", "0.9")]
     best.restore()
     for one, other in zip(again.keras_model.get_weights(), seen[0], strict=True):
         np.testing.assert_array_equal(one, other)
