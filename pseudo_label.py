@@ -9,10 +9,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 from tqdm import tqdm
 
-from mrcnn import views
+from mrcnn import sources, views
+from mrcnn.config import find_model
+from mrcnn.sources import Source
 from nuclei import patches
 from nuclei.errors import InputError
 from nuclei.files import check_is_ours, is_finished, start, write_settings
@@ -47,36 +48,41 @@ class Settings:
 SHARES = {"annotated": 3, "synthetic": 1, "pseudo": 1}  # patches of each source in a batch, in proportion
 OUTLINED = ("annotated", "synthetic")  # of pseudo labels only the places are learnt: outlines are a guess
 STEPS_PER_EPOCH = 25  # an epoch here is only the distance between two backups
-LARGEST_VALIDATION = 5  # one annotated patch in so many, at most, is kept from training
 MODEL = "model"  # the folder, within out, of the final model
 LOGS = "logs"  # the folder, within that of a training, of its progress
 
 
+@dataclass(frozen=True)
+class Material:
+    """All patches of a run."""
+
+    learnt: dict[str, Source]  # from the start, by the names of SHARES
+    validation: Source
+    unlabelled: Source
+
+
 def main(settings: Settings) -> None:
     _check(settings)
-    annotated, unlabelled, digest = _sort_patches(settings.data)
-    validation = _held_back(settings, annotated)
-    sources = _sources(settings, annotated, validation)
+    material = _collect(settings)
     if settings.rounds:
         check_is_ours(settings.pseudo)
-    made_with = {**asdict(settings), "shares": SHARES, "annotation": digest}
-    step = _train(settings, 0, sources, validation, made_with, initial=None)
+    step = _train(settings, material, 0, model=None)
     for number in range(1, settings.rounds + 1):
-        _label(settings, number, unlabelled, made_with, model=step)
-        with_pseudo = {**sources, "pseudo": (settings.pseudo, unlabelled)}
-        step = _train(settings, number, with_pseudo, validation, made_with, initial=step)
+        step = _train(settings, material, number, model=step)
     # The logs stay where they are: their checkpoint is many times larger than the model.
     shutil.copytree(step, settings.out / MODEL, dirs_exist_ok=True, ignore=shutil.ignore_patterns(LOGS))
     print(f"wrote the model to {settings.out / MODEL}/")
     if settings.rounds:
-        print(f"and the labels of {len(unlabelled)} patches to {settings.pseudo}/")
+        print(f"and the labels of {len(material.unlabelled.names)} patches to {settings.pseudo}/")
     print(f"next: python segment.py IMAGE... --model {settings.out / MODEL}")
 
 
 def _check(settings: Settings) -> None:
-    for name, smallest in (("rounds", 0), ("steps", 1), ("batch", 1), ("validation", 0)):
+    for name, smallest in (("rounds", 0), ("steps", 1), ("batch", 1), ("validation", 0), ("seed", 0)):
         if getattr(settings, name) < smallest:
             raise InputError(f"--{name} is {getattr(settings, name)}; it must be at least {smallest}")
+    if not settings.learning_rate > 0:
+        raise InputError(f"--learning-rate is {settings.learning_rate}; it must be above 0")
     views.check(settings.views)
     if not 0 <= settings.doubt <= settings.confidence <= 1:
         raise InputError(
@@ -91,79 +97,58 @@ def _check(settings: Settings) -> None:
         )
 
 
-def _sort_patches(data: Path) -> tuple[list[str], list[str], str]:
-    """Names of the annotated patches, their masks checked, of the others, and a digest of all masks."""
-    names = patches.list_patches(data)
-    annotated = [name for name in names if patches.is_annotated(data / name)]
-    digest = hashlib.sha256()
-    for name in annotated:
-        digest.update(name.encode() + patches.read_masks(data / name).tobytes())
-    return annotated, [name for name in names if name not in set(annotated)], digest.hexdigest()[:12]
-
-
-def _held_back(settings: Settings, annotated: list[str]) -> list[str]:
-    """The annotated patches to validate with, chosen at random."""
-    count = min(settings.validation, len(annotated) // LARGEST_VALIDATION)
-    if count < settings.validation:
-        few = f"{len(annotated)} annotated patches are too few to keep {settings.validation} for validation"
-        print(f"{few}: {count or 'none'} kept")
-    return sorted(np.random.default_rng(settings.seed).choice(annotated, count, replace=False).tolist())
-
-
-def _sources(
-    settings: Settings, annotated: list[str], validation: list[str]
-) -> dict[str, tuple[Path, list[str]]]:
-    """What to train on from the start: name -> folder and patches, without those of the validation."""
-    sources = {}
-    if settings.annotated:
-        if not annotated:
-            raise InputError(
-                f"no patch in {settings.data}/ is annotated; annotate those of selected.csv first"
-            )
-        sources["annotated"] = settings.data, [name for name in annotated if name not in validation]
+def _collect(settings: Settings) -> Material:
+    """The patches of a run, all of them looked at: a broken one shows before anything slow starts."""
+    annotated, unlabelled = sources.sort_patches(settings.data)
+    if settings.rounds and not unlabelled.names:
+        raise InputError(f"every patch in {settings.data}/ is annotated; use --rounds 0")
+    if settings.annotated and not annotated.names:
+        raise InputError(f"no patch in {settings.data}/ is annotated; annotate those of selected.csv first")
+    annotated, validation = sources.hold_back(annotated, settings.validation, settings.seed)
+    learnt = {"annotated": annotated} if settings.annotated else {}
     if settings.synthetic is not None:
-        if not settings.synthetic.is_dir():
-            raise InputError(f"{settings.synthetic}/ does not exist; run main_train.py first")
-        # A synthetic pair shows the nuclei of the patch that its name begins with.
-        names = [
-            name
-            for name in patches.list_patches(settings.synthetic)
-            if name.rpartition("_")[0] not in validation
-        ]
-        if not names:
-            raise InputError(
-                f"all pairs in {settings.synthetic}/ show patches of the validation, "
-                f"{', '.join(validation)}; make pairs of others with main_train.py, or set --validation 0"
-            )
-        sources["synthetic"] = settings.synthetic, names
-    return sources
+        learnt["synthetic"] = sources.synthetic_pairs(settings.synthetic, validation)
+    for source in (*learnt.values(), validation):
+        source.check()
+    if settings.rounds:
+        unlabelled.check(masks=False)
+    return Material(learnt, validation, unlabelled)
 
 
-def _train(
-    settings: Settings,
-    number: int,
-    sources: dict,
-    validation: list[str],
-    made_with: dict,
-    initial: Path | None,
-) -> Path:
-    """Train step `number` on the sources, from the weights in `initial`; returns the step's folder."""
+def _made_with(settings: Settings, material: Material, number: int, model: Path | None) -> dict:
+    """All that the result of step `number`, which begins with `model`, depends on."""
+    used = {**material.learnt, "validation": material.validation}
+    if number:
+        used["unlabelled"] = material.unlabelled
+    return {
+        **asdict(settings),
+        "shares": SHARES,
+        "round": number,
+        "model": model and hashlib.sha256(find_model(model)[0].read_bytes()).hexdigest()[:12],
+        "patches": {name: source.fingerprint for name, source in used.items()},
+    }
+
+
+def _train(settings: Settings, material: Material, number: int, model: Path | None) -> Path:
+    """Train step `number`, with the labels and the weights of `model`, if any; returns the step's folder."""
     folder = settings.out / f"train_{number}"
-    counts = {source: len(names) for source, (_, names) in sources.items()}
-    made_with = {**made_with, "round": number, "patches": counts, "held_back": validation}
+    made_with = _made_with(settings, material, number, model)
     if is_finished(folder, made_with):
         print(f"{folder}/ is finished already")
         return folder
-    read = ", ".join(f"{len(names)} patches of {place}/" for place, names in sources.values())
-    print(f"{folder.name}: reads {read}, writes {folder}/")
+    learnt = material.learnt
+    if model is not None:
+        _label(settings, number, material.unlabelled, made_with, model)
+        learnt = {**learnt, "pseudo": Source(settings.pseudo, material.unlabelled.names)}
+    print(f"{folder.name}: reads {', '.join(map(str, learnt.values()))}, writes {folder}/")
     start(folder, made_with)
     from mrcnn.augment import augment
     from mrcnn.schedule import WarmUpAndDecay
     from mrcnn.validation import Validation
 
-    network = _network(settings, folder, settings.seed + number, initial)
+    network = _network(settings, folder, settings.seed + number, model)
     read = patches.read_patch, patches.read_masks
-    pairs = {name: tuple(one(settings.data / name) for one in read) for name in validation}
+    pairs = {name: tuple(one(settings.data / name) for one in read) for name in material.validation.names}
     best = Validation(network, list(pairs.values()))
     epochs = math.ceil(settings.steps / network.config.STEPS_PER_EPOCH)
     steps = epochs * network.config.STEPS_PER_EPOCH
@@ -171,7 +156,7 @@ def _train(
     callbacks = [best] if pairs else []
     try:
         losses = network.train(
-            _dataset(sources), None, rate, epochs, augmentation=augment, custom_callbacks=callbacks
+            _dataset(learnt), None, rate, epochs, augmentation=augment, custom_callbacks=callbacks
         )
     except FloatingPointError as error:
         raise InputError(f"{folder}: {error} (--learning-rate {settings.learning_rate / 2:g})") from error
@@ -180,13 +165,13 @@ def _train(
     return folder
 
 
-def _dataset(sources: dict[str, tuple[Path, list[str]]]) -> PatchDataset:
+def _dataset(learnt: dict[str, Source]) -> PatchDataset:
     """The patches of all sources, each with its share of a batch."""
     from mrcnn.patch_dataset import PatchDataset
 
     dataset = PatchDataset()
-    for source, (folder, names) in sources.items():
-        dataset.add_patches(folder, names, SHARES[source], outlined=source in OUTLINED)
+    for name, source in learnt.items():
+        dataset.add_patches(source.folder, source.names, SHARES[name], outlined=name in OUTLINED)
     dataset.prepare()
     return dataset
 
@@ -229,19 +214,17 @@ def _network(settings: Settings, folder: Path, seed: int, initial: Path | None) 
     return network
 
 
-def _label(settings: Settings, number: int, unlabelled: list[str], made_with: dict, model: Path) -> None:
+def _label(settings: Settings, number: int, unlabelled: Source, made_with: dict, model: Path) -> None:
     """Write what the model in `model` is confident of as masks of the unlabelled patches."""
-    if not unlabelled:
-        raise InputError(f"every patch in {settings.data}/ is annotated; use --rounds 0")
     folder = settings.out / f"label_{number}"
-    made_with = {**made_with, "round": number, "patches": len(unlabelled)}
-    if is_finished(folder, made_with):
+    finished = is_finished(folder, made_with)
+    # Another run, or a later round, may have put its own labels there: then they are made again.
+    start(settings.pseudo, made_with)
+    todo = [name for name in unlabelled.names if not patches.is_patch(settings.pseudo / name)]
+    if finished and not todo:
         print(f"{folder}/ is finished already")
         return
-    print(f"{folder.name}: reads {model}/ and {len(unlabelled)} patches of {settings.data}/, ", end="")
-    print(f"writes {settings.pseudo}/ and {folder}/")
-    start(settings.pseudo, made_with)
-    todo = [name for name in unlabelled if not patches.is_patch(settings.pseudo / name)]
+    print(f"{folder.name}: reads {model}/ and {unlabelled}, writes {settings.pseudo}/ and {folder}/")
     from mrcnn import model as modellib
     from mrcnn import pseudo_labels, report
 
@@ -253,7 +236,7 @@ def _label(settings: Settings, number: int, unlabelled: list[str], made_with: di
         patches.write_patch(
             settings.pseudo, name, image, labels.certain, labels.scores, undecided=labels.undecided
         )
-    report.draw_labels(folder, settings.pseudo, unlabelled, settings.confidence)
+    report.draw_labels(folder, settings.pseudo, unlabelled.names, settings.confidence)
     write_settings(folder, made_with)
 
 

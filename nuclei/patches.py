@@ -11,8 +11,10 @@ A patch is a folder, the same everywhere:
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -86,6 +88,17 @@ def read_masks(patch: Path) -> np.ndarray:
 def read_undecided(patch: Path) -> np.ndarray:
     """What a network was not sure of in a patch that it labelled, (H, W) int32; all 0 in other patches."""
     return _read_mask_folder(Path(patch) / _UNDECIDED, read_patch(patch).shape[:2])
+
+
+def digest(folder: Path, names: Sequence[str]) -> str:
+    """Twelve hexadecimal digits that change with the names, the images or the masks of these patches."""
+    found = hashlib.sha256()
+    for name in names:
+        patch = Path(folder) / name
+        for path in (image_path(patch), *sorted((patch / _MASKS).glob("*.png"))):
+            content = path.read_bytes()
+            found.update(f"{name} {path.name} {len(content)} ".encode() + content)
+    return found.hexdigest()[:12]
 
 
 def _read_mask_folder(folder: Path, shape: tuple[int, int]) -> np.ndarray:

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 
 import pseudo_label
+from mrcnn.sources import Source
 from nuclei import patches, tissue
-from nuclei.errors import InputError
 from pseudo_label import Settings
 from tests.programs import assert_refused, call
 
@@ -44,8 +44,25 @@ def test_bad_masks_are_named_before_anything_is_trained(folder):
     assert not (folder / "runs").exists()
 
 
+@pytest.mark.parametrize(
+    "broken", ["data/a/images/a.png", "data/b/images/b.png", "data_synthetic/a_0/masks/0.png"]
+)
+def test_broken_patches_are_named_before_anything_is_trained(folder, broken):
+    (folder / broken).write_bytes(b"no image")
+    assert_refused(call(folder, "pseudo_label.py"), broken)
+    assert not (folder / "runs").exists()
+
+
+def test_nothing_left_to_label(folder):
+    patches.write_masks(folder / "data" / "b", np.eye(64, dtype=np.int32))
+    assert_refused(call(folder, "pseudo_label.py"), "every patch in data/ is annotated; use --rounds 0")
+    assert not (folder / "runs").exists()
+
+
 def test_settings_out_of_range(folder):
     assert_refused(call(folder, "pseudo_label.py", "--steps", "0"), "--steps is 0")
+    assert_refused(call(folder, "pseudo_label.py", "--seed=-1"), "--seed is -1")
+    assert_refused(call(folder, "pseudo_label.py", "--learning-rate", "0"), "--learning-rate is 0.0")
     assert_refused(call(folder, "pseudo_label.py", "--confidence", "2"), "--confidence 2.0")
 
 
@@ -64,56 +81,65 @@ def test_the_folder_of_pseudo_labels_must_be_ours(folder):
     assert (folder / "data_pseudo" / "mine.txt").exists()
 
 
-def test_the_labels_of_a_second_round_replace_those_of_the_first(folder, monkeypatch, capsys):
+@pytest.fixture
+def labels_of(folder, monkeypatch):
+    """Labels round `number` of a run as a network would that finds one nucleus more each time it is asked."""
     from mrcnn import model, pseudo_labels
 
     found = np.zeros((64, 64), np.int32)
 
-    def label(number):
-        found[number * 10 : number * 10 + 5, :9] = number  # one nucleus more each round, the second unsure
-        settings = Settings(folder / "data", pseudo=folder / "data_pseudo", out=folder / "runs", rounds=2)
-        pseudo_label._label(settings, number, ["b"], {"seed": 0}, folder)
-        read = patches.read_masks, patches.read_undecided
-        return [one(folder / "data_pseudo" / "b") for one in read]
-
     def answer(network, image, limits, n_views):
-        return pseudo_labels.PseudoLabels(found * (found == 1), [0.9], found * (found == 2))
+        number = found.max() + 1
+        found[number * 10 : number * 10 + 5, :9] = number
+        return pseudo_labels.PseudoLabels(found * (found == 1), [0.9], found * (found > 1))
+
+    def label(number, out="runs"):
+        settings = Settings(folder / "data", pseudo=folder / "data_pseudo", out=folder / out, rounds=2)
+        unlabelled = Source(folder / "data", ["b"])
+        pseudo_label._label(settings, number, unlabelled, {"round": number, "out": out}, folder)
+        read = patches.read_masks, patches.read_undecided
+        return [one(folder / "data_pseudo" / "b").max() for one in read]
 
     monkeypatch.setattr(model, "load", lambda *arguments, **changes: None)
     monkeypatch.setattr(pseudo_labels, "label", answer)
-    certain, undecided = label(1)
-    assert np.array_equal(certain, found) and not undecided.any()
-    certain, undecided = label(2)
-    assert np.array_equal(certain > 0, found == 1)
-    assert np.array_equal(undecided > 0, found == 2)
-    label(2)
+    return label
+
+
+def test_the_labels_of_a_second_round_replace_those_of_the_first(folder, labels_of, capsys):
+    assert labels_of(1) == [1, 0]
+    assert labels_of(2) == [1, 1]
+    assert labels_of(2) == [1, 1]
     assert "label_2/ is finished already" in capsys.readouterr().out
     pictures = {path.name for path in (folder / "runs" / "label_2").glob("*.png")}
     assert pictures == {"pseudo_labels.png", "confidence.png", "nuclei.png"}
 
 
-def test_patches_of_the_validation_and_their_synthetic_pairs_are_not_trained_on(folder, capsys):
-    for name in "cdef":
-        patches.write_patch(folder / "data", name, *tissue.generate("lymphoid", 64, ord(name)))
-    for name in ("a_0", "c_0", "c_1", "f_10"):
-        patches.write_patch(folder / "data_synthetic", name, *tissue.generate("lymphoid", 64, 1))
-    settings = Settings(folder / "data", folder / "data_synthetic", validation=3)
-    annotated = list("acdef")
-    (held_back,) = pseudo_label._held_back(settings, annotated)  # a fifth of five at most
-    assert "5 annotated patches are too few to keep 3 for validation: 1 kept" in capsys.readouterr().out
-    sources = pseudo_label._sources(settings, annotated, [held_back])
-    assert sources["annotated"][1] == [name for name in annotated if name != held_back]
-    assert not any(name.startswith(held_back) for name in sources["synthetic"][1])
-    assert pseudo_label._sources(settings, annotated, ["c"])["synthetic"][1][-1] == "f_10"
+def test_labels_that_another_run_replaced_are_made_again(labels_of):
+    assert labels_of(1) == [1, 0]
+    assert labels_of(1, out="elsewhere") == [1, 1]
+    assert labels_of(1) == [1, 2]
 
 
-def test_pairs_of_validation_patches_alone_are_refused(folder):
-    settings = Settings(folder / "data", folder / "data_synthetic")
-    with pytest.raises(InputError, match="all pairs in .* show patches of the validation, a;"):
-        pseudo_label._sources(settings, ["a", "b"], ["a"])
+@pytest.mark.parametrize(
+    ("changed", "steps"),
+    [("data/a", [0, 1]), ("data/b", [1]), ("data_synthetic/a_0", [0, 1]), ("mask_rcnn.h5", [1])],
+)
+def test_a_step_depends_on_the_patches_and_the_weights_that_it_reads(folder, changed, steps):
+    weights, labels = folder / "mask_rcnn.h5", tissue.generate("lymphoid", 64, 3)
+    weights.write_bytes(b"weights")
+    (folder / "config.json").write_text("{}")
 
+    def made_with():
+        settings = Settings(folder / "data", folder / "data_synthetic")
+        material = pseudo_label._collect(settings)
+        return [pseudo_label._made_with(settings, material, n, folder if n else None) for n in (0, 1)]
 
-def test_few_annotated_patches_are_all_trained_on(folder):
-    assert pseudo_label._held_back(Settings(), list("abcd")) == []
-    assert pseudo_label._held_back(Settings(validation=0), list("abcdefghijkl")) == []
-    assert len(pseudo_label._held_back(Settings(), list("abcdefghijkl"))) == 2
+    before = made_with()
+    if changed == weights.name:
+        weights.write_bytes(b"others")
+    else:
+        annotated = patches.is_annotated(folder / changed)
+        patches.write_patch((folder / changed).parent, (folder / changed).name, *labels[: 1 + annotated])
+    assert [
+        step for step, (old, new) in enumerate(zip(before, made_with(), strict=True)) if old != new
+    ] == steps
