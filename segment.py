@@ -41,9 +41,9 @@ def main(settings: Settings) -> None:
     paths = _find_images(settings.images)
     weights, config = find_model(settings.model)
     _check(settings, side=config["IMAGE_SHAPE"][0])
-    for path in paths:
-        read_image(path)  # a broken one shows before anything slow starts
-    todo = _todo(paths, settings, weights.read_bytes())
+    # A broken image shows before anything slow starts.
+    pixels = {path: results.fingerprint(read_image(path)) for path in paths}
+    todo = _todo(pixels, settings, weights.read_bytes())
     if todo:
         _segment(todo, settings)
     if len(todo) < len(paths):
@@ -53,18 +53,18 @@ def main(settings: Settings) -> None:
     print(f"next: look at the overlays; with true labels at hand, python evaluate.py {settings.out} TRUTH")
 
 
-def _segment(paths: list[Path], settings: Settings) -> None:
+def _segment(pixels: dict[Path, str], settings: Settings) -> None:
     # Imported here: TensorFlow takes seconds, which --help and bad input need not wait for.
     from mrcnn import model, tiles
 
     network = model.load(settings.model, DETECTION_MIN_CONFIDENCE=settings.confidence)
-    for path in paths:
+    for path in pixels:
         image = read_image(path)
         labels, scores = tiles.segment(
             network, image, settings.overlap, progress=path.name, n_views=settings.views
         )
-        write_image(settings.out / OVERLAYS / f"{path.stem}.png", overlay(image, labels))
-        results.write(settings.out, path.name, labels, scores)
+        write_image(_overlay_file(settings, path), overlay(image, labels))
+        results.write(settings.out, path.name, pixels[path], labels, scores)
         print(f"{path.name}: {len(scores)} nuclei")
 
 
@@ -102,17 +102,28 @@ def _find_images(places: tuple[Path, ...]) -> list[Path]:
     return list(paths.values())
 
 
-def _todo(paths: list[Path], settings: Settings, weights: bytes) -> list[Path]:
-    """Which images have no result of these settings and this model yet."""
+def _todo(pixels: dict[Path, str], settings: Settings, weights: bytes) -> dict[Path, str]:
+    """Which images, with the fingerprints of their pixels, have no result of these settings and model yet."""
+    for path in pixels:
+        if path.resolve() == _overlay_file(settings, path).resolve():
+            raise InputError(f"the overlay of {path} would overwrite it; name another --out")
     made_with = {
         "model": hashlib.sha256(weights).hexdigest(),
         "confidence": settings.confidence,
         "views": settings.views,
         "overlap": settings.overlap,
     }
-    if not is_finished(settings.out, made_with):
+    begun = is_finished(settings.out, made_with)
+    todo = {
+        path: each for path, each in pixels.items() if not results.is_written(settings.out, path.stem, each)
+    }
+    if not begun:
         write_settings(settings.out, made_with)
-    return [path for path in paths if not results.is_written(settings.out, path.stem)]
+    return todo
+
+
+def _overlay_file(settings: Settings, image: Path) -> Path:
+    return settings.out / OVERLAYS / f"{image.stem}.png"
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The folder of `segment.py`: label images with the scores of their nuclei; GeoJSON and COCO made from them.
 
     <image>.tif             the label image: ids 1..N, 0 = background
-    scores/<image>.json     name of the image, and the scores of the ids 1..N
+    scores/<image>.json     name of the image, a fingerprint of its pixels, and the scores of the ids 1..N
     <image>.geojson         for QuPath
     coco.json               all images of the folder
 
@@ -10,6 +10,7 @@ The label image is written last, so an image that has one is finished.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,12 +28,18 @@ from nuclei.polygons import outlines
 SCORES = "scores"
 
 
-def write(folder: Path, image: str, labels: np.ndarray, scores: Sequence[float]) -> None:
+def fingerprint(image: np.ndarray) -> str:
+    """Twelve hexadecimal digits that change with the size or any pixel of an image (H, W, 3) uint8."""
+    return hashlib.sha256(str(image.shape).encode() + image.tobytes()).hexdigest()[:12]
+
+
+def write(folder: Path, image: str, pixels: str, labels: np.ndarray, scores: Sequence[float]) -> None:
     """Write the nuclei of one image and remove exports without them; InputError where that fails.
 
     Args:
         folder: made where it is missing.
         image: file name of the image, with its suffix.
+        pixels: its `fingerprint`.
         labels: (H, W) integers, ids 1..N, 0 = background.
         scores: (N,) of the ids 1..N, 0..1.
     """
@@ -40,14 +47,31 @@ def write(folder: Path, image: str, labels: np.ndarray, scores: Sequence[float])
     for stale in (_geojson_file(folder, name), folder / COCO_FILE):
         with writing(stale):
             stale.unlink(missing_ok=True)
-    record = {"image": image, "scores": np.round(np.asarray(scores, np.float64), 6).tolist()}
+    record = {
+        "image": image,
+        "pixels": pixels,
+        "scores": np.round(np.asarray(scores, np.float64), 6).tolist(),
+    }
     write_json(_scores_file(folder, name), record)
     write_labels(_labels_file(folder, name), labels)
 
 
-def is_written(folder: Path, name: str) -> bool:
-    """Whether the folder holds the finished result of the image `name` (without suffix)."""
-    return _labels_file(folder, name).exists() and _scores_file(folder, name).exists()
+def is_written(folder: Path, name: str, pixels: str) -> bool:
+    """Whether the folder holds the finished result of the image `name` (without suffix).
+
+    Raises:
+        InputError: it holds a label image of that name which is of another image, or not made here.
+    """
+    labels, record = _labels_file(folder, name), _scores_file(folder, name)
+    if not labels.exists():
+        return False
+    if not record.exists():
+        raise InputError(f"{labels} was not made by segment.py; move it, or name another --out")
+    if field(read_json(record), "pixels", str, str(record)) != pixels:
+        raise InputError(
+            f"{labels} shows another image of that name; name another --out, or delete it and {record}"
+        )
+    return True
 
 
 def read(folder: Path, name: str) -> tuple[str, np.ndarray, list[float]]:
@@ -92,7 +116,7 @@ def write_coco(folder: Path) -> None:
         return
     images, scores = {}, {}
     names = sorted(path.stem for path in (folder / SCORES).glob("*.json"))
-    names = [name for name in names if is_written(folder, name)]
+    names = [name for name in names if _labels_file(folder, name).exists()]
     for name in tqdm(names, desc=COCO_FILE, unit="image", disable=None):
         image, labels, scores_of_image = read(folder, name)
         images[image], scores[image] = (labels.shape, outlines(labels)), scores_of_image

@@ -25,6 +25,9 @@ IMAGES = {
 }
 
 
+PIXELS = results.fingerprint(np.zeros((2, 3, 3), np.uint8))
+
+
 def scores_of(labels: np.ndarray) -> np.ndarray:
     return np.linspace(0.95, 0.5, labels.max(), dtype=np.float32)
 
@@ -34,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The results of all images, in every format."""
     folder = tmp_path_factory.mktemp("results") / "new"
     for image, labels in IMAGES.items():
-        results.write(folder, image, labels, scores_of(labels))
+        results.write(folder, image, PIXELS, labels, scores_of(labels))
         results.write_geojson(folder, Path(image).stem)
     results.write_coco(folder)
     return folder
@@ -90,26 +93,36 @@ def test_coco_can_be_evaluated_by_pycocotools(folder: Path) -> None:
 
 def test_an_image_is_finished_once_its_labels_are_there(tmp_path: Path) -> None:
     labels = hard_labels()
-    results.write(tmp_path, "a.png", labels, scores_of(labels))
-    assert results.is_written(tmp_path, "a")
+    results.write(tmp_path, "a.png", PIXELS, labels, scores_of(labels))
+    assert results.is_written(tmp_path, "a", PIXELS)
     (tmp_path / "a.tif").unlink()  # as where a run was killed before it wrote them
-    assert not results.is_written(tmp_path, "a")
+    assert not results.is_written(tmp_path, "a", PIXELS)
     results.write_coco(tmp_path)
     assert COCO(tmp_path / "coco.json").dataset["images"] == []
 
 
+def test_labels_of_another_image_or_maker_are_never_taken_for_ours(tmp_path: Path) -> None:
+    results.write(tmp_path, "a.png", PIXELS, np.eye(3, dtype=int), [0.5])
+    other = results.fingerprint(np.zeros((3, 2, 3), np.uint8))  # as many pixels, another shape
+    with pytest.raises(InputError, match=r"a\.tif shows another image of that name"):
+        results.is_written(tmp_path, "a", other)
+    write_labels(tmp_path / "truth.tif", np.eye(3, dtype=int))
+    with pytest.raises(InputError, match=r"truth\.tif was not made by segment\.py"):
+        results.is_written(tmp_path, "truth", PIXELS)
+
+
 def test_a_new_result_does_not_keep_the_exports_of_the_old_one(tmp_path: Path) -> None:
-    results.write(tmp_path, "a.png", np.eye(3, dtype=int), [0.5])
+    results.write(tmp_path, "a.png", PIXELS, np.eye(3, dtype=int), [0.5])
     results.write_geojson(tmp_path, "a")
     results.write_coco(tmp_path)
-    results.write(tmp_path, "a.png", np.zeros((3, 3), int), [])
+    results.write(tmp_path, "a.png", PIXELS, np.zeros((3, 3), int), [])
     assert not (tmp_path / "coco.json").exists()
     results.write_geojson(tmp_path, "a")
     assert geojson.read(tmp_path / "a.geojson").shapes == []
 
 
 def test_exports_that_are_there_stay(tmp_path: Path) -> None:
-    results.write(tmp_path, "a.png", np.eye(3, dtype=int), [0.5])
+    results.write(tmp_path, "a.png", PIXELS, np.eye(3, dtype=int), [0.5])
     for name in ("a.geojson", "coco.json"):
         (tmp_path / name).write_text("corrected by hand")
     results.write_geojson(tmp_path, "a")
@@ -118,13 +131,13 @@ def test_exports_that_are_there_stay(tmp_path: Path) -> None:
 
 
 def test_a_nucleus_that_somebody_removed_takes_its_score_along(tmp_path: Path) -> None:
-    results.write(tmp_path, "a.png", np.array([[1, 2, 3]]), [0.9, 0.8, 0.7])
+    results.write(tmp_path, "a.png", PIXELS, np.array([[1, 2, 3]]), [0.9, 0.8, 0.7])
     write_labels(tmp_path / "a.tif", np.array([[1, 0, 3]]))
     assert results.read(tmp_path, "a")[2] == [0.9, 0.7]
 
 
 def test_labels_and_scores_that_do_not_go_together(tmp_path: Path) -> None:
-    results.write(tmp_path, "a.png", np.array([[1, 2]]), [0.9, 0.8])
+    results.write(tmp_path, "a.png", PIXELS, np.array([[1, 2]]), [0.9, 0.8])
     write_labels(tmp_path / "a.tif", np.array([[1, 7]]))
     for export in (results.write_coco, lambda folder: results.write_geojson(folder, "a")):
         with pytest.raises(InputError, match=r"a\.tif has the id 7, but .*a\.json holds 2 scores"):

@@ -2,13 +2,15 @@ import json
 
 import numpy as np
 import pytest
+import tifffile
 from pycocotools.coco import COCO
 
 import segment
 from mrcnn import model, tiles
 from mrcnn.config import NucleusConfig
 from nuclei.annotation import geojson
-from nuclei.formats import read_labels, write_image
+from nuclei.errors import InputError
+from nuclei.formats import read_labels, write_image, write_labels
 from nuclei.polygons import paint
 from segment import Settings, main
 from tests.programs import assert_refused, call
@@ -97,6 +99,29 @@ def test_another_format_needs_no_segmentation(saved, tmp_path, segmented):
         main(Settings(images, saved, out, format=(form,)))
         assert (out / name).exists()
     assert segmented == ["a.png"]
+
+
+def test_nothing_that_was_there_is_overwritten(saved, tmp_path, segmented):
+    for place in ("other/a.png", "overlays/b.png"):
+        write_image(tmp_path / place, PIXELS)
+    (tmp_path / "images").mkdir()
+    tifffile.imwrite(tmp_path / "images" / "a.tif", PIXELS)
+    write_labels(tmp_path / "truth" / "a.tif", np.eye(9, dtype=np.int32))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
+    for images, out, words in (
+        ("images", "images", "a.tif was not made by segment.py"),
+        ("images", "truth", "a.tif was not made by segment.py"),
+        ("overlays", ".", "would overwrite it"),
+    ):
+        with pytest.raises(InputError, match=words):
+            main(Settings((tmp_path / images,), saved, tmp_path / out))
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before
+    main(Settings((tmp_path / "images",), saved, tmp_path / "out"))
+    main(Settings((tmp_path / "other",), saved, tmp_path / "out"))  # the same pixels
+    write_image(tmp_path / "other" / "a.png", PIXELS // 2)
+    with pytest.raises(InputError, match="shows another image of that name"):
+        main(Settings((tmp_path / "other",), saved, tmp_path / "out"))
+    assert segmented == ["a.tif"]
 
 
 def test_a_killed_run_goes_on_where_it_was(saved, tmp_path, segmented, monkeypatch):
