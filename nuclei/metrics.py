@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from pycocotools.cocoeval import COCOeval
 from scipy.optimize import linear_sum_assignment
 from tqdm import tqdm
 
+from nuclei import results
 from nuclei.errors import InputError
 from nuclei.formats import pair_by_stem, read_labels
 
@@ -137,7 +139,7 @@ def match(truth: np.ndarray, pred: np.ndarray, iou: float = 0.5) -> np.ndarray:
 
 
 def average_precision(
-    truth: np.ndarray, pred: np.ndarray, scores: np.ndarray | None = None, iou: float = 0.5
+    truth: np.ndarray, pred: np.ndarray, scores: Sequence[float] | None = None, iou: float = 0.5
 ) -> float:
     """Average precision by pycocotools: matching and 101-point curve are COCO's, the IoUs come from here.
 
@@ -167,8 +169,11 @@ def average_precision(
     return float(coco.eval["precision"].mean())
 
 
-def score(truth: np.ndarray, pred: np.ndarray) -> dict[str, float]:
-    """All scores of one image by their `NAMES`; matches at an IoU above 0.5 (AP50: of 0.5 or above)."""
+def score(truth: np.ndarray, pred: np.ndarray, confidence: Sequence[float] | None = None) -> dict[str, float]:
+    """All scores of one image by their `NAMES`; matches at an IoU above 0.5 (AP50: of 0.5 or above).
+
+    `confidence` is that of `average_precision`.
+    """
     dq, sq, pq = panoptic_quality(truth, pred)
     values = (
         dice(truth, pred),
@@ -177,7 +182,7 @@ def score(truth: np.ndarray, pred: np.ndarray) -> dict[str, float]:
         dq,
         sq,
         pq,
-        average_precision(truth, pred),
+        average_precision(truth, pred, confidence),
     )
     return dict(zip(NAMES, values, strict=True))
 
@@ -185,7 +190,8 @@ def score(truth: np.ndarray, pred: np.ndarray) -> dict[str, float]:
 def evaluate(pred: Path, truth: Path) -> pd.DataFrame:
     """Score a folder of predicted label images against a folder of true ones, file by file.
 
-    Files go together by their names without suffix; true images without a prediction are not scored.
+    Files go together by their names without suffix; true images without a prediction are not scored. AP50
+    ranks the nuclei by their scores where the predictions are `segment.py`'s, and else takes them all alike.
 
     Returns:
         One row per image: image, nuclei (true), predicted (nuclei), and the scores by their `NAMES`.
@@ -199,7 +205,7 @@ def evaluate(pred: Path, truth: Path) -> pd.DataFrame:
         if p.shape != t.shape:
             raise InputError(f"{pred_path} is {_size(p)} px, but {truth_path} is {_size(t)} px")
         counts = {"nuclei": len(np.unique(t[t > 0])), "predicted": len(np.unique(p[p > 0]))}
-        rows.append({"image": pred_path.stem, **counts, **score(t, p)})
+        rows.append({"image": pred_path.stem, **counts, **score(t, p, results.read_scores(pred_path, p))})
     return pd.DataFrame(rows)
 
 

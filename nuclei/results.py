@@ -95,6 +95,19 @@ def read(folder: Path, name: str) -> tuple[str, np.ndarray, list[float]]:
     return image, labels, [scores[label - 1] for label in ids]
 
 
+def read_scores(labels_file: Path, labels: np.ndarray) -> list[float] | None:
+    """The scores of the ids of a label image, in their order; None where `segment.py` gave them none.
+
+    That is so where it has not made the label image, or somebody added nuclei to it.
+    """
+    folder, name = labels_file.parent, labels_file.stem
+    if labels_file != _labels_file(folder, name) or not _scores_file(folder, name).exists():
+        return None
+    path = _scores_file(folder, name)
+    scores, ids = field(read_json(path), "scores", list, str(path)), np.unique(labels[labels > 0])
+    return [scores[label - 1] for label in ids] if ids.max(initial=0) <= len(scores) else None
+
+
 def write_geojson(folder: Path, name: str) -> None:
     """Write the nuclei of the image `name` (without suffix) as QuPath's detections, the score a measurement.
 

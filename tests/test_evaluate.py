@@ -13,6 +13,7 @@ import pytest
 
 from evaluate import INVENTED, MATCHED, MISSED, Settings, main
 from nuclei.errors import InputError
+from nuclei.files import write_json
 from nuclei.formats import read_image, write_image, write_labels
 from nuclei.metrics import NAMES
 
@@ -61,6 +62,20 @@ def test_program_writes_and_prints_the_scores(folders: dict[str, Path]) -> None:
     assert "1 images of" in result.stdout  # c has no prediction
     assert "scores.png" in result.stdout
     assert read_image(folders["pred"] / "plots" / "scores.png").std() > 0
+
+
+def test_average_precision_goes_by_the_scores_of_segment_py(folders: dict[str, Path]) -> None:
+    def ap50() -> list[float]:
+        main(Settings(folders["pred"], folders["truth"]))
+        return pd.read_csv(folders["pred"] / "scores.csv")["ap50"].tolist()
+
+    # b has one of two nuclei, and invents one: a precision of 1/2, or of 1 if the invented one comes last
+    # up to a recall of 1/2, which is 51 of COCO's 101 places.
+    assert ap50() == pytest.approx([1, 51 / 101 / 2])
+    write_json(folders["pred"] / "scores" / "b.json", {"image": "b.png", "scores": [0.9, 0.8]})
+    assert ap50() == pytest.approx([1, 51 / 101])
+    write_json(folders["pred"] / "scores" / "b.json", {"image": "b.png", "scores": [0.8, 0.9]})
+    assert ap50() == pytest.approx([1, 51 / 101 / 2])
 
 
 @pytest.mark.parametrize("problem", ["missing", "size"])

@@ -136,6 +136,16 @@ def test_a_nucleus_that_somebody_removed_takes_its_score_along(tmp_path: Path) -
     assert results.read(tmp_path, "a")[2] == [0.9, 0.7]
 
 
+def test_only_label_images_of_ours_have_scores(tmp_path: Path) -> None:
+    labels = np.array([[2, 0, 3]])
+    results.write(tmp_path, "a.png", PIXELS, np.array([[1, 2, 3]]), [0.9, 0.8, 0.7])
+    assert results.read_scores(tmp_path / "a.tif", labels) == [0.8, 0.7]
+    assert results.read_scores(tmp_path / "a.tif", labels * 0) == []
+    assert results.read_scores(tmp_path / "a.tif", labels * 2) is None  # a nucleus was added
+    assert results.read_scores(tmp_path / "a.png", labels) is None
+    assert results.read_scores(tmp_path / "b.tif", labels) is None
+
+
 def test_labels_and_scores_that_do_not_go_together(tmp_path: Path) -> None:
     results.write(tmp_path, "a.png", PIXELS, np.array([[1, 2]]), [0.9, 0.8])
     write_labels(tmp_path / "a.tif", np.array([[1, 7]]))
