@@ -102,7 +102,8 @@ def _instances(
             or (top + side < height and y2 > side - _EDGE)
             or (left + side < width and x2 > side - _EDGE)
         )
-        if cut and max(y2 - y1, x2 - x1) < overlap:
+        # One nearly as wide as the overlap may lie close to the edges of both tiles.
+        if cut and max(y2 - y1, x2 - x1) < overlap - 2 * _EDGE:
             continue
         window, row, column = paste_mask(mask, box + (top, left, top, left), shape)
         if window.any():
@@ -115,7 +116,7 @@ def _instances(
 def resolve_overlaps(
     instances: list[Instance], shape: tuple[int, int], shared: float = 0.5
 ) -> tuple[np.ndarray, list[Instance]]:
-    """Give every pixel to one nucleus: whole ones before cut ones, then by score.
+    """Give every pixel to one nucleus: whole ones by score, then cut ones by size.
 
     A nucleus of which more than the share `shared` is taken already is the same one again and is
     dropped; otherwise it keeps its largest free piece.
@@ -125,7 +126,8 @@ def resolve_overlaps(
     """
     labels = np.zeros(shape, np.int32)
     kept = []
-    for instance in sorted(instances, key=lambda one: (one.cut, -one.score)):
+    # The largest piece of a cut nucleus shows most of it.
+    for instance in sorted(instances, key=lambda one: (one.cut, -(one.mask.sum() if one.cut else one.score))):
         height, width = instance.mask.shape
         window = labels[instance.top : instance.top + height, instance.left : instance.left + width]
         free = instance.mask & (window == 0)

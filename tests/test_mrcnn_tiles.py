@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from mrcnn import tiles
 from mrcnn.config import NucleusConfig
@@ -86,6 +87,15 @@ def test_a_piece_is_dropped_where_the_tile_that_sees_the_whole_finds_nothing():
     labels, scores = tiles.segment(BlindToTheLeft(), image)
     assert len(scores) == 1
     assert (labels[150:180, 200:230] == 1).all()
+
+
+@pytest.mark.parametrize("width", range(58, 65))
+def test_a_nucleus_about_as_wide_as_the_overlap_is_found_wherever_it_lies(width):
+    for left in range(188, 198):  # the tiles begin at 0 and at 192 px and share 64
+        image = np.full((256, 448, 3), 255, np.uint8)
+        image[50:80, left : left + width] = 0
+        labels, _ = tiles.segment(DarkSquares(), image)
+        assert ((labels > 0) == (image[..., 0] == 0)).all()
 
 
 def test_a_nucleus_larger_than_the_overlap_keeps_its_pieces():

@@ -58,7 +58,8 @@ def train(folder: Path, pairs: list[Pair], seconds: float, seed: int) -> dict:
             network.save_model(where / MODELS / NAME)
         return len(steps)
 
-    epochs = max(1, int((end - time.monotonic()) / seconds_an_epoch(fit)))
+    an_epoch = seconds_an_epoch(fit)  # takes time too
+    epochs = max(1, int((end - time.monotonic()) / an_epoch))
     return {"steps": fit(epochs, folder), "epochs_planned": epochs, "patches_used": len(images)}
 
 
