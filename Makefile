@@ -25,14 +25,14 @@ lint: setup
 bench-select: setup
 	$(RUN) -m benchmarks.select
 
-# FOLDER holds real annotated images (see benchmarks/gan.py); without it the tissue is generated.
+# FOLDER holds real annotated images (see benchmarks/annotated_images.py); without it the tissue is generated.
 bench-gan: setup
 	$(RUN) -m benchmarks.gan $(FOLDER)
 
 bench-mrcnn: setup
 	$(RUN) -m benchmarks.mrcnn
 
-# FOLDER holds real annotated images (see benchmarks/label_efficiency.py).
+# FOLDER holds real annotated images (see benchmarks/annotated_images.py).
 bench-labels: setup peers
 	$(RUN) -m benchmarks.label_efficiency $(FOLDER)
 

@@ -33,7 +33,7 @@ import numpy as np
 import tyro
 from skimage.segmentation import relabel_sequential
 
-from benchmarks import training_images
+from benchmarks import annotated_images
 from benchmarks.gan_quality import (
     background_difference,
     boundary_gradient,
@@ -102,7 +102,7 @@ def main(settings: Settings) -> None:
 
 def _pairs(settings: Settings) -> dict[str, Pair]:
     if settings.folder:
-        return training_images.read(settings.folder, settings.images, settings.stems)
+        return annotated_images.read_training(settings.folder, settings.images, settings.stems)
     kinds = list(tissue.KINDS)[: settings.images]
     return {kind: tissue.generate(kind, GENERATED, settings.seed) for kind in kinds}
 

@@ -1,7 +1,6 @@
 """How far do few labels go? `python -m benchmarks.label_efficiency FOLDER`, one JSON line out.
 
-FOLDER holds images/ (PNG, JPEG, TIFF), labels/ (<image>.tif, 0 = background, 1..N = nuclei) and splits.json:
-lists of file stems; patches are chosen from those with "train" in their name, those with "test" are scored.
+FOLDER is laid out as `benchmarks.annotated_images` says; patches are chosen from its training images.
 
 Every row of the table is trained for as many steps, of as many patches each, and scored on whole test images:
 label-free; the annotated patches alone; with their synthetic pairs; the whole method; the whole method on
@@ -29,8 +28,9 @@ import torch
 import tyro
 from tqdm import tqdm
 
+from benchmarks import annotated_images
 from benchmarks import label_efficiency_report as report
-from demo import ROOT, Tissue, annotate, annotate_selected, program, tissue_folders
+from demo import ROOT, Tissue, annotate, annotate_selected, program
 from nuclei import baseline, patches
 from nuclei.errors import InputError
 from nuclei.features import has_gpu
@@ -48,7 +48,7 @@ CALIBRATION_STEPS = 25  # of two short trainings, whose difference gives the sec
 
 @dataclass(frozen=True)
 class Settings:
-    folder: tyro.conf.Positional[Path]  # images/, labels/ and splits.json
+    folder: tyro.conf.Positional[Path]  # annotated images: images/, labels/ and splits.json
     minutes: float = 60  # of training in each row, on this device
     steps: int | None = None  # of every training of ours; None: as many as fit into the minutes
     budget: int = 12  # annotated patches in the first table
@@ -95,12 +95,13 @@ def main(settings: Settings) -> None:
     unknown = sorted(set(settings.peers) - set(PEERS))
     if unknown:
         raise InputError(f"--peers has {' '.join(unknown)}; known are {' '.join(PEERS)}")
-    splits = read_splits(settings.folder)
-    where = sort_images(settings.folder, splits, settings.out / "tissue")
+    for peer in settings.peers:
+        peer_python(peer)
+    _, groups = annotated_images.read_splits(settings.folder)
+    where = annotated_images.sort_images(settings.folder, settings.out / "tissue")
     runs = list_runs(settings)
     made_with = begin(settings, where)
     plan = Plan(settings, where, made_with["steps"])
-    groups = {name: stems for name, stems in splits.items() if "test" in name}
     for number, each in enumerate(runs, 1):
         folder = settings.out / "runs" / each.name
         if not (folder / report.RUN).exists():
@@ -134,40 +135,6 @@ def list_runs(settings: Settings) -> list[Run]:
     return list(dict.fromkeys(first + others + budgets))
 
 
-def read_splits(folder: Path) -> dict[str, list[str]]:
-    """Lists of file stems by name; InputError where none is for training or none for testing."""
-    splits = read_json(folder / "splits.json")
-    names = splits if isinstance(splits, dict) else ()
-    if not all(any(part in name for name in names) for part in ("train", "test")):
-        raise InputError(
-            f"{folder / 'splits.json'} needs lists of file stems named ...train... and ...test..."
-        )
-    return {name: stems for name, stems in splits.items() if isinstance(stems, list)}
-
-
-def sort_images(folder: Path, splits: dict[str, list[str]], out: Path) -> Tissue:
-    """Copies of the images and labels by split, since a stage works on whole folders."""
-    images = {path.stem: path for path in list_images(folder / "images")}
-    where = tissue_folders(out)
-    for name, stems in splits.items():
-        train = "train" in name
-        if not train and "test" not in name:
-            continue
-        for stem in stems:
-            label = folder / "labels" / f"{stem}.tif"
-            if stem not in images or not label.exists():
-                raise InputError(f"{folder / 'splits.json'} names {stem}, which has no image or no {label}")
-            _copy(images[stem], where.train_images if train else where.test_images)
-            _copy(label, where.train_labels if train else where.test_labels)
-    return where
-
-
-def _copy(path: Path, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / path.name).exists():
-        shutil.copyfile(path, folder / path.name)
-
-
 def begin(settings: Settings, where: Tissue) -> dict:
     """What all runs have alike: SHARED, `steps` of a training, the `device` and the day of the `start`.
 
@@ -178,18 +145,25 @@ def begin(settings: Settings, where: Tissue) -> dict:
     """
     path = settings.out / "experiment.json"
     shared = {name: getattr(settings, name) for name in SHARED}
+    if settings.steps:
+        shared["steps"] = _whole_epochs(settings, settings.steps)
     if path.exists():
         known = read_json(path)
-        same = {name: known.get(name) for name in shared} == shared
-        if not same or settings.steps not in (None, known["steps"]):
+        if {name: known.get(name) for name in shared} != shared:
             raise InputError(f"{settings.out}/ was begun with other settings ({path}); choose another --out")
         return known
-    steps = settings.steps or settings.minutes * 60 / _seconds_a_step(settings, where)
-    unit = STEPS_PER_EPOCH * (settings.rounds + 1)  # whole epochs in every round
-    steps = max(round(steps / unit), 1) * unit
-    made_with = {**shared, "steps": steps, "device": _device(), "start": date.today().isoformat()}
+    if not settings.steps:
+        steps = settings.minutes * 60 / _seconds_a_step(settings, where)
+        shared["steps"] = _whole_epochs(settings, steps)
+    made_with = {**shared, "device": _device(), "start": date.today().isoformat()}
     write_json(path, made_with)
     return made_with
+
+
+def _whole_epochs(settings: Settings, steps: float) -> int:
+    """About as many steps, in whole epochs in every round."""
+    unit = STEPS_PER_EPOCH * (settings.rounds + 1)
+    return max(round(steps / unit), 1) * unit
 
 
 def _device() -> str:
@@ -203,6 +177,7 @@ def _seconds_a_step(settings: Settings, where: Tissue) -> float:
     data = _full(settings.out, where)
     for steps in (CALIBRATION_STEPS, 2 * CALIBRATION_STEPS):
         folder = settings.out / f"calibration_{steps}"
+        shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed: only the rest would be timed
         began = time.monotonic()
         program(
             "pseudo_label.py", data=data, synthetic=None, rounds=0, steps=steps, batch=settings.batch,
@@ -210,7 +185,9 @@ def _seconds_a_step(settings: Settings, where: Tissue) -> float:
         )  # fmt: skip
         seconds.append(time.monotonic() - began)
         shutil.rmtree(folder)
-    return max(seconds[1] - seconds[0], 1) / CALIBRATION_STEPS
+    if seconds[1] <= seconds[0]:
+        raise InputError("this machine is too busy to be timed; begin again later, or give --steps")
+    return (seconds[1] - seconds[0]) / CALIBRATION_STEPS
 
 
 def _full(out: Path, where: Tissue) -> Path:
@@ -295,14 +272,23 @@ def _train(plan: Plan, run: Run, folder: Path) -> float | None:
 
 def _peer(plan: Plan, run: Run, segmented: Path) -> float:
     """Train another tool on the same patches for as long, in its own environment."""
-    own = ROOT / f".venv-{run.row}" / "bin" / "python"
-    command = [own if own.exists() else sys.executable, "-m", f"benchmarks.peers.{run.row}_peer"]
+    command = [peer_python(run.row), "-m", f"benchmarks.peers.{run.row}_peer"]
     command += ["--data", _choose(plan, run) / "data", "--images", plan.where.test_images]
     command += ["--out", segmented, "--minutes", plan.settings.minutes, "--seed", run.seed]
     print(f"\n$ {' '.join(map(str, command))}", flush=True)
     if subprocess.run([str(part) for part in command], check=False, cwd=ROOT).returncode:
         raise InputError(f"{run.row} failed; see above; leave it out with --peers")
     return plan.settings.minutes
+
+
+def peer_python(peer: str) -> Path:
+    """The interpreter of a peer: of its own environment if it needs one; InputError where that is missing."""
+    if not (ROOT / "benchmarks" / "peers" / f"requirements-{peer}.txt").exists():
+        return Path(sys.executable)
+    python = ROOT / f".venv-{peer}" / "bin" / "python"
+    if not python.exists():
+        raise InputError(f"{peer} needs an environment of its own: make peers, or leave it out with --peers")
+    return python
 
 
 def _annotated_share(where: Tissue, run: Run) -> float:

@@ -65,11 +65,11 @@ def write(out: Path, where: Tissue, groups: Mapping[str, list[str]], budget: int
 
 
 def read_runs(out: Path) -> pd.DataFrame:
-    """The scores of every test image in every finished run, with the fields of its `RUN`."""
+    """The scores of every test image in every finished run, with the fields of its `RUN` and its `folder`."""
     tables = []
     for path in sorted((out / "runs").glob(f"*/{RUN}")):
         table = pd.read_csv(path.parent / "scores.csv")
-        tables.append(table.assign(**read_json(path)))
+        tables.append(table.assign(**read_json(path), folder=path.parent.name))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
@@ -202,14 +202,12 @@ def _save(path: Path, figure: Figure) -> None:
 
 def _overlays(out: Path, where: Tissue, first: pd.DataFrame) -> None:
     """The test images on which the whole method is best and worst: the truth, and what the rows found."""
-    ours = first[(first["row"] == "whole_method") & (first["seed"] == 0)].set_index("image")["aji"]
+    shown = first[first["row"].isin(SHOWN) & (first["seed"] == 0)]
+    ours = shown[shown["row"] == "whole_method"].set_index("image")["aji"]
     if ours.empty:
         return
-    folders = {
-        ROWS[row]: next((out / "runs").glob(f"{row}_*_0/segmented"))
-        for row in SHOWN
-        if (first["row"] == row).any()
-    }
+    runs = shown.drop_duplicates("row").set_index("row")["folder"]
+    folders = {ROWS[row]: out / "runs" / runs[row] / "segmented" for row in SHOWN if row in runs}
     paths = {path.stem: path for path in list_images(where.test_images)}
     for name, stem in (("best", ours.idxmax()), ("worst", ours.idxmin())):
         image = read_image(paths[stem])

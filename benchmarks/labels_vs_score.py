@@ -26,13 +26,13 @@ import pandas as pd
 import tyro
 from tqdm import tqdm
 
+from benchmarks.annotated_images import find_files, read_splits
 from benchmarks.labels_report import write_report
 from benchmarks.pixel_model import COUNT, KINDS, fit_pixels, instances, pixel_classes, pixel_features, sample
 from nuclei import baseline
-from nuclei.errors import InputError
 from nuclei.features import extract
-from nuclei.files import atomic_file, read_json
-from nuclei.formats import list_images, read_image, read_labels
+from nuclei.files import atomic_file
+from nuclei.formats import read_image, read_labels
 from nuclei.methods import METHODS
 from nuclei.metrics import aji, panoptic_quality
 from nuclei.patches import PATCH, starts
@@ -70,11 +70,8 @@ class Run:
 
 
 def main(settings: Settings) -> None:
-    splits = read_json(settings.folder / "splits.json")
-    train, test = (
-        sorted(stem for name, stems in splits.items() if part in name for stem in stems)
-        for part in ("train", "test")
-    )
+    train, groups = read_splits(settings.folder)
+    test = sorted({stem for stems in groups.values() for stem in stems})
     for stem in tqdm(train + test, desc="features", unit="image"):
         prepare(settings.folder, settings.out / "features", stem, settings.stride)
     table = settings.out / "runs.csv"
@@ -125,10 +122,8 @@ def prepare(folder: Path, out: Path, stem: str, stride: int) -> None:
     """
     if (out / f"{stem}.free.npy").exists():  # the last one written
         return
-    images = {path.stem: path for path in list_images(folder / "images")}
-    if stem not in images:
-        raise InputError(f"{folder / 'splits.json'} names {stem}, which has no image")
-    image, labels = read_image(images[stem]), read_labels(folder / "labels" / f"{stem}.tif").astype(np.int32)
+    ((image, labels),) = find_files(folder, [stem])
+    image, labels = read_image(image), read_labels(labels).astype(np.int32)
     rows, columns = (starts(length, PATCH, stride) for length in labels.shape)
     corners = np.array([(y, x) for y in rows for x in columns])
     patches = [image[y : y + PATCH, x : x + PATCH] for y, x in corners]

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import tyro
 
-from benchmarks import training_images
+from benchmarks import annotated_images
 from nuclei import metrics, patches, pictures, tissue
 from nuclei.files import is_finished, read_json, start, write_json, write_settings
 from nuclei.formats import write_image
@@ -54,7 +54,7 @@ def main(settings: Settings) -> None:
 def _pairs(settings: Settings) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Name -> the middle of an image and of its label image."""
     if settings.folder:
-        pairs = training_images.read(settings.folder, settings.images)
+        pairs = annotated_images.read_training(settings.folder, settings.images)
         return {stem: tuple(_middle(array) for array in pair) for stem, pair in pairs.items()}
     kinds = [list(tissue.KINDS)[i % len(tissue.KINDS)] for i in range(settings.images)]
     return {f"{kind}_{i}": tissue.generate(kind, PATCH, i) for i, kind in enumerate(kinds)}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from datetime import date
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -77,7 +79,7 @@ def test_tables_plots_and_overlays_of_what_is_finished(tmp_path):
     folders += [add_run(tmp_path, "annotated_only", 12, 0, [0.5, 0.3])]
     folders += [add_run(tmp_path, "annotated_only", 12, 1, [0.5, 0.3], minutes=None)]  # was killed
     folders += [add_run(tmp_path, "whole_method", 12, 0, [0.7, 0.4], minutes=None)]
-    folders += [add_run(tmp_path, "whole_method", 3, 0, [0.1, 0.1])]
+    add_run(tmp_path, "whole_method", 3, 0, [0.1, 0.1])  # not on the overlays: has no label images
     for stem in "ab":
         write_image(where.test_images / f"{stem}.png", image)
         for folder in (where.test_labels, *(folder / "segmented" for folder in folders)):
@@ -105,18 +107,6 @@ def test_nothing_is_written_before_a_run_is_finished(tmp_path):
     assert not (tmp_path / "results.json").exists()
 
 
-def test_a_folder_without_both_splits_is_refused(tmp_path):
-    write_json(tmp_path / "splits.json", {"my_train": ["a"]})
-    with pytest.raises(InputError, match="splits.json needs lists"):
-        experiment.read_splits(tmp_path)
-
-
-def test_a_stem_without_its_labels_is_named(tmp_path):
-    write_image(tmp_path / "images" / "a.png", np.zeros((8, 8, 3), np.uint8))
-    with pytest.raises(InputError, match="names a, which has no image or no"):
-        experiment.sort_images(tmp_path, {"train": ["a"]}, tmp_path / "out")
-
-
 def test_what_all_runs_share_is_kept_and_other_settings_are_refused(tmp_path):
     where = tissue_folders(tmp_path)
     settings = Settings("folder", minutes=5, steps=110, rounds=1, out=tmp_path)
@@ -124,10 +114,20 @@ def test_what_all_runs_share_is_kept_and_other_settings_are_refused(tmp_path):
     assert begun["steps"] == 100  # in both rounds a whole number of epochs of 25
     assert "processor cores" in begun["device"]
     assert begun["start"] == date.today().isoformat()
+    assert experiment.begin(settings, where) == begun
     assert experiment.begin(replace(settings, steps=None), where) == begun
     for other in ({"minutes": 6}, {"steps": 200}, {"batch": 2}, {"views": 1}):
         with pytest.raises(InputError, match="begun with other settings"):
             experiment.begin(replace(settings, **other), where)
+
+
+def test_a_peer_without_its_environment_is_named_at_once(tmp_path, monkeypatch):
+    assert experiment.peer_python("torchvision") == Path(sys.executable)
+    monkeypatch.setattr(experiment, "ROOT", tmp_path)
+    (tmp_path / "benchmarks" / "peers").mkdir(parents=True)
+    (tmp_path / "benchmarks" / "peers" / "requirements-stardist.txt").touch()
+    with pytest.raises(InputError, match="stardist needs an environment of its own: make peers"):
+        experiment.main(Settings(tmp_path / "nowhere", peers=("stardist",)))
 
 
 def test_patches_are_shared_by_the_rows_that_choose_alike():

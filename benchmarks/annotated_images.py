@@ -1,0 +1,115 @@
+"""A folder of annotated images: which of them may be learnt and looked at, and which are scored only.
+
+images/         PNG, JPEG, TIFF
+labels/         <image>.tif, 0 = background, 1..N = nuclei
+splits.json     lists of file stems: those of lists with "train" in their name are for training, those of
+                lists with "test" in it are scored
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from demo import Tissue, tissue_folders
+from nuclei.errors import InputError
+from nuclei.files import SETTINGS, read_json, write_settings
+from nuclei.formats import list_images, read_image, read_labels
+
+SPLITS = "splits.json"
+Pair = tuple[np.ndarray, np.ndarray]  # image (H, W, 3) uint8 and labels (H, W) int32
+
+
+def read_splits(folder: Path) -> tuple[list[str], dict[str, list[str]]]:
+    """The stems of the training images, sorted, and the lists of test images by name.
+
+    Raises:
+        InputError: there is no list of either kind, or an image or a list is of both.
+    """
+    path = folder / SPLITS
+    splits = read_json(path)
+    lists = {} if not isinstance(splits, dict) else splits
+    lists = {name: stems for name, stems in lists.items() if isinstance(stems, list)}
+    train, test = ({name: lists[name] for name in lists if part in name} for part in ("train", "test"))
+    if not train or not test or train.keys() & test.keys():
+        raise InputError(f"{path} needs lists of file stems named ...train... and others named ...test...")
+    known, scored = ({stem for stems in kind.values() for stem in stems} for kind in (train, test))
+    if known & scored:
+        raise InputError(f"{path} has {', '.join(sorted(known & scored))} for training and for testing")
+    return sorted(known), test
+
+
+def find_files(folder: Path, stems: Sequence[str]) -> list[tuple[Path, Path]]:
+    """Image and labels of each stem; InputError where one is missing."""
+    images = {path.stem: path for path in list_images(folder / "images")}
+    pairs = []
+    for stem in stems:
+        label = folder / "labels" / f"{stem}.tif"
+        if stem not in images or not label.exists():
+            raise InputError(f"{folder / SPLITS} names {stem}, which has no image or no {label}")
+        pairs.append((images[stem], label))
+    return pairs
+
+
+def read_training(folder: Path, count: int, stems: Sequence[str] = ()) -> dict[str, Pair]:
+    """Training images and their labels, by file stem.
+
+    Args:
+        folder: of annotated images.
+        count: how many, spread evenly over the list, if no `stems` are named; at most what there is.
+        stems: which.
+
+    Raises:
+        InputError: as in `read_splits` and `find_files`, or one that is named is no training image.
+    """
+    known, _ = read_splits(folder)
+    unknown = sorted(set(stems) - set(known))
+    if unknown:
+        raise InputError(f"{unknown[0]} is no training image of {folder}; name others with --stems")
+    count = min(count, len(known))
+    stems = stems or [known[i] for i in np.linspace(0, len(known) - 1, count).round().astype(int)]
+    files = zip(stems, find_files(folder, stems), strict=True)
+    return {stem: (read_image(image), read_labels(label)) for stem, (image, label) in files}
+
+
+def sort_images(folder: Path, out: Path) -> Tissue:
+    """Copies of images and labels by split, since a stage works on whole folders.
+
+    Raises:
+        InputError: as in `read_splits` and `find_files`, or `out` holds other images, or sorted otherwise.
+    """
+    train, groups = read_splits(folder)
+    test = sorted({stem for stems in groups.values() for stem in stems})
+    where = tissue_folders(out)
+    files = {}
+    for stems, images, labels in (
+        (train, where.train_images, where.train_labels),
+        (test, where.test_images, where.test_labels),
+    ):
+        for image, label in find_files(folder, stems):
+            files |= {images / image.name: image, labels / label.name: label}
+    made_with = {"images": _digest(files)}
+    if (out / SETTINGS).exists():
+        if read_json(out / SETTINGS) != made_with:
+            raise InputError(
+                f"{out}/ holds other images than {folder}/, or split otherwise; choose another --out"
+            )
+        return where
+    for target, source in files.items():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+    write_settings(out, made_with)
+    return where
+
+
+def _digest(files: dict[Path, Path]) -> str:
+    """Changes with the contents, the names and the split of the files: target -> source."""
+    found = hashlib.sha256()
+    for target, source in files.items():
+        content = source.read_bytes()
+        found.update(f"{target.parent.name}/{target.name} {len(content)} ".encode() + content)
+    return found.hexdigest()[:12]
