@@ -78,7 +78,7 @@ def main(settings: Settings) -> None:
 
 
 def _check(settings: Settings) -> None:
-    for name, smallest in (("rounds", 0), ("steps", 1), ("batch", 1), ("validation", 0), ("seed", 0)):
+    for name, smallest in (("rounds", 0), ("steps", 1), ("batch", 1), ("validation", 0)):
         if getattr(settings, name) < smallest:
             raise InputError(f"--{name} is {getattr(settings, name)}; it must be at least {smallest}")
     if not settings.learning_rate > 0:

@@ -23,6 +23,9 @@ def run(main: Callable[[Settings], None], settings_type: type[Settings], descrip
     """
     settings = tyro.cli(settings_type, description=description)
     try:
+        seed = getattr(settings, "seed", 0)
+        if seed < 0:  # NumPy and PyTorch know no such one
+            raise InputError(f"--seed is {seed}; it must be at least 0")
         main(settings)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -9,6 +9,7 @@ from nuclei.script import run
 @dataclass(frozen=True)
 class Settings:
     k1: int = 3  # clusters
+    seed: int = 0
 
 
 def call(monkeypatch, main, *arguments):
@@ -30,6 +31,14 @@ def test_bad_input_is_one_line_and_exit_code_1(monkeypatch, capsys):
         call(monkeypatch, main)
     assert stop.value.code == 1
     assert capsys.readouterr().err == "error: data/ does not exist\n"
+
+
+def test_a_negative_seed_is_refused_before_anything_is_done(monkeypatch, capsys):
+    seen = []
+    with pytest.raises(SystemExit) as stop:
+        call(monkeypatch, seen.append, "--seed=-1")
+    assert (stop.value.code, seen) == (1, [])
+    assert capsys.readouterr().err == "error: --seed is -1; it must be at least 0\n"
 
 
 def test_wrong_arguments_are_exit_code_2(monkeypatch, capsys):
