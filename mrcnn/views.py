@@ -53,7 +53,8 @@ def check(n_views: int) -> None:
 def find(model: MaskRCNN, tiles: np.ndarray, n_views: int) -> list[dict[str, np.ndarray]]:
     """Objects on square tiles, from the first `n_views` of `VIEWS`; as `MaskRCNN.find` returns them.
 
-    The score of an object is its mean over the views; a view that does not find it counts as zero. With
+    The score of an object is its mean over the views; a view that does not find it, with a score of at least
+    DETECTION_MIN_CONFIDENCE, counts as zero, and below that the mean does not count either. With
     more than one view there is also `agreement`, (N,) float32; see `agree`.
 
     Args:
