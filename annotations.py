@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -22,7 +21,7 @@ from nuclei.annotation.checks import to_labels
 from nuclei.annotation.formats import COCO_FILE, SUFFIXES, Format, detect, read, write
 from nuclei.annotation.shapes import NUCLEUS, Annotation
 from nuclei.errors import InputError
-from nuclei.files import is_unfinished, read_json, write_json
+from nuclei.files import digest, is_unfinished, read_json, write_json
 from nuclei.formats import write_image, write_labels
 from nuclei.patches import (
     SELECTION,
@@ -147,7 +146,7 @@ def _first_labels(
         labels = read_masks(data / name) if starts[name] == MASKS else fill_holes(draw(image))[0]
         write_image(out / f"{name}.png", image)
         write_image(out / OVERLAYS / f"{name}.png", overlay(image, labels))
-        exported.setdefault(name, {})[starts[name]] = _digest(labels)
+        exported.setdefault(name, {})[starts[name]] = _fingerprint(labels)
         write_json(record, exported)
         yield name, labels
 
@@ -174,8 +173,8 @@ def _drawer(start: str, model_folder: Path) -> Callable[[np.ndarray], np.ndarray
     return draw
 
 
-def _digest(labels: np.ndarray) -> str:
-    return hashlib.sha256(renumber(labels).tobytes()).hexdigest()
+def _fingerprint(labels: np.ndarray) -> str:
+    return digest([renumber(labels).tobytes()])
 
 
 def import_annotations(settings: Import) -> None:
@@ -285,7 +284,7 @@ def _keep_replaced(patch: Path, folder: Path) -> None:
     """Keep the masks that are about to be replaced, as a label image that no later one overwrites."""
     if is_annotated(patch):
         before = read_masks(patch)
-        write_labels(folder / f"{patch.name}_{_digest(before)[:8]}.tif", before)
+        write_labels(folder / f"{patch.name}_{_fingerprint(before)}.tif", before)
 
 
 def _say_untouched(record: Path, labels: dict[str, np.ndarray], names: list[str]) -> None:
@@ -294,8 +293,8 @@ def _say_untouched(record: Path, labels: dict[str, np.ndarray], names: list[str]
     untouched = [
         f"{name} ({start})"
         for name in names
-        for start, digest in exported.get(name, {}).items()
-        if start in ("baseline", "model") and digest == _digest(labels[name])
+        for start, drawn in exported.get(name, {}).items()
+        if start in ("baseline", "model") and drawn == _fingerprint(labels[name])
     ]
     if untouched:
         print(

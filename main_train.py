@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import shutil
 import sys
@@ -17,7 +16,7 @@ import numpy as np
 from csingan.schedule import PRESETS, Schedule
 from csingan.task import SMALLEST, Task, read_folder, read_patches
 from nuclei.errors import InputError
-from nuclei.files import differences, is_finished, read_json, write_json, write_settings
+from nuclei.files import differences, digest, is_finished, read_json, write_json, write_settings
 from nuclei.formats import has_transparency, write_image
 from nuclei.patches import is_patch, write_patch
 from nuclei.script import run
@@ -98,11 +97,10 @@ def _check(settings: Settings) -> None:
 
 def _trained_with(settings: Settings, task: Task) -> dict:
     """What the model of a patch depends on."""
-    digest = hashlib.sha256()
-    for part in (task.image, task.labels, *task.more, *(task.masks or {}).values()):
-        digest.update(f"{part.shape}".encode() + part.tobytes())
+    arrays = (task.image, task.labels, *task.more, *(task.masks or {}).values())
+    pixels = digest(f"{array.shape}".encode() + array.tobytes() for array in arrays)
     names = ("preset", "effort", "density", "touching", "gap", "scale", "shapes", "seed")
-    return {name: getattr(settings, name) for name in names} | {"pixels_and_masks": digest.hexdigest()[:12]}
+    return {name: getattr(settings, name) for name in names} | {"pixels_and_masks": pixels}
 
 
 def _sampled_with(settings: Settings, task: Task) -> dict:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import shutil
 from dataclasses import asdict, dataclass
@@ -16,7 +15,7 @@ from mrcnn.config import find_model
 from mrcnn.sources import Source
 from nuclei import patches
 from nuclei.errors import InputError
-from nuclei.files import check_is_ours, is_finished, start, write_settings
+from nuclei.files import check_is_ours, digest, is_finished, start, write_settings
 from nuclei.script import run
 
 # Keras and matplotlib are imported where they are used: --help and bad input need not wait.
@@ -124,7 +123,7 @@ def _made_with(settings: Settings, material: Material, number: int, model: Path 
         **asdict(settings),
         "shares": SHARES,
         "round": number,
-        "model": model and hashlib.sha256(find_model(model)[0].read_bytes()).hexdigest()[:12],
+        "model": model and digest([find_model(model)[0].read_bytes()]),
         "patches": {name: source.fingerprint for name, source in used.items()},
     }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,7 +14,7 @@ from mrcnn.config import find_model
 from nuclei import results
 from nuclei.annotation.formats import COCO_FILE, SUFFIXES
 from nuclei.errors import InputError
-from nuclei.files import is_finished, write_settings
+from nuclei.files import digest, is_finished, write_settings
 from nuclei.formats import list_images, read_image, write_image
 from nuclei.pictures import overlay
 from nuclei.script import run
@@ -108,7 +107,7 @@ def _todo(pixels: dict[Path, str], settings: Settings, weights: bytes) -> dict[P
         if path.resolve() == _overlay_file(settings, path).resolve():
             raise InputError(f"the overlay of {path} would overwrite it; name another --out")
     made_with = {
-        "model": hashlib.sha256(weights).hexdigest(),
+        "model": digest([weights]),
         "confidence": settings.confidence,
         "views": settings.views,
         "overlap": settings.overlap,

@@ -8,16 +8,15 @@ splits.json     lists of file stems: those of lists with "train" in their name a
 
 from __future__ import annotations
 
-import hashlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from demo import Tissue, tissue_folders
 from nuclei.errors import InputError
-from nuclei.files import SETTINGS, read_json, write_settings
+from nuclei.files import SETTINGS, digest, read_json, write_settings
 from nuclei.formats import list_images, read_image, read_labels
 
 SPLITS = "splits.json"
@@ -32,8 +31,8 @@ def read_splits(folder: Path) -> tuple[list[str], dict[str, list[str]]]:
     """
     path = folder / SPLITS
     splits = read_json(path)
-    lists = {} if not isinstance(splits, dict) else splits
-    lists = {name: stems for name, stems in lists.items() if isinstance(stems, list)}
+    splits = splits.items() if isinstance(splits, dict) else ()
+    lists = {name: stems for name, stems in splits if _are_stems(stems)}
     train, test = ({name: lists[name] for name in lists if part in name} for part in ("train", "test"))
     if not train or not test or train.keys() & test.keys():
         raise InputError(f"{path} needs lists of file stems named ...train... and others named ...test...")
@@ -41,6 +40,10 @@ def read_splits(folder: Path) -> tuple[list[str], dict[str, list[str]]]:
     if known & scored:
         raise InputError(f"{path} has {', '.join(sorted(known & scored))} for training and for testing")
     return sorted(known), test
+
+
+def _are_stems(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
 
 
 def find_files(folder: Path, stems: Sequence[str]) -> list[tuple[Path, Path]]:
@@ -92,7 +95,7 @@ def sort_images(folder: Path, out: Path) -> Tissue:
     ):
         for image, label in find_files(folder, stems):
             files |= {images / image.name: image, labels / label.name: label}
-    made_with = {"images": _digest(files)}
+    made_with = {"images": _fingerprint(files)}
     if (out / SETTINGS).exists():
         if read_json(out / SETTINGS) != made_with:
             raise InputError(
@@ -106,10 +109,12 @@ def sort_images(folder: Path, out: Path) -> Tissue:
     return where
 
 
-def _digest(files: dict[Path, Path]) -> str:
+def _fingerprint(files: dict[Path, Path]) -> str:
     """Changes with the contents, the names and the split of the files: target -> source."""
-    found = hashlib.sha256()
-    for target, source in files.items():
-        content = source.read_bytes()
-        found.update(f"{target.parent.name}/{target.name} {len(content)} ".encode() + content)
-    return found.hexdigest()[:12]
+
+    def parts() -> Iterator[bytes]:
+        for target, source in files.items():
+            content = source.read_bytes()
+            yield f"{target.parent.name}/{target.name} {len(content)} ".encode() + content
+
+    return digest(parts())

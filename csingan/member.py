@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from csingan.models import Generator
 from csingan.pyramid import NOISE_CHANNELS, Pyramid, resize, scale_ratios, start_from
 from csingan.schedule import Schedule
 from csingan.state import State, averaged_generator, first_state, steps_made
+from nuclei.files import digest
 
 RETRY_RATE = 0.5  # of the learning rate, after a divergence
 
@@ -146,10 +146,9 @@ class Member:
 
 def made_with(example: Example, schedule: Schedule, seed: int) -> dict:
     """What the trained model depends on, as it is kept in the checkpoints."""
-    digest = hashlib.sha256()
-    for part in (example.image, example.labels, *example.layouts):
-        digest.update(f"{part.shape} {part.dtype}".encode() + np.ascontiguousarray(part).tobytes())
-    return {**asdict(schedule), "seed": seed, "patch, masks and layouts": digest.hexdigest()[:12]}
+    arrays = (example.image, example.labels, *example.layouts)
+    pixels = digest(f"{array.shape} {array.dtype}".encode() + array.tobytes() for array in arrays)
+    return {**asdict(schedule), "seed": seed, "patch, masks and layouts": pixels}
 
 
 def to_tensor(images: Sequence[np.ndarray], device: torch.device | str) -> Tensor:

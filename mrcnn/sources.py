@@ -28,7 +28,7 @@ class Source:
     @cached_property
     def fingerprint(self) -> str:
         """How many patches these are, and a digest of their names, images and masks."""
-        return f"{len(self.names)} ({patches.digest(self.folder, self.names)})"
+        return f"{len(self.names)} ({patches.fingerprint(self.folder, self.names)})"
 
     def check(self, masks: bool = True) -> None:
         """InputError for a broken image, or where `masks` are wanted, a broken or missing mask."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from nuclei.errors import InputError
@@ -95,6 +96,14 @@ def read_json(path: Path) -> object:
         raise InputError(f"{path} does not exist") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as JSON: {error}") from error
+
+
+def digest(parts: Iterable[bytes]) -> str:
+    """Twelve hexadecimal digits (SHA-256) of all parts in a row, by which settings name what was used."""
+    found = hashlib.sha256()
+    for part in parts:
+        found.update(part)
+    return found.hexdigest()[:12]
 
 
 def is_finished(folder: Path, settings: dict) -> bool:

@@ -11,10 +11,9 @@ A patch is a folder, the same everywhere:
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -22,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from nuclei.errors import InputError
-from nuclei.files import atomic_file, atomic_folder, is_unfinished, read_json
+from nuclei.files import atomic_file, atomic_folder, digest, is_unfinished, read_json
 from nuclei.formats import read_image
 
 PATCH = 256  # px, the side of a patch unless a script is told otherwise
@@ -90,15 +89,17 @@ def read_undecided(patch: Path) -> np.ndarray:
     return _read_mask_folder(Path(patch) / _UNDECIDED, read_patch(patch).shape[:2])
 
 
-def digest(folder: Path, names: Sequence[str]) -> str:
+def fingerprint(folder: Path, names: Sequence[str]) -> str:
     """Twelve hexadecimal digits that change with the names, the images or the masks of these patches."""
-    found = hashlib.sha256()
-    for name in names:
-        patch = Path(folder) / name
-        for path in (image_path(patch), *sorted((patch / _MASKS).glob("*.png"))):
-            content = path.read_bytes()
-            found.update(f"{name} {path.name} {len(content)} ".encode() + content)
-    return found.hexdigest()[:12]
+
+    def parts() -> Iterator[bytes]:
+        for name in names:
+            patch = Path(folder) / name
+            for path in (image_path(patch), *sorted((patch / _MASKS).glob("*.png"))):
+                content = path.read_bytes()
+                yield f"{name} {path.name} {len(content)} ".encode() + content
+
+    return digest(parts())
 
 
 def _read_mask_folder(folder: Path, shape: tuple[int, int]) -> np.ndarray:

@@ -10,7 +10,6 @@ The label image is written last, so an image that has one is finished.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from nuclei.annotation import coco, geojson
 from nuclei.annotation.formats import COCO_FILE, SUFFIXES
 from nuclei.annotation.shapes import field
 from nuclei.errors import InputError
-from nuclei.files import read_json, write_json, writing
+from nuclei.files import digest, read_json, write_json, writing
 from nuclei.formats import read_labels, write_labels
 from nuclei.polygons import outlines
 
@@ -30,7 +29,7 @@ SCORES = "scores"
 
 def fingerprint(image: np.ndarray) -> str:
     """Twelve hexadecimal digits that change with the size or any pixel of an image (H, W, 3) uint8."""
-    return hashlib.sha256(str(image.shape).encode() + image.tobytes()).hexdigest()[:12]
+    return digest((str(image.shape).encode(), image.tobytes()))
 
 
 def write(folder: Path, image: str, pixels: str, labels: np.ndarray, scores: Sequence[float]) -> None:

@@ -35,6 +35,7 @@ def test_splits_are_read_by_their_names(folder):
         ({"test": ["a"]}, "needs lists of file stems"),
         ({"train": ["a"], "test": "b"}, "needs lists of file stems"),
         ({"train": ["a"], "train_test": ["b"]}, "needs lists of file stems"),  # of both kinds
+        ({"train": ["a"], "test": [1]}, "needs lists of file stems"),
         (["a"], "needs lists of file stems"),
         ({"train": ["a", "b"], "test": ["c", "b"]}, "has b for training and for testing"),
     ],

@@ -31,6 +31,11 @@ def test_file_appears_when_the_block_ends(tmp_path: Path) -> None:
     assert names(path.parent) == ["a.txt"]
 
 
+def test_a_digest_is_of_all_parts_in_a_row() -> None:
+    assert files.digest([b"ab", b"c"]) == files.digest([b"abc"]) == "ba7816bf8f01"  # FIPS 180
+    assert files.digest([b"abd"]) != files.digest([b"abc"])
+
+
 def test_failed_write_keeps_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("old")
