@@ -22,14 +22,12 @@ from nuclei.patches import (
     write_selection,
 )
 from nuclei.pool import read_features
-from nuclei.quarters import place_quarters
+from nuclei.quarters import check_crops, place_quarters
 from nuclei.script import run
 
 # torch, scikit-learn, matplotlib and openslide are imported where they are used: --help and bad input need
 # not wait for them.
 if TYPE_CHECKING:
-    import numpy as np
-
     from nuclei.features import Extractor
     from nuclei.selection import Selected
 
@@ -51,7 +49,7 @@ class Settings:
     k2: int = 4  # clusters of quarters within each cluster of patches
     round: int = 1  # from 2 on, what is annotated or was selected before counts as covered
     features: Literal["efficientnet_lite0", "resnet50"] = "efficientnet_lite0"  # resnet50 is downloaded
-    exact_up_to: int = 50_000  # points; larger sets are clustered by mini-batch KMeans
+    exact_up_to: int = 50_000  # points; `consistency` clusters larger sets by mini-batch KMeans
     seed: int = 0  # of the clustering
     device: str = "auto"  # auto, cpu, cuda, cuda:1, ...
     out: Path = Path("runs/selection")  # pictures of the selection, features kept for the next run
@@ -83,21 +81,20 @@ def main(settings: Settings) -> None:
     known = _covered(data, names, earlier, settings.round)
     _check_count(data, count, len(names) - len(known))
 
-    store, keys = _features(data, names, size, settings.features, settings.device, out, settings.crops)
-    rows = store.rows(keys)
-    chosen = _choose(
-        store, rows, settings.method, count, settings.k2, settings.seed, known, settings.exact_up_to
-    )
+    with FeatureStore(out / "features", settings.features) as store:
+        keys = _features(data, names, size, store, settings.device, settings.crops)
+        chosen = _choose(
+            store, keys, settings.method, count, settings.k2, settings.seed, known, settings.exact_up_to
+        )
 
-    if settings.crops is not None:
-        hexes = [key.hex() for key in keys]
-        place_quarters(settings.crops, [[hexes[i] for i in record.members] for record in chosen], set(hexes))
-    table = _table(names, chosen, sources, settings.round)
-    before = write_selection(data, pd.concat([earlier, table]) if len(earlier) else table)
-    if before is not None:
-        print(f"the selection that was there before is kept in {before}", file=sys.stderr)
-    _draw(out, data, names, store, rows, chosen, table, sources, size)
-    write_settings(out, asdict(settings))
+        if settings.crops is not None:
+            _place(settings.crops, keys, chosen)
+        table = _table(names, chosen, sources, settings.round)
+        before = write_selection(data, pd.concat([earlier, table]) if len(earlier) else table)
+        if before is not None:
+            print(f"the selection that was there before is kept in {before}", file=sys.stderr)
+        _draw(out, data, names, store, keys, chosen, table, sources, size)
+        write_settings(out, asdict(settings))
 
     print(*table["patch"], sep="\n")
     print(
@@ -113,10 +110,12 @@ def _check_settings(settings: Settings) -> None:
         raise InputError(f"--stride {settings.stride} must be at least 1 px")
     if settings.round < 1:
         raise InputError(f"--round {settings.round} must be at least 1")
-    if settings.crops is not None and settings.crops.resolve() == settings.data.resolve():
-        raise InputError(
-            f"--crops and --data are both {settings.data}; the quarters need a folder of their own"
-        )
+    if settings.crops is not None:
+        if settings.crops.resolve() == settings.data.resolve():
+            raise InputError(
+                f"--crops and --data are both {settings.data}; the quarters need a folder of their own"
+            )
+        check_crops(settings.crops)
 
 
 def _earlier_rounds(data: Path, number: int) -> pd.DataFrame:
@@ -128,6 +127,8 @@ def _earlier_rounds(data: Path, number: int) -> pd.DataFrame:
         table.insert(1, "round", 1)
     if not pd.api.types.is_numeric_dtype(table["round"]):
         raise InputError(f"{data}/{SELECTION} has rounds that are not numbers; mend the table")
+    # A row that somebody added by hand may have none.
+    table["round"] = table["round"].fillna(1).astype(int)
     return table[table["round"] < number]
 
 
@@ -156,26 +157,25 @@ def _check_count(data: Path, count: int, free: int) -> None:
 
 
 def _features(
-    data: Path, names: list[str], size: int, model: str, device: str, out: Path, crops: Path | None
-) -> tuple[FeatureStore, list[bytes]]:
-    """The features of all patches and quarters, kept for the next run, and the keys of the patches."""
-    store = FeatureStore(out / "features", model)
+    data: Path, names: list[str], size: int, store: FeatureStore, device: str, crops: Path | None
+) -> list[bytes]:
+    """Bring the features of all patches and quarters into the store; returns the keys of the patches."""
     had = len(store)
 
     def load_extractor() -> Extractor:
         from nuclei.features import Extractor
 
-        return Extractor(model, device)
+        return Extractor(store.model, device)
 
     keys = read_features(data, names, size, store, load_extractor, crops)
     if had and len(store) == had:
         print(f"using the features of these patches kept in {store.folder}", file=sys.stderr)
-    return store, keys
+    return keys
 
 
 def _choose(
     store: FeatureStore,
-    rows: np.ndarray,
+    keys: list[bytes],
     method: str,
     count: int,
     k2: int,
@@ -185,12 +185,16 @@ def _choose(
 ) -> list[Selected]:
     from nuclei.selection import select, select_by
 
-    try:
-        if method == "consistency":
-            return select(store.patches, store.quarters, count, k2, seed, known, exact_up_to, rows)
-        return select_by(method, store.patches, store.quarters, count, seed, known, rows)
-    except ValueError as error:
-        raise InputError(f"{error}; change --k1 or --k2") from error
+    patches, quarters, rows = store.patches, store.quarters, store.rows(keys)
+    if method == "consistency":
+        return select(patches, quarters, count, k2, seed, known, exact_up_to, rows, keys)
+    return select_by(method, patches, quarters, count, seed, known, rows, keys)
+
+
+def _place(crops: Path, keys: list[bytes], chosen: list[Selected]) -> None:
+    """Lay out the quarters of the patches by cluster."""
+    hexes = [key.hex() for key in keys]
+    place_quarters(crops, [[hexes[i] for i in record.members] for record in chosen], set(hexes))
 
 
 def _table(
@@ -199,12 +203,13 @@ def _table(
     """The rows of selected.csv, with the place in the source image of patches that were cropped here."""
     columns = [name for name in ("source", "x", "y", "mpp") if sources is not None and name in sources]
     places = sources.set_index("patch")[columns].to_dict("index") if columns else {}
+    nowhere = dict.fromkeys(columns)  # of a patch that was not cropped here
     rows = []
     for record in chosen:
         name = names[record.index]
         terms = {term: round(value, 4) for term, value in {"score": record.score, **record.terms}.items()}
         rows.append(
-            {"patch": name, "round": number, "cluster": record.cluster, **terms, **places.get(name, {})}
+            {"patch": name, "round": number, "cluster": record.cluster, **terms, **places.get(name, nowhere)}
         )
     return pd.DataFrame(rows)
 
@@ -214,7 +219,7 @@ def _draw(
     data: Path,
     names: list[str],
     store: FeatureStore,
-    rows: np.ndarray,
+    keys: list[bytes],
     chosen: list[Selected],
     table: pd.DataFrame,
     sources: pd.DataFrame | None,
@@ -224,7 +229,7 @@ def _draw(
     from nuclei.selection_report import write_contact_sheet, write_map, write_source_pictures
 
     write_contact_sheet(out / "contact_sheet.png", data, names, chosen)
-    write_map(out / "map.png", store.patches, rows, chosen)
+    write_map(out / "map.png", store.patches, store.rows(keys), chosen)
     if sources is not None:
         write_source_pictures(out / "sources", out / OVERVIEWS, table, sources, size)
 

@@ -32,8 +32,8 @@ from benchmarks import annotated_images
 from benchmarks import label_efficiency_report as report
 from demo import ROOT, Tissue, annotate, annotate_selected, program
 from nuclei import baseline, patches
+from nuclei.devices import has_gpu
 from nuclei.errors import InputError
-from nuclei.features import has_gpu
 from nuclei.files import is_finished, read_json, write_json, write_settings
 from nuclei.formats import list_images, read_image, write_labels
 from nuclei.script import run

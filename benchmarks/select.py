@@ -125,18 +125,19 @@ def _bare(extractor: Extractor, batches: list[tuple[np.ndarray, np.ndarray]]) ->
 
 def _reselect(folder: Path, count: int) -> float:
     """Seconds to choose from the kept features of `count` patches, which form 40 clouds."""
-    store = FeatureStore(folder, "resnet50")
     rng = np.random.default_rng(0)
     length = LENGTHS["resnet50"]
     centres = rng.random((40, length), np.float32)
-    for start in tqdm(range(0, count, 1000), desc="making features", unit="k"):
-        of_batch = centres[rng.integers(0, len(centres), min(1000, count - start))]
-        pieces = of_batch[:, None] + 0.3 * rng.random((len(of_batch), 4, length), np.float32)
-        keys = [content_key(str(start + number).encode(), SIZE) for number in range(len(of_batch))]
-        store.append(keys, pieces.mean(axis=1), pieces)
+    keys = [content_key(str(number).encode(), SIZE) for number in range(count)]
+    with FeatureStore(folder, "resnet50") as store:
+        for start in tqdm(range(0, count, 1000), desc="making features", unit="k"):
+            of_batch = centres[rng.integers(0, len(centres), min(1000, count - start))]
+            pieces = of_batch[:, None] + 0.3 * rng.random((len(of_batch), 4, length), np.float32)
+            store.append(keys[start : start + 1000], pieces.mean(axis=1), pieces)
     began = time.monotonic()
-    store = FeatureStore(folder, "resnet50")
-    chosen = select(store.patches, store.quarters, K1, K2)
+    with FeatureStore(folder, "resnet50") as store:
+        exact_up_to, rows = consis_based.Settings.exact_up_to, store.rows(keys)
+        chosen = select(store.patches, store.quarters, K1, K2, exact_up_to=exact_up_to, rows=rows, keys=keys)
     assert len(chosen) == K1
     return time.monotonic() - began
 

@@ -14,10 +14,20 @@ import pandas as pd
 from tqdm import tqdm
 
 from nuclei.errors import InputError
+from nuclei.files import digest
 from nuclei.formats import list_images, write_image
 from nuclei.levels import SUFFIXES, UnreadableRegion
 from nuclei.parallel import map_ahead
-from nuclei.patches import PATCH, is_patch, read_sources, source_stem, starts, write_patch, write_sources
+from nuclei.patches import (
+    PATCH,
+    is_patch,
+    read_patch,
+    read_sources,
+    source_stem,
+    starts,
+    write_patch,
+    write_sources,
+)
 from nuclei.slides import MPP, Source, open_source, tissue_mask
 
 TISSUE_SHARE = 0.25  # of a slide's patch; what has less is left out
@@ -25,6 +35,7 @@ MASK_PX = 32  # px of the slide to one px of its tissue mask: 8 um at 0.25 um/px
 MASK_SIDES = (1024, 4096)  # px, the shortest and longest mask of a slide
 OVERVIEW = 1024  # px, the longer side of an overview picture
 WRITERS = 4  # threads that encode and write patches
+HEAD = 2**20  # bytes of an image file that tell it from another; a slide is too large to be read whole
 
 
 def crop_images(
@@ -53,17 +64,20 @@ def crop_images(
 
     Returns:
         One row a patch of these images: patch, source (file name), x, y (of the patch's upper left corner),
-        mpp (um/px, NaN where unknown), width, height (of the source); all in px at that mpp.
+        mpp (um/px, NaN where unknown), width, height (of the source), content (what tells its file from
+        another of that name); all in px at that mpp.
         `sources.csv` says the same, after the rows of patches of other images; it is also written when
         this raises, and then names the patches that were finished.
 
     Raises:
-        InputError: no images, two of one name, a file that cannot be opened, one smaller than a patch or
-            cropped otherwise before (all found before anything is cut), a broken plain image, a disk that
-            is full, or nothing but glass.
+        InputError: no images, two of one name, a file that cannot be opened, one smaller than a patch,
+            patches in `data` of another size, of the same image cut otherwise or of another image of its
+            name (all found before anything is cut), a broken plain image, a disk that is full, or nothing
+            but glass.
     """
     stems = _stems(_list_sources(Path(images)))
     before = _finished_before(Path(data))
+    _check_size(Path(data), size)
     for path in stems.values():
         with open_source(path, mpp, source_mpp) as source:
             _check(source, size, data, before)
@@ -74,7 +88,8 @@ def crop_images(
                 bar.set_postfix_str(path.name)
                 with open_source(path, mpp, source_mpp) as source:
                     places = _places(source, size, stride, overviews and Path(overviews) / f"{stem}.png")
-                    planned = [_row(source, stem, left, top) for left, top in places]
+                    content = _content(path)
+                    planned = [_row(source, stem, left, top, content) for left, top in places]
                     rows += planned
                     if source.is_slide:  # so that a run that is killed leaves word of the resolution
                         _write_table(data, before, rows)
@@ -98,12 +113,19 @@ class Row(NamedTuple):
     mpp: float | None
     width: int
     height: int
+    content: str
 
 
-def _row(source: Source, stem: str, left: int, top: int) -> Row:
+def _row(source: Source, stem: str, left: int, top: int, content: str) -> Row:
     mpp = None if source.mpp is None else round(source.mpp, 5)
     name = f"{stem}_x{left}_y{top}"
-    return Row(name, source.path.name, left, top, mpp, source.width, source.height)
+    return Row(name, source.path.name, left, top, mpp, source.width, source.height, content)
+
+
+def _content(path: Path) -> str:
+    """The size of a file in bytes, and a digest of its first HEAD bytes."""
+    with path.open("rb") as file:
+        return f"{path.stat().st_size}-{digest([file.read(HEAD)])}"
 
 
 def _table(rows: list[Row]) -> pd.DataFrame:
@@ -153,8 +175,21 @@ def _stems(paths: list[Path]) -> dict[str, Path]:
     return stems
 
 
+def _check_size(data: Path, size: int) -> None:
+    """InputError where `data` holds patches of another size: one is read, whoever put it there."""
+    patch = next(filter(is_patch, data.glob("*")), None)
+    if patch is None:
+        return
+    height, width = read_patch(patch).shape[:2]
+    if (height, width) != (size, size):
+        raise InputError(
+            f"{data}/ holds patches of {width} x {height} px, such as {patch.name}, and those to cut are "
+            f"{size} x {size} px; pass --patch {width} or another --data"
+        )
+
+
 def _check(source: Source, size: int, data: Path, before: pd.DataFrame | None) -> None:
-    """InputError where `source` is smaller than a patch, or has been cropped at another resolution."""
+    """InputError where `source` is smaller than a patch, or patches of another of its name are there."""
     width, height = source.width, source.height
     if min(width, height) < size:
         at = "" if source.mpp is None else f" at {source.mpp:.3g} um/px"
@@ -169,6 +204,11 @@ def _check(source: Source, size: int, data: Path, before: pd.DataFrame | None) -
             f"{data}/ holds patches of another {source.path.name} of {cut['width'].iloc[0]:.0f} x "
             f"{cut['height'].iloc[0]:.0f} px, not {width} x {height} px, or cut with another --mpp; "
             "remove them or pass another --data"
+        )
+    if "content" in before and set(cut["content"].dropna()) - {_content(source.path)}:
+        raise InputError(
+            f"{data}/ holds patches of another {source.path.name}, or it was changed since they were cut; "
+            "rename it, remove those patches or pass another --data"
         )
 
 

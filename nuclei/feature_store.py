@@ -5,17 +5,19 @@
     <folder>/<model>.keys        R keys of 16 bytes: a digest of the patch's size and image file
 
 A row counts once its key is written, which happens last. Any patch with that content, whatever its name and
-folder, finds its row again.
+folder, finds its row again. One process at a time has a store open: the rows of two would be mixed up.
 """
 
 from __future__ import annotations
 
+import fcntl
 from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
 
+from nuclei.errors import InputError
 from nuclei.files import writing
 
 LENGTHS = {"efficientnet_lite0": 1280, "resnet50": 2048}  # values of a feature, by model
@@ -28,20 +30,25 @@ def content_key(content: bytes, size: int) -> bytes:
 
 
 class FeatureStore:
-    """The features of patches and of their quarters that one model gave so far."""
+    """The features of patches and of their quarters that one model gave so far; a context manager."""
 
     def __init__(self, folder: Path, model: str) -> None:
         """Open the store of `model`, one of `LENGTHS`; an empty one where there is none.
 
-        What a killed run had half-written is cut off. InputError where the folder cannot be written.
+        What a killed run had half-written is cut off.
+
+        Raises:
+            InputError: the folder cannot be written, or the store is open elsewhere.
         """
-        self.folder = Path(folder)
+        self.folder, self.model = Path(folder), model
         self.length = length = LENGTHS[model]
         self._keys_path, self._patches_path, self._quarters_path = (
             self.folder / f"{model}.{part}" for part in ("keys", "patches", "quarters")
         )
         with writing(self._keys_path):
-            self._keys_path.parent.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock = self._keys_path.open("ab")
+            self._take_lock()
             sizes = {
                 self._keys_path: KEY_BYTES,
                 self._patches_path: 4 * length,
@@ -57,6 +64,22 @@ class FeatureStore:
         self._rows = {
             keys[start : start + KEY_BYTES]: row for row, start in enumerate(range(0, len(keys), KEY_BYTES))
         }
+
+    def _take_lock(self) -> None:
+        """Keep others out until this one is closed, or its process ends in whatever way."""
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._lock.close()
+            raise InputError(
+                f"another run uses the features in {self.folder}/; wait for it or name another --out"
+            ) from None
+
+    def __enter__(self) -> FeatureStore:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.close()
 
     def __len__(self) -> int:
         return len(self._rows)

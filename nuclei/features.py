@@ -20,6 +20,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from tqdm import tqdm
 
+from nuclei.devices import find_device
 from nuclei.errors import InputError
 from nuclei.feature_store import LENGTHS
 
@@ -36,7 +37,7 @@ class Extractor:
             InputError: the device or the weights are not to be had.
             ValueError: an unknown model.
         """
-        self.device = _find_device(device)
+        self.device = find_device(device)
         network, self._feature_map, mean, std = _load(model)
         # Both together are three times as fast on a CPU, and change the features by rounding only.
         _fold_batch_norm(network)
@@ -92,23 +93,6 @@ def efficientnet_lite0_weights() -> dict[str, np.ndarray]:
     A convolution kernel is (out, in, height, width) float32; a depthwise one is (C, 1, height, width).
     """
     return {name: tensor.numpy() for name, tensor in _efficientnet_lite0_state().items()}
-
-
-def has_gpu() -> bool:
-    """Whether PyTorch sees a GPU."""
-    return torch.cuda.is_available()
-
-
-def _find_device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if has_gpu() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"device {name!r} cannot be used ({reason}); use --device auto or cpu") from error
-    return device
 
 
 def _load(model: str) -> tuple[nn.Module, Callable, list[float], list[float]]:

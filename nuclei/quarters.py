@@ -15,7 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from nuclei.errors import InputError
-from nuclei.files import atomic_folder
+from nuclei.files import atomic_folder, is_unfinished
 from nuclei.formats import write_image
 from nuclei.patches import image_path
 
@@ -35,6 +35,17 @@ def quarters(image: np.ndarray) -> np.ndarray:
     return split.swapaxes(1, 2).reshape(4, height // 2, width // 2, channels)
 
 
+def check_crops(crops: Path) -> None:
+    """Raise InputError where `crops` holds folders of somebody else, which `place_quarters` might remove."""
+    crops = Path(crops)
+    if not crops.is_dir() or (crops / KEPT).exists():
+        return
+    if any(path.is_dir() and not is_unfinished(path) for path in crops.iterdir()):
+        raise InputError(
+            f"{crops}/ holds folders that were not made here; empty it or name another folder (--crops)"
+        )
+
+
 def write_quarters(crops: Path, key: str, image: np.ndarray) -> None:
     """Keep the quarters of a patch at hand for `place_quarters`; `key` names the patch's content."""
     for number, quarter in enumerate(quarters(image)):
@@ -42,8 +53,8 @@ def write_quarters(crops: Path, key: str, image: np.ndarray) -> None:
 
 
 def has_quarters(crops: Path, key: str) -> bool:
-    """Whether `write_quarters` has finished with that patch."""
-    return _path(crops, key, 3).exists()
+    """Whether all four quarters of that patch are kept."""
+    return all(_path(crops, key, number).exists() for number in range(4))
 
 
 def _path(crops: Path, key: str, number: int) -> Path:

@@ -24,8 +24,8 @@ def run(main: Callable[[Settings], None], settings_type: type[Settings], descrip
     settings = tyro.cli(settings_type, description=description)
     try:
         seed = getattr(settings, "seed", 0)
-        if seed < 0:  # NumPy and PyTorch know no such one
-            raise InputError(f"--seed is {seed}; it must be at least 0")
+        if not 0 <= seed < 2**32:  # others are unknown to NumPy or scikit-learn
+            raise InputError(f"--seed is {seed}; it must be at least 0 and below 2^32")
         main(settings)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)

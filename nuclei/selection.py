@@ -8,10 +8,8 @@ The features may be memory-mapped: what is read of them at a time is bounded, wh
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from itertools import combinations
 
 import numpy as np
@@ -19,9 +17,9 @@ from sklearn.cluster import KMeans, MiniBatchKMeans
 from sklearn.metrics import pairwise_distances_argmin_min
 from threadpoolctl import threadpool_limits
 
+from nuclei.errors import InputError
 from nuclei.methods import METHODS
 
-EXACT_UP_TO = 50_000  # patches; a larger pool is clustered by mini-batch KMeans
 STARTS = (10, 100)  # fewest and most random starts of KMeans, of which the best is taken
 STARTS_TIMES_POINTS = 10_000  # in between: as many as take a second or so
 BATCH = 8192  # points of a mini-batch
@@ -47,16 +45,16 @@ def select(
     k2: int,
     seed: int = 0,
     known: Sequence[int] = (),
-    exact_up_to: int = EXACT_UP_TO,
+    exact_up_to: int | None = None,
     rows: np.ndarray | None = None,
+    keys: Sequence[bytes] | None = None,
 ) -> list[Selected]:
     """Choose one patch of each of `k1` clusters (Lou et al. 2022, section III-A).
 
     The score of a patch is the sum of three terms: `coarse`, its distance to the centre of its coarse
     cluster; `fine`, the mean distance of its four quarters to the centre of the largest fine cluster;
     `spread`, the largest distance between two of its quarters. Only patches with a quarter in the largest
-    fine cluster are candidates. The order of the patches does not matter: they are clustered in an order
-    that their features give.
+    fine cluster are candidates.
 
     Args:
         features: (R, D) of the patches.
@@ -67,22 +65,27 @@ def select(
         known: positions in the pool of patches that are annotated already. There are as many coarse
             clusters more, and those that hold a known patch are passed over; of the others the `k1` largest
             are taken.
-        exact_up_to: patches beyond which mini-batch KMeans (Sculley 2010) takes the place of KMeans.
+        exact_up_to: patches beyond which mini-batch KMeans (Sculley 2010) takes the place of KMeans; None
+            for KMeans whatever their number.
         rows: (N,) the pool, as rows of `features` and `quarters`; all of them unless told otherwise.
+        keys: N of them, what the patches are in themselves, such as digests of their images. They are
+            clustered in the order of their keys, so that neither their names nor the rounding of the
+            features changes the selection; in the order of the pool unless told otherwise.
 
     Returns:
         One record a cluster.
 
     Raises:
-        ValueError: features that are not finite or do not fit each other, fewer patches (or fewer
-            different ones) than clusters, or a cluster with fewer quarters than k2.
+        InputError: fewer patches (or fewer different ones) than clusters, or a cluster with fewer quarters
+            than k2.
+        ValueError: features that are not finite or do not fit each other.
     """
     rows = np.arange(len(features)) if rows is None else np.asarray(rows)
     _check(features, quarters, k1, k2)
     count = k1 + len(set(known))
-    order = canonical_order(features, quarters, rows)
+    order = _order(rows, keys)
     _check_count(features, rows[order], k1, count)
-    cluster = _kmeans if len(rows) <= exact_up_to else _mini_batch_kmeans
+    cluster = _kmeans if exact_up_to is None or len(rows) <= exact_up_to else _mini_batch_kmeans
     # Sums over threads differ in rounding: the same seed would find other clusters on another machine.
     with threadpool_limits(1):
         labels, centres = cluster(features, rows[order], count, seed)
@@ -90,7 +93,10 @@ def select(
         taken = _largest_without(clusters, known, k1)
         fewest = 4 * min(len(clusters[label]) for label in taken)
         if k2 > fewest:
-            raise ValueError(f"K2 = {k2} exceeds the {fewest} quarters of the smallest cluster of patches")
+            raise InputError(
+                f"K2 = {k2} exceeds the {fewest} quarters of the smallest cluster of patches; "
+                "pass a smaller --k2 or --k1"
+            )
         return [
             _select_of_cluster(
                 number, clusters[label], features, quarters, rows, centres[label], k2, seed, cluster
@@ -107,6 +113,7 @@ def select_by(
     seed: int = 0,
     known: Sequence[int] = (),
     rows: np.ndarray | None = None,
+    keys: Sequence[bytes] | None = None,
 ) -> list[Selected]:
     """Choose `k` patches by one of `methods.METHODS`, a rival of the paper's rule.
 
@@ -115,10 +122,10 @@ def select_by(
     """
     rows = np.arange(len(features)) if rows is None else np.asarray(rows)
     _check(features, quarters, k, 1)
-    order = canonical_order(features, quarters, rows)
+    order = _order(rows, keys)
     _check_count(features, rows[order], k, k + len(set(known)))
     points = _gather(features, rows[order])
-    place = np.argsort(order)  # of each position in the canonical order
+    place = np.argsort(order)  # of each position in that order
     known = place[list(known)].tolist()
     with threadpool_limits(1):  # as in `select`
         chosen = METHODS[method](points, k, seed, known)
@@ -137,15 +144,15 @@ def select_by(
     ]
 
 
-def canonical_order(features: np.ndarray, quarters: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """(N,) positions in `rows`, sorted by what the features are and not by where they stand."""
-    keys = [blake2b(features[row].tobytes(), digest_size=16).digest() for row in rows]
-    repeated = {key for key, times in Counter(keys).items() if times > 1}
-    if repeated:  # patches may have equal means and yet differ in their quarters
-        keys = [
-            key + blake2b(quarters[row].tobytes(), digest_size=16).digest() if key in repeated else key
-            for key, row in zip(keys, rows, strict=True)
-        ]
+def _order(rows: np.ndarray, keys: Sequence[bytes] | None) -> np.ndarray:
+    """(N,) positions in the pool, by the keys of the patches; copies of a patch stay in their order.
+
+    KMeans draws its starts by position, so the order must not change with a rounding of the features.
+    """
+    if keys is None:
+        return np.arange(len(rows))
+    if len(keys) != len(rows):
+        raise ValueError(f"{len(keys)} keys do not fit {len(rows)} patches")
     return np.array(sorted(range(len(keys)), key=keys.__getitem__))
 
 
@@ -255,14 +262,17 @@ def _check(features: np.ndarray, quarters: np.ndarray, k1: int, k2: int) -> None
     if quarters.shape != (count, 4, length):
         raise ValueError(f"quarters must be {(count, 4, length)} like the features, not {quarters.shape}")
     if k1 < 1 or k2 < 1:
-        raise ValueError(f"K1 = {k1} and K2 = {k2} must be at least 1")
+        raise InputError(f"K1 = {k1} and K2 = {k2} must be at least 1")
 
 
 def _check_count(features: np.ndarray, rows: np.ndarray, k1: int, count: int) -> None:
     """That there are `count` different patches for `k1` new clusters and those of known patches."""
     wanted = f"K1 = {k1}" if count == k1 else f"K1 = {k1} beside {count - k1} annotated patches"
     if count > len(rows):
-        raise ValueError(f"{wanted} exceeds the {len(rows)} patches")
+        raise InputError(f"{wanted} exceeds the {len(rows)} patches; pass a smaller --k1 or --budget")
     different = _count_different(features, rows, count)
     if different < count:
-        raise ValueError(f"{wanted} exceeds the {different} different ones of {len(rows)} patches")
+        raise InputError(
+            f"{wanted} exceeds the {different} different ones of {len(rows)} patches; "
+            "pass a smaller --k1 or --budget"
+        )

@@ -98,14 +98,14 @@ def write_source_pictures(
     """Each source image of a selected patch: the selected ones framed, and what no patch covers faded.
 
     Args:
-        folder: where the pictures go; what an earlier selection left there is removed.
+        folder: where the pictures go; those that an earlier selection left there are removed.
         overviews: `<patches.source_stem>.png`, small pictures of the sources; those without are passed over.
         selection: the selected patches: source, x, y, cluster.
         sources: all patches: source, x, y, and width (px) of the source.
         size: side of a patch, px, at the resolution of x and y.
     """
-    for path in folder.glob("*.png"):
-        path.unlink()
+    for overview in overviews.glob("*.png"):
+        (folder / overview.name).unlink(missing_ok=True)
     for source, selected in selection.groupby("source"):
         overview = overviews / f"{source_stem(source)}.png"
         if not overview.exists():

@@ -13,6 +13,7 @@ import pytest
 
 import consis_based
 from consis_based import Settings
+from nuclei import selection
 from nuclei.errors import InputError
 from nuclei.formats import write_image
 from nuclei.methods import METHODS
@@ -132,6 +133,36 @@ def test_larger_images_are_cropped_first(tmp_path):
     assert pictures == {name for name in table["source"]}
 
 
+def test_selected_patches_need_not_be_crops(kept, tmp_path):
+    write_image(tmp_path / "images" / "black.png", np.zeros((SIZE, SIZE, 3), np.uint8))
+    consis_based.main(settings(kept, images=tmp_path / "images", k1=1))
+    table = pd.read_csv(kept / "selected.csv")
+    assert table["patch"][0].startswith("patch") and table[["source", "x", "y"]].isna().all(axis=None)
+    assert not (tmp_path / "out" / "sources").exists()
+
+    consis_based.main(settings(kept, k1=COUNT, round=2))  # all that are left
+    assert pd.read_csv(kept / "selected.csv")["source"].dropna().tolist() == ["black.png"]
+    assert [path.name for path in (tmp_path / "out" / "sources").iterdir()] == ["black.png"]
+
+
+def test_neither_names_nor_rounding_change_the_selection(kept, tmp_path, monkeypatch):
+    monkeypatch.setattr(selection, "STARTS", (1, 1))  # a single start finds whatever is near it
+    consis_based.main(settings(kept, k1=4))
+    before = read_selection(kept)
+
+    rng = np.random.default_rng(0)
+    for part in ("patches", "quarters"):
+        path = tmp_path / "out" / "features" / f"efficientnet_lite0.{part}"
+        values = np.fromfile(path, np.float32)
+        (values * np.float32(1 + 1e-6 * rng.normal(size=values.shape))).tofile(path)
+    renamed = {}
+    for number in range(COUNT):
+        renamed[f"patch{number}"] = f"other{COUNT - number}"
+        write_patch(tmp_path / "renamed", f"other{COUNT - number}", read_patch(kept / f"patch{number}"))
+    consis_based.main(settings(tmp_path / "renamed", k1=4))
+    assert set(read_selection(tmp_path / "renamed")) == {renamed[name] for name in before}
+
+
 def test_a_single_patch_is_selected(tmp_path):
     data = tmp_path / "data"
     write_patch(data, "only", tissue(0, 0))
@@ -151,13 +182,18 @@ def test_a_k2_beyond_the_quarters_is_an_error(kept):
     with pytest.raises(InputError, match="K2 = 41 exceeds the 40 quarters"):
         consis_based.main(settings(kept, k1=1, k2=41))
     assert not (kept / "selected.csv").exists()
+    consis_based.main(settings(kept, k1=1, k2=40))  # the features are free again
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"patch": 63}, "even"), ({"patch": 32}, "at least 64"), ({"stride": 0}, "--stride 0")],
+    [
+        ({"patch": 63}, "even"),
+        ({"patch": 32}, "at least 64"),
+        ({"stride": 0}, "--stride 0"),
+    ],
 )
-def test_impossible_sizes_are_an_error(data, changes, message):
+def test_impossible_numbers_are_an_error(data, changes, message):
     with pytest.raises(InputError, match=message):
         consis_based.main(settings(data, **changes))
 
@@ -165,6 +201,14 @@ def test_impossible_sizes_are_an_error(data, changes, message):
 def test_quarters_never_go_among_the_patches(data):
     with pytest.raises(InputError, match="folder of their own"):
         consis_based.main(settings(data, crops=data))
+
+
+def test_folders_of_somebody_else_are_not_taken_for_quarters(data, tmp_path):
+    photo = tmp_path / "photos" / "2019" / "holiday.png"
+    write_image(photo, tissue(0, 0))
+    with pytest.raises(InputError, match="photos/ holds folders that were not made here"):
+        consis_based.main(settings(data, crops=tmp_path / "photos"))
+    assert photo.exists() and not (data / "selected.csv").exists()
 
 
 def test_a_budget_takes_the_place_of_k1(kept, capsys):

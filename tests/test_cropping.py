@@ -18,7 +18,7 @@ from nuclei.slides import Source
 from tests.slide_files import GLASS, TILE, damage, tissue, write_slide
 
 IMAGE = tissue(10, 14)
-COLUMNS = ["patch", "source", "x", "y", "mpp", "width", "height"]
+COLUMNS = ["patch", "source", "x", "y", "mpp", "width", "height", "content"]
 
 
 @pytest.fixture
@@ -225,6 +225,51 @@ def test_cropping_the_same_slide_otherwise_is_refused(images, data):
         InputError, match=r"holds patches of another a\.svs of 256 x 256 px, not 128 x 128 px"
     ):
         crop_images(images, data, size=64, stride=64, mpp=0.5)
+
+
+def test_patches_of_another_size_are_refused_before_anything_is_cut(images, data):
+    write_image(images / "a.png", tissue(32, 32))
+    before = crop_images(images, data, size=16, stride=16)
+    write_image(images / "b.png", tissue(32, 32))
+    message = r"holds patches of 16 x 16 px, such as a_.*, and those to cut are 8 x 8 px; pass --patch 16 or"
+    with pytest.raises(InputError, match=message):
+        crop_images(images, data, size=8, stride=8)
+    assert patches.read_sources(data).equals(before)
+    assert patches.list_patches(data) == sorted(before["patch"])
+
+
+def test_patches_of_somebody_else_and_of_another_size_are_refused(images, data):
+    patches.write_patch(data, "mine", tissue(16, 16))
+    write_image(images / "a.png", tissue(32, 32))
+    with pytest.raises(InputError, match="16 x 16 px, such as mine"):
+        crop_images(images, data, size=8, stride=8)
+    assert patches.list_patches(data) == ["mine"]
+
+
+def test_another_image_of_the_same_name_is_refused(images, data):
+    image = tissue(64, 64)
+    tifffile.imwrite(images / "a.tif", image, photometric="rgb")  # not compressed: as many bytes
+    write_slide(images / "b.svs", tissue(128, 128))
+    crop_images(images, data, size=64, stride=64)
+    for path in images.iterdir():
+        path.touch()  # as a copy: the same content at another time
+    crop_images(images, data, size=64, stride=64)
+
+    tifffile.imwrite(images / "a.tif", image[::-1], photometric="rgb")
+    with pytest.raises(InputError, match=r"patches of another a\.tif, or it was changed since .*; rename it"):
+        crop_images(images, data, size=64, stride=64)
+    (images / "a.tif").unlink()
+    write_slide(images / "b.svs", tissue(128, 128)[::-1].copy())
+    with pytest.raises(InputError, match=r"patches of another b\.svs"):
+        crop_images(images, data, size=64, stride=64)
+
+
+def test_a_table_of_an_older_version_is_read(images, data):
+    write_image(images / "a.png", IMAGE)
+    sources = crop_images(images, data, size=8, stride=8)
+    patches.write_sources(data, sources[["patch", "source", "x", "y"]])
+    assert crop_images(images, data, size=8, stride=8).equals(sources)
+    assert patches.read_sources(data).equals(sources)
 
 
 def test_patches_of_other_images_stay_in_the_table(images, data, tmp_path):

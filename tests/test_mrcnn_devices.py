@@ -2,7 +2,7 @@ import keras
 import pytest
 
 from mrcnn import devices
-from nuclei import features
+from nuclei import devices as torch_devices
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +21,7 @@ def driver(tmp_path, monkeypatch):
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(features, "has_gpu", lambda: True)
+    monkeypatch.setattr(torch_devices, "has_gpu", lambda: True)
     return program
 
 
@@ -48,7 +48,7 @@ def test_nothing_is_said_without_a_driver(driver, monkeypatch, capsys):
 
 def test_nothing_is_said_where_pytorch_sees_none(driver, monkeypatch, capsys):
     on_backend(monkeypatch, "jax", "cpu:0")
-    monkeypatch.setattr(features, "has_gpu", lambda: False)
+    monkeypatch.setattr(torch_devices, "has_gpu", lambda: False)
     devices.advise()
     assert capsys.readouterr().out == ""
 

@@ -40,10 +40,9 @@ def read(data, **changes):
     """(store, keys, number of images that the network saw)"""
     network = Brightness()
     arguments = {"names": list_patches(data), "size": SIZE, **changes}
-    if "store" not in arguments:
-        arguments["store"] = FeatureStore(data.parent / "features", MODEL)
-    keys = pool.read_features(data, load_extractor=lambda: network, **arguments)
-    return arguments["store"], keys, network.seen
+    with FeatureStore(data.parent / "features", MODEL) as store:
+        keys = pool.read_features(data, store=store, load_extractor=lambda: network, **arguments)
+    return store, keys, network.seen
 
 
 def test_features_of_patches_and_quarters(data):
@@ -114,10 +113,10 @@ def test_an_image_that_may_not_be_read_is_named(data, monkeypatch):
     def refuse(path):
         raise PermissionError(13, "Permission denied")
 
-    store = FeatureStore(data.parent / "features", MODEL)
-    monkeypatch.setattr(Path, "read_bytes", refuse)
-    with pytest.raises(InputError, match="p0.png cannot be read: Permission denied; check its permissions"):
-        read(data, store=store)
+    with FeatureStore(data.parent / "features", MODEL) as store:
+        monkeypatch.setattr(Path, "read_bytes", refuse)
+        with pytest.raises(InputError, match="p0.png cannot be read: Permission denied; check its perm"):
+            pool.read_features(data, list_patches(data), SIZE, store, Brightness)
 
 
 def test_grey_patches_become_colour(tmp_path):

@@ -5,7 +5,7 @@ import pytest
 
 from nuclei.errors import InputError
 from nuclei.patches import list_patches, read_patch
-from nuclei.quarters import has_quarters, place_quarters, quarters, write_quarters
+from nuclei.quarters import KEPT, check_crops, has_quarters, place_quarters, quarters, write_quarters
 
 IMAGE = np.random.default_rng(0).integers(0, 255, (8, 8, 3)).astype(np.uint8)
 OTHER = IMAGE[::-1].copy()
@@ -50,6 +50,28 @@ def test_quarters_outside_of_the_clusters_stay_as_long_as_their_patch_does(crops
     assert has_quarters(crops, "bb")
     place_quarters(crops, [["aa"]], {"aa"})
     assert not has_quarters(crops, "bb") and has_quarters(crops, "aa")
+
+
+@pytest.mark.parametrize("missing", range(4))
+def test_a_patch_that_lacks_one_quarter_gets_it_again(crops, missing):
+    (crops / KEPT / "aa" / f"aa_{missing}.png").unlink()  # as a kill among the removals leaves it
+    assert not has_quarters(crops, "aa")
+    write_quarters(crops, "aa", IMAGE)
+    assert has_quarters(crops, "aa")
+
+
+def test_folders_of_somebody_else_are_refused(crops, tmp_path):
+    check_crops(crops)
+    check_crops(tmp_path / "new")
+    shipped = tmp_path / "data_30000_cut"
+    shipped.mkdir()
+    for name in ("README.md", ".gitignore"):
+        (shipped / name).touch()
+    check_crops(shipped)
+
+    (tmp_path / "photos" / "2019").mkdir(parents=True)
+    with pytest.raises(InputError, match="photos/ holds folders that were not made here"):
+        check_crops(tmp_path / "photos")
 
 
 def test_without_hard_links_quarters_are_copied(crops, monkeypatch):

@@ -33,12 +33,13 @@ def test_bad_input_is_one_line_and_exit_code_1(monkeypatch, capsys):
     assert capsys.readouterr().err == "error: data/ does not exist\n"
 
 
-def test_a_negative_seed_is_refused_before_anything_is_done(monkeypatch, capsys):
+@pytest.mark.parametrize("seed", ["-1", "4294967296"])
+def test_a_seed_that_is_none_is_refused_before_anything_is_done(monkeypatch, capsys, seed):
     seen = []
     with pytest.raises(SystemExit) as stop:
-        call(monkeypatch, seen.append, "--seed=-1")
+        call(monkeypatch, seen.append, f"--seed={seed}")
     assert (stop.value.code, seen) == (1, [])
-    assert capsys.readouterr().err == "error: --seed is -1; it must be at least 0\n"
+    assert capsys.readouterr().err == f"error: --seed is {seed}; it must be at least 0 and below 2^32\n"
 
 
 def test_wrong_arguments_are_exit_code_2(monkeypatch, capsys):

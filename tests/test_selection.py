@@ -3,6 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from nuclei import selection
+from nuclei.errors import InputError
 from nuclei.methods import METHODS
 from nuclei.selection import select, select_by
 
@@ -24,6 +26,16 @@ def random_patches(count: int = 30) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(7)
     quarters = rng.normal(size=(count, 4, 6)) + rng.integers(0, 4, (count, 1, 1)) * 3
     return quarters.mean(axis=1).astype(np.float32), quarters.astype(np.float32)
+
+
+def random_keys(count: int) -> list[bytes]:
+    rng = np.random.default_rng(11)
+    return [rng.bytes(16) for _ in range(count)]
+
+
+def rounded_otherwise(array: np.ndarray) -> np.ndarray:
+    """As features come from another number of threads or another device."""
+    return array * np.float32(1 + 1e-6 * np.random.default_rng(5).normal(size=array.shape))
 
 
 def test_scores_worked_out_by_hand():
@@ -69,12 +81,41 @@ def test_same_seed_same_selection():
 
 def test_the_order_of_the_patches_does_not_matter():
     features, quarters = random_patches()
+    keys = random_keys(len(features))
     order = np.random.default_rng(0).permutation(len(features))
-    before = select(features, quarters, 4, 3)
-    after = select(features[order], quarters[order], 4, 3)
+    before = select(features, quarters, 4, 3, keys=keys)
+    after = select(features[order], quarters[order], 4, 3, keys=[keys[i] for i in order])
     assert [record.index for record in before] == [order[record.index] for record in after]
     assert [record.score for record in before] == [record.score for record in after]
     assert [set(record.members) for record in before] == [set(order[list(r.members)]) for r in after]
+
+
+def test_rounding_does_not_matter(monkeypatch):
+    monkeypatch.setattr(selection, "STARTS", (1, 1))  # a single start finds whatever is near it
+    rng = np.random.default_rng(7)
+    quarters = rng.normal(size=(120, 4, 6)).astype(np.float32)
+    features, keys = quarters.mean(axis=1), random_keys(120)
+    before = select(features, quarters, 12, 3, keys=keys)
+    after = select(rounded_otherwise(features), rounded_otherwise(quarters), 12, 3, keys=keys)
+    assert [record.index for record in before] == [record.index for record in after]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_no_rival_minds_rounding(method):
+    features, quarters = random_patches(60)
+    keys = random_keys(60)
+    before = select_by(method, features, quarters, 8, keys=keys)
+    after = select_by(method, rounded_otherwise(features), quarters, 8, keys=keys)
+    assert [record.index for record in before] == [record.index for record in after]
+
+
+def test_copies_of_a_patch_have_one_key():
+    features, quarters = (np.repeat(array, 2, axis=0) for array in two_clusters())
+    keys = [key for key in random_keys(5) for _ in range(2)]
+    chosen = select(features, quarters, 2, 2, keys=keys)
+    assert sorted(record.index for record in chosen) == [2, 6]  # the first of both copies
+    with pytest.raises(ValueError, match="9 keys do not fit 10 patches"):
+        select(features, quarters, 2, 2, keys=keys[1:])
 
 
 def test_known_patches_cover_their_clusters():
@@ -88,7 +129,7 @@ def test_known_patches_cover_their_clusters():
     assert record.members == tuple(range(5, 14))  # the larger of the two that are left
     both = select(features, quarters, 2, 2, known=[0, 22])
     assert sorted(len(record.members) for record in both) == [7, 9]
-    with pytest.raises(ValueError, match="K1 = 23 beside 2 annotated patches exceeds the 24 patches"):
+    with pytest.raises(InputError, match="K1 = 23 beside 2 annotated patches exceeds the 24 patches"):
         select(features, quarters, 23, 2, known=[0, 22])
 
 
@@ -131,9 +172,10 @@ def test_rivals_stand_for_what_lies_nearest():
 @pytest.mark.parametrize("method", METHODS)
 def test_no_rival_minds_the_order_of_the_patches(method):
     features, quarters = random_patches()
+    keys = random_keys(len(features))
     order = np.random.default_rng(0).permutation(len(features))
-    before = select_by(method, features, quarters, 4)
-    after = select_by(method, features[order], quarters[order], 4)
+    before = select_by(method, features, quarters, 4, keys=keys)
+    after = select_by(method, features[order], quarters[order], 4, keys=[keys[i] for i in order])
     assert [record.index for record in before] == [order[record.index] for record in after]
 
 
@@ -152,12 +194,12 @@ def test_every_patch_belongs_to_one_cluster():
     ],
 )
 def test_too_many_clusters_is_an_error_that_names_both_numbers(k1, k2, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(InputError, match=message):
         select(*two_clusters(), k1, k2)
 
 
 def test_copies_of_a_patch_do_not_make_clusters():
-    with pytest.raises(ValueError, match="K1 = 2 exceeds the 1 different"):
+    with pytest.raises(InputError, match="K1 = 2 exceeds the 1 different"):
         select(np.ones((4, 3)), np.ones((4, 4, 3)), 2, 1)
 
 

@@ -54,11 +54,13 @@ def test_source_pictures_show_where_the_selected_patches_lie(tmp_path):
         columns=["patch", "source", "x", "y"],
     ).assign(width=512)
     selection = sources.iloc[[1]].assign(cluster=7)
+    write_image(overviews / "earlier.png", np.full((64, 128, 3), 100, np.uint8))
     folder.mkdir()
     (folder / "earlier.png").write_bytes(b"of another selection")
+    (folder / "mine.png").write_bytes(b"of somebody else")
     report.write_source_pictures(folder, overviews, selection, sources, size=128)
 
-    assert [path.name for path in folder.iterdir()] == ["my_slide.png"]
+    assert sorted(path.name for path in folder.iterdir()) == ["mine.png", "my_slide.png"]
     picture = read_image(folder / "my_slide.png")
     assert picture[10, 20].tolist() == [100, 100, 100]  # a patch that was not selected
     assert picture[10, 100].tolist() == [177, 177, 177]  # no patch: 100 // 2 + 127

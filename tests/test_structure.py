@@ -42,7 +42,7 @@ def may_import(path: Path) -> set[str]:
         # Where a backend has an operation ready-made, native.py calls it.
         return {"mrcnn", "nuclei"} | KERAS | ({"torchvision"} if path.name == "native.py" else set())
     if place == "nuclei":
-        return {"nuclei"} | (TORCH if path.name == "features.py" else set())
+        return {"nuclei"} | (TORCH if path.name in ("features.py", "devices.py") else set())
     return set(PACKAGES)
 
 
