@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,12 +11,12 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from csingan.pairs import Pairs
 from csingan.schedule import PRESETS, Schedule
 from csingan.task import SMALLEST, Task, read_folder, read_patches
 from nuclei.errors import InputError
-from nuclei.files import differences, digest, is_finished, read_json, write_json, write_settings
+from nuclei.files import atomic_folder, digest, is_finished, write_settings
 from nuclei.formats import has_transparency, write_image
-from nuclei.patches import is_patch, write_patch
 from nuclei.script import run
 
 # torch and matplotlib are imported where they are used: --help and bad input need not wait.
@@ -50,7 +48,6 @@ class Settings:
 SHOWN = 12  # synthetic pairs on the sample sheet
 TOGETHER_ON_GPU = 16
 CHECKPOINTS = "checkpoints"  # in the folder of a patch
-SAMPLED = "samples.json"  # there too: what its synthetic pairs were made with
 
 
 def main(settings: Settings) -> None:
@@ -91,52 +88,65 @@ def _check(settings: Settings) -> None:
         raise InputError(f"--effort is {settings.effort}; it must be above 0")
     if settings.size is not None and settings.size < SMALLEST:
         raise InputError(f"--size is {settings.size}; a sample has at least {SMALLEST} px a side")
+    for name in ("data", "out"):
+        if settings.synthetic.resolve() == getattr(settings, name).resolve():
+            raise InputError(
+                f"--synthetic and --{name} are both {settings.synthetic}/; give the synthetic pairs a folder "
+                "of their own"
+            )
     if settings.folder and settings.patch:
         raise InputError("--folder and --patch exclude each other; pass one of them")
 
 
 def _trained_with(settings: Settings, task: Task) -> dict:
     """What the model of a patch depends on."""
-    arrays = (task.image, task.labels, *task.more, *(task.masks or {}).values())
+    arrays = (task.image, task.labels, *task.more, *task.masks_of_its_size)
     pixels = digest(f"{array.shape}".encode() + array.tobytes() for array in arrays)
     names = ("preset", "effort", "density", "touching", "gap", "scale", "shapes", "seed")
     return {name: getattr(settings, name) for name in names} | {"pixels_and_masks": pixels}
 
 
-def _sampled_with(settings: Settings, task: Task) -> dict:
-    """What the samples of a model depend on."""
-    return {"masks": sorted(task.masks)} if task.masks else {"count": settings.samples, "size": settings.size}
-
-
-def _names(settings: Settings, task: Task) -> list[str]:
-    """The synthetic patches to write."""
-    return list(task.masks) if task.masks else [f"{task.name}_{n}" for n in range(settings.samples)]
+def _pairs(settings: Settings, task: Task) -> Pairs:
+    """The synthetic pairs of a patch, which depend on its model and on their layouts."""
+    names, sampled_with = [f"{task.name}_{n}" for n in range(settings.samples)], {"size": settings.size}
+    if task.masks:
+        names = list(task.masks)
+        masks = digest(f"{mask.shape}".encode() + mask.tobytes() for mask in task.masks.values())
+        sampled_with = {"masks": masks}
+    return Pairs(settings.synthetic, task.name, names, _trained_with(settings, task) | sampled_with)
 
 
 def _is_finished(settings: Settings, task: Task) -> bool:
     folder = settings.out / task.name
-    return (
-        is_finished(folder, _trained_with(settings, task))
-        and (folder / SAMPLED).exists()
-        and not differences(read_json(folder / SAMPLED), _sampled_with(settings, task))
-        and all(is_patch(settings.synthetic / name) for name in _names(settings, task))
-    )
+    return is_finished(folder, _trained_with(settings, task)) and _pairs(settings, task).are_complete()
 
 
 def _check_results(settings: Settings, task: Task, schedule: Schedule) -> None:
     """InputError where layouts are impossible, or something of another run is in the way of the results."""
-    folder = settings.out / task.name
-    _layouts(settings, task, count=1, seed=settings.seed)
-    if (folder / CHECKPOINTS).exists():
+    _training_layouts(settings, task, count=1)
+    _sample_layouts(settings, task, count=1)
+    if (settings.out / task.name / CHECKPOINTS).exists():
         from csingan.train import check_checkpoints
 
         check_checkpoints([_example(settings, task, schedule)], schedule, settings.seed)
-    taken = [name for name in task.masks or {} if is_patch(settings.synthetic / name)]
-    if taken and not folder.exists():
-        raise InputError(
-            f"{settings.synthetic}/ holds {taken[0]} already, made from something else; name another folder "
-            "with --synthetic"
+    # The pairs are replaced all the same: they are drawn again in seconds, which a model is not.
+    if changed := _pairs(settings, task).check():
+        print(
+            f"note: {settings.synthetic}/ holds pairs of {task.name} that were made with other settings "
+            f"({changed}); they will be replaced",
+            file=sys.stderr,
         )
+
+
+def _training_layouts(settings: Settings, task: Task, count: int) -> list[np.ndarray]:
+    """Random layouts, or of those that were given the ones of the size of the patch."""
+    return task.masks_of_its_size or _layouts(settings, task, count, settings.seed)
+
+
+def _sample_layouts(settings: Settings, task: Task, count: int) -> list[np.ndarray]:
+    """The layouts that were given, or random ones: others than those of the training."""
+    given = list((task.masks or {}).values())
+    return given or _layouts(settings, task, count, [settings.seed, 1], settings.size)
 
 
 def _layouts(
@@ -163,12 +173,9 @@ def _layouts(
 
 
 def _example(settings: Settings, task: Task, schedule: Schedule) -> Example:
-    """What to train on: random layouts, or of those that were given the ones of the size of the patch."""
     from csingan.train import Example
 
-    layouts = [mask for mask in (task.masks or {}).values() if mask.shape == task.labels.shape]
-    if not layouts:
-        layouts = _layouts(settings, task, schedule.layouts, settings.seed)
+    layouts = _training_layouts(settings, task, schedule.layouts)
     return Example(task.image, task.labels, layouts, settings.out / task.name / CHECKPOINTS)
 
 
@@ -176,7 +183,7 @@ def _groups(settings: Settings, tasks: Sequence[Task]) -> Iterator[list[Task]]:
     """Tasks that train side by side: of one size, as many as the device takes."""
     if not tasks:
         return
-    from csingan.train import find_device
+    from nuclei.devices import find_device
 
     on_cpu = find_device(settings.device).type == "cpu"
     together = settings.together or (1 if on_cpu else TOGETHER_ON_GPU)
@@ -186,7 +193,8 @@ def _groups(settings: Settings, tasks: Sequence[Task]) -> Iterator[list[Task]]:
 
 
 def _train(settings: Settings, tasks: Sequence[Task], schedule: Schedule) -> list[Pyramid]:
-    from csingan.train import find_device, train
+    from csingan.train import train
+    from nuclei.devices import find_device
 
     for task in tasks:
         folder = settings.out / task.name
@@ -201,40 +209,35 @@ def _train(settings: Settings, tasks: Sequence[Task], schedule: Schedule) -> lis
 
 def _write_results(settings: Settings, task: Task, model: Pyramid) -> None:
     """Draw the samples of a patch, write them and the pictures, and say how good they are."""
-    from csingan.report import separation, write_losses, write_samples, write_scales
+    from csingan.report import write_losses, write_samples, write_scales
     from csingan.train import sample, sample_scales
 
-    folder = settings.out / task.name
-    # Other random layouts than those of the training.
-    layouts = list((task.masks or {}).values()) or _layouts(
-        settings, task, settings.samples, [settings.seed, 1], settings.size
-    )
-    names = _names(settings, task)
-    pairs = list(zip(sample(model, layouts, settings.seed), layouts, strict=True))
-    (folder / SAMPLED).unlink(missing_ok=True)
-    for name, (image, layout) in zip(names, pairs, strict=True):
-        write_image(folder / "random_masks" / f"{name}.png", np.uint8(layout > 0) * 255)
-        write_patch(settings.synthetic, name, image, layout)
-    if not task.masks:
-        _remove_others(settings.synthetic, task.name, names)
-    write_samples(folder / "samples.png", (task.image, task.labels), pairs[:SHOWN])
+    folder, pairs = settings.out / task.name, _pairs(settings, task)
+    layouts = _sample_layouts(settings, task, settings.samples)
+    samples = list(zip(sample(model, layouts, settings.seed), layouts, strict=True))
+    pairs.write(samples)
+    with atomic_folder(folder / "random_masks") as masks:
+        for name, layout in zip(pairs.names, layouts, strict=True):
+            write_image(masks / f"{name}.png", np.uint8(layout > 0) * 255)
+    write_samples(folder / "samples.png", (task.image, task.labels), samples[:SHOWN])
     write_scales(folder / "scales.png", layouts[0], sample_scales(model, layouts[0], settings.seed))
     write_losses(folder, [losses.numpy() for losses in model.losses])
-    write_json(folder / SAMPLED, _sampled_with(settings, task))
+    pairs.finish()
     write_settings(folder, _trained_with(settings, task))
-    of_real = separation(task.image, task.labels)
+    print(f"{task.name}: {_contrast(task, samples)}look at {folder}/samples.png")
+
+
+def _contrast(task: Task, pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> str:
+    """How true pairs are to their masks, told for the user; "" where none shows nuclei and background."""
+    from csingan.report import separation
+
     of_samples = [separation(*pair) for pair in pairs if pair[1].any() and not pair[1].all()]
-    print(
-        f"{task.name}: haematoxylin tells nuclei from background with an AUC of {np.mean(of_samples):.3f} in "
-        f"{len(pairs)} synthetic pairs, {of_real:.3f} in the real one; look at {folder}/samples.png"
+    if not of_samples:
+        return ""
+    return (
+        f"haematoxylin tells nuclei from background with an AUC of {np.mean(of_samples):.3f} in "
+        f"{len(of_samples)} synthetic pairs, {separation(task.image, task.labels):.3f} in the real one; "
     )
-
-
-def _remove_others(synthetic: Path, name: str, keep: Sequence[str]) -> None:
-    """Remove the synthetic pairs of a patch that an earlier run with more samples left."""
-    for path in synthetic.iterdir():
-        if re.fullmatch(re.escape(name) + r"_\d+", path.name) and path.name not in keep:
-            shutil.rmtree(path)
 
 
 if __name__ == "__main__":

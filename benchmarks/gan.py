@@ -50,8 +50,9 @@ from csingan.masks import LayoutSampler
 from csingan.pyramid import Pyramid
 from csingan.report import separation
 from csingan.schedule import PRESETS, Schedule
-from csingan.train import Example, find_device, sample, train
+from csingan.train import Example, sample, train
 from nuclei import tissue
+from nuclei.devices import find_device
 from nuclei.errors import InputError
 from nuclei.files import write_json
 from nuclei.formats import write_image

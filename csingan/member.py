@@ -59,6 +59,7 @@ class Member:
         )
         self.inputs: Inputs
         self.state: State
+        self._first: State  # of this scale
         self._directed = is_directed(example.image)
         self._scale = -1
         rng = np.random.default_rng(seed)
@@ -107,21 +108,25 @@ class Member:
         self.inputs = Inputs(real, fake, self._directed)
         kept = checkpoint.load(self._checkpoint, self.made_with)
         width = self.schedule.channels_at(scale, len(self.pyramid.ratios))
-        self.state = first_state(width, seed, below) if kept is None else kept
+        self._first = first_state(width, seed, below)
+        self.state = self._first if kept is None else kept
 
     def keep(self, state: State) -> None:
         """Go on from `state` from now on, also after a kill."""
         self.state = state
         checkpoint.save(self._checkpoint, state, self.made_with)
 
-    def retry(self) -> None:
-        """Go back to the last kept state, with a smaller step; FloatingPointError the second time."""
+    def retry(self, step: int) -> None:
+        """Begin the scale again, with a smaller rate; FloatingPointError the second time, naming the step.
+
+        The state that was kept last will not do: which one that is depends on the clock.
+        """
         if self.state["rate"] < 1:
             raise FloatingPointError(
-                f"scale {self._scale + 1}, after step {self.steps}: the loss is no longer a finite number, "
+                f"scale {self._scale + 1}, step {step}: the loss is no longer a finite number, "
                 f"nor is it at {RETRY_RATE:g} times the learning rate"
             )
-        self.keep(self.state | {"rate": self.state["rate"] * RETRY_RATE})
+        self.keep(self._first | {"rate": self._first["rate"] * RETRY_RATE})
 
     def leave(self) -> None:
         """Put the finished scale on top of the pyramid.

@@ -34,6 +34,11 @@ class Task:
     more: tuple[np.ndarray, ...] = ()
     masks: dict[str, np.ndarray] | None = None
 
+    @property
+    def masks_of_its_size(self) -> list[np.ndarray]:
+        """The masks that can be trained on: a network sees its patch and its layouts at one size."""
+        return [mask for mask in (self.masks or {}).values() if mask.shape == self.labels.shape]
+
 
 def read_patches(data: Path, patch: str | None = None, all_shapes: bool = False) -> list[Task]:
     """The patches that selected.csv names, or one `patch`.

@@ -18,14 +18,12 @@ from csingan.member import Example, Member, made_with, to_conditions, to_tensor
 from csingan.pyramid import NOISE_CHANNELS, Pyramid, scale_ratios
 from csingan.scale import ScaleTrainer, work
 from csingan.schedule import PRESETS, Schedule
-from nuclei.errors import InputError
 
 __all__ = [
     "PRESETS",
     "Example",
     "Schedule",
     "check_checkpoints",
-    "find_device",
     "sample",
     "sample_scales",
     "train",
@@ -126,14 +124,15 @@ def _train_group(
         end = trainer.step == steps or bool(diverged.any())
         if end or time.monotonic() - kept >= SAVE_EVERY:
             for member, state, bad in zip(group, trainer.states(), diverged, strict=True):
-                member.retry() if bad else member.keep(state)
+                member.retry(trainer.step) if bad else member.keep(state)
             kept = time.monotonic()
-        if diverged.any():
-            return
         distance, error = losses.mean(dim=0).tolist()
         bar.set_description_str(f"{title}, step {trainer.step}/{steps}", refresh=False)
         bar.set_postfix_str(f"distance {distance:.3f}, reconstruction {error:.4f}", refresh=False)
         bar.update(work_of_step * len(group))
+        if diverged.any():
+            bar.total += work_of_step * trainer.step * int(diverged.sum())  # these are to be made again
+            return
 
 
 def sample(pyramid: Pyramid, layouts: Sequence[np.ndarray], seed: int = 0) -> list[np.ndarray]:
@@ -167,17 +166,6 @@ def _sample_scales(pyramid: Pyramid, layouts: Sequence[np.ndarray], seed: int) -
         drafts = to_tensor([pyramid.draft(labels, drafts_rng)], device)
         images = pyramid(to_conditions([labels], device), drafts, noises)
         yield [_to_image(image[0]) for image in images]
-
-
-def find_device(name: str) -> torch.device:
-    """The device of that name; `auto` is CUDA where there is one. InputError where it cannot be used."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"device {name!r} cannot be used ({reason}); use --device auto or cpu") from error
 
 
 def _to_image(tensor: torch.Tensor) -> np.ndarray:

@@ -58,6 +58,13 @@ def test_a_prepared_folder_is_one_task(tmp_path):
     assert np.array_equal(task.labels, labels)
 
 
+def test_masks_of_the_size_of_the_patch_can_be_trained_on():
+    wide, own = np.ones((64, 90), np.int32), np.ones((64, 80), np.int32)
+    (found,) = spoilt(masks={"wide": wide, "own": own}).masks_of_its_size
+    assert found is own
+    assert spoilt().masks_of_its_size == []
+
+
 def test_what_is_not_annotated_or_not_there_is_named(data):
     with pytest.raises(InputError, match="not annotated yet.*: d;"):
         read_patches(data, "d")

@@ -11,7 +11,7 @@ import torch
 import csingan.train
 from csingan.masks import LayoutSampler
 from csingan.schedule import PRESETS
-from csingan.train import Example, check_checkpoints, find_device, sample, sample_scales, train
+from csingan.train import Example, check_checkpoints, sample, sample_scales, train
 from nuclei.errors import InputError
 
 SIZE = 48  # px
@@ -193,15 +193,40 @@ def test_a_diverging_training_is_retried_once_with_a_smaller_step(tmp_path, monk
     rates = diverge(monkeypatch, times=1)
     model = trained(tmp_path)
     assert all(losses.isfinite().all() for losses in model.losses)
-    assert rates[2] == pytest.approx(rates[1] / 2)  # the second step again
+    assert rates[2:4] == pytest.approx([rate / 2 for rate in rates[:2]])  # the scale again
     assert [len(losses) for losses in model.losses] == [3, 2, 2]
+
+
+@pytest.mark.parametrize("stopped_at", [2, 4])
+def test_after_a_divergence_the_model_depends_neither_on_the_clock_nor_on_a_kill(
+    tmp_path, monkeypatch, stopped_at
+):
+    monkeypatch.setattr(csingan.train, "SAVE_EVERY", 1000)
+    diverge(monkeypatch, times=1)
+    slow = trained(tmp_path / "slow")
+    monkeypatch.undo()
+
+    monkeypatch.setattr(csingan.train, "SAVE_EVERY", 0)
+    diverge(monkeypatch, times=1)
+    stop = Stop(stopped_at, monkeypatch)  # before the step that diverges, and on the way back to it
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path / "quick")
+    stop.left = 100
+    assert same(slow, trained(tmp_path / "quick"))
+
+
+def test_the_bar_ends_at_its_end_after_a_divergence(tmp_path, monkeypatch, capsys):
+    diverge(monkeypatch, times=1)
+    trained(tmp_path, progress=True)
+    last = capsys.readouterr().err.rstrip().split("\r")[-1]
+    assert ": 100%|" in last
 
 
 def test_a_training_that_diverges_again_ends_with_one_line(tmp_path, monkeypatch, save_each_step):
     rates = diverge(monkeypatch, times=2)
-    with pytest.raises(FloatingPointError, match=r"scale 1, after step 1: .* 0.5 times the learning rate"):
+    with pytest.raises(FloatingPointError, match=r"scale 1, step 2: .* 0.5 times the learning rate"):
         trained(tmp_path)
-    assert len(rates) == 3
+    assert len(rates) == 4
 
 
 def test_a_wild_rate_is_noticed_at_once(tmp_path):
@@ -229,12 +254,6 @@ def test_patches_of_several_sizes_cannot_train_together(tmp_path):
     large = Example(*tissue(0, 64), layouts(3, (64, 64)), tmp_path / "b")
     with pytest.raises(ValueError, match="have one size"):
         train([example(tmp_path / "a"), large], TINY)
-
-
-def test_a_device_that_is_not_there_is_bad_input():
-    assert find_device("cpu") == torch.device("cpu")
-    with pytest.raises(InputError, match="--device"):
-        find_device("nonsense")
 
 
 def test_steps_are_graded_and_scaled():

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -85,8 +86,8 @@ def test_each_selected_patch_gets_its_pairs(data, capsys):
     assert read_patch(root / "synthetic" / "a_0").shape == (SIZE, SIZE, 3)
     assert read_masks(root / "synthetic" / "a_0").max() >= 2
     assert sorted(path.name for path in (root / "out" / "a").iterdir()) == [
-        "checkpoints", "loss_distance.png", "loss_reconstruction.png", "random_masks", "samples.json",
-        "samples.png", "scales.png", "settings.json", "train.png", "train_mask.png",
+        "checkpoints", "loss_distance.png", "loss_reconstruction.png", "random_masks", "samples.png",
+        "scales.png", "settings.json", "train.png", "train_mask.png",
     ]  # fmt: skip
     assert read_json(root / "out" / "a" / "settings.json")["preset"] == "fast"
     shown = capsys.readouterr().out
@@ -104,6 +105,32 @@ def test_a_second_run_keeps_what_is_finished(data, capsys, monkeypatch):
         main_train.main(settings(data.parent, patch="c", seed=1))
 
 
+def test_pairs_that_another_run_replaced_are_drawn_again(data, monkeypatch, capsys):
+    root = data.parent
+    first = settings(root, patch="c")
+    main_train.main(first)
+    before = images(root)
+    main_train.main(replace(first, seed=1, out=root / "other"))
+    assert images(root) != before
+    assert "pairs of c that were made with other settings (seed 0 -> 1)" in capsys.readouterr().err
+    forbid_training(monkeypatch)
+    main_train.main(first)
+    assert images(root) == before
+    assert "(seed 1 -> 0)" in capsys.readouterr().err
+
+
+def test_a_pair_that_was_not_written_here_is_neither_replaced_nor_removed(data, monkeypatch):
+    root = data.parent
+    write_patch(root / "synthetic", "c_2", *tissue())
+    main_train.main(settings(root, patch="c"))
+    main_train.main(settings(root, patch="c", samples=1))
+    assert list(images(root)) == ["c_0", "c_2"]
+    forbid_training(monkeypatch)
+    with pytest.raises(InputError, match="holds c_2 already.*--synthetic"):
+        main_train.main(settings(root, patch="c", samples=4))
+    assert images(root)["c_2"] == tissue()[0].tobytes()
+
+
 def test_more_fewer_and_larger_samples_need_no_new_training(data, monkeypatch):
     root = data.parent
     main_train.main(settings(root, patch="c"))
@@ -116,6 +143,18 @@ def test_more_fewer_and_larger_samples_need_no_new_training(data, monkeypatch):
     assert list(images(root)) == ["c_0"]
     assert read_masks(root / "synthetic" / "c_0").shape == (2 * SIZE, 2 * SIZE)
     assert read_image(root / "out" / "c" / "samples.png").shape[1] > 4 * SIZE
+    assert [path.name for path in (root / "out" / "c" / "random_masks").iterdir()] == ["c_0.png"]
+
+
+def test_a_size_without_room_for_the_nuclei_is_refused_before_anything_starts(data, monkeypatch):
+    labels = np.zeros((160, 160), np.int32)
+    for number in range(1, 6):
+        labels[25 * number : 25 * number + 8, 20:130] = number
+    image = np.where(labels[..., None] > 0, (90, 60, 140), (230, 170, 200))
+    write_patch(data, "c", np.uint8(image), labels)
+    forbid_training(monkeypatch)
+    with pytest.raises(InputError, match="c: nuclei were to cover .* of 64 x 64 px"):
+        main_train.main(settings(data.parent, patch="c", size=64))
 
 
 def test_patches_train_in_one_batch_on_demand(data, capsys):
@@ -149,10 +188,59 @@ def test_a_prepared_folder_gets_a_sample_for_each_mask(folder, tmp_path):
 
 def test_samples_of_a_folder_do_not_replace_other_patches(folder, tmp_path):
     write_patch(tmp_path / "synthetic", "m2", *tissue())
+    write_image(tmp_path / "synthetic" / "m1" / "notes.png", tissue()[0])  # no patch
     before = images(tmp_path)
-    with pytest.raises(InputError, match="m2 already.*--synthetic"):
+    with pytest.raises(InputError, match="m1, m2 already.*--synthetic"):
         main_train.main(settings(tmp_path, folder=folder))
     assert images(tmp_path) == before
+
+
+def test_a_folder_is_made_anew_once_its_results_were_deleted(folder, tmp_path, capsys):
+    main_train.main(settings(tmp_path, folder=folder))
+    before = images(tmp_path)
+    with pytest.raises(InputError, match="seed 0 -> 1.*delete that folder"):
+        main_train.main(settings(tmp_path, folder=folder, seed=1))
+    shutil.rmtree(tmp_path / "out" / "mine")
+    main_train.main(settings(tmp_path, folder=folder, seed=1))
+    assert "pairs of mine that were made with other settings (seed 0 -> 1)" in capsys.readouterr().err
+    after = images(tmp_path)
+    assert after.keys() == before.keys() and after != before
+
+
+def test_masks_that_are_not_trained_on_need_no_new_training(folder, tmp_path, monkeypatch):
+    main_train.main(settings(tmp_path, folder=folder))
+    masks = folder / "random mask"
+    small = tissue()[1][:, :60]
+    write_labels(masks / "m3.tif", small)
+    with monkeypatch.context() as patched:
+        forbid_training(patched)
+        main_train.main(settings(tmp_path, folder=folder))
+        assert list(images(tmp_path)) == ["m1", "m2", "m3"]
+        assert read_masks(tmp_path / "synthetic" / "m3").max() == 4
+        write_labels(masks / "m3.tif", np.where(small == 1, 0, small))
+        main_train.main(settings(tmp_path, folder=folder))
+        assert read_masks(tmp_path / "synthetic" / "m3").max() == 3
+    write_labels(masks / "m4.tif", tissue()[1])
+    with pytest.raises(InputError, match="pixels_and_masks"):
+        main_train.main(settings(tmp_path, folder=folder))
+
+
+def test_a_folder_needs_room_for_random_layouts_only_where_they_are_used(folder, tmp_path):
+    main_train.main(settings(tmp_path, folder=folder, density=(9, 9)))
+    assert list(images(tmp_path)) == ["m1", "m2"]
+    (folder / "random mask" / "m1.png").unlink()  # the one that has the size of the patch
+    with pytest.raises(InputError, match="mine: nuclei were to cover"):
+        main_train.main(settings(tmp_path, folder=folder, density=(9, 9), out=tmp_path / "out2"))
+
+
+@pytest.mark.filterwarnings("error")
+def test_without_a_nucleus_in_the_samples_no_figure_is_told(folder, tmp_path, capsys):
+    for path in (folder / "random mask").iterdir():
+        path.unlink()
+    write_image(folder / "random mask" / "m1.png", np.zeros((SIZE, SIZE), np.uint8))
+    main_train.main(settings(tmp_path, folder=folder))
+    shown = capsys.readouterr().out
+    assert "AUC" not in shown and "look at" in shown
 
 
 def test_an_interrupted_run_goes_on(data, monkeypatch):
@@ -233,7 +321,10 @@ def half_a_folder(data: Path) -> list[str]:
         (one_nucleus, ["b.png", "one nucleus"]),
         (lambda data: ["--samples", "0"], ["--samples"]),
         (lambda data: ["--effort", "0"], ["--effort"]),
+        (lambda data: ["--seed", "-1"], ["--seed"]),
         (lambda data: ["--size", "32"], ["--size", "64"]),
+        (lambda data: ["--synthetic", "../" + data.parent.name + "/data"], ["--synthetic", "--data"]),
+        (lambda data: ["--out", "data_synthetic"], ["--synthetic", "--out"]),
         (lambda data: ["--density", "1.2", "0.8"], ["a:", "density"]),
         (lambda data: ["--density", "9", "9"], ["a:", "density"]),
         (lambda data: ["--touching", "1.5"], ["touching"]),

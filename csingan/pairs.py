@@ -1,0 +1,110 @@
+"""The synthetic pairs of a patch, and beside them a record, since several runs may share their folder.
+
+<folder>/<name>/          each pair, as a patch
+<folder>/<patch>.json     what they were made with, their names and, once they are complete, their fingerprint
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nuclei.errors import InputError
+from nuclei.files import differences, read_json, write_json, writing
+from nuclei.patches import fingerprint, image_path, write_patch
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The synthetic pairs that a run is to leave behind for one patch.
+
+    Attributes:
+        folder: where they lie.
+        patch: whose pairs these are.
+        names: their own names.
+        made_with: all that they depend on, next to their names (JSON-like).
+    """
+
+    folder: Path
+    patch: str
+    names: Sequence[str]
+    made_with: dict
+
+    def are_complete(self) -> bool:
+        """Whether all are there and no others, made with the same and unchanged since."""
+        if not all(image_path(self.folder / name).exists() for name in self.names):
+            return False
+        return not differences(self._read(), self._record(self.names) | self._fingerprint())
+
+    def check(self) -> str:
+        """Look at what the pairs would replace.
+
+        Returns:
+            How the pairs that are there were made otherwise, "name old -> new, ..."; "" where they were not.
+
+        Raises:
+            InputError: something else than a synthetic pair of the patch is there under one of the names, or
+                than their record under its name.
+        """
+        before = self._read()
+        ours = [name for name in _names(before) if (self.folder / name).exists()]
+        foreign = [name for name in self.names if (self.folder / name).exists() and name not in ours]
+        if foreign:
+            raise InputError(
+                f"{self.folder}/ holds {', '.join(foreign)} already, not written as pairs of {self.patch} "
+                f"({self._path} would name them); delete them, or name another folder with --synthetic"
+            )
+        return differences(before["made_with"], self.made_with) if ours else ""
+
+    def write(self, pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> None:
+        """Write the pairs in place of those of the patch that are there; they count once `finish` was called.
+
+        Args:
+            pairs: image (H, W, 3) uint8 RGB and layout (H, W) int32 of each, in the order of the names.
+
+        Raises:
+            InputError: the folder cannot be written.
+        """
+        before = _names(self._read())
+        # All names come first: after a kill, they tell which of the folders that are there are pairs.
+        write_json(self._path, self._record(sorted({*before, *self.names})))
+        for name, (image, layout) in zip(self.names, pairs, strict=True):
+            write_patch(self.folder, name, image, layout)
+        for name in set(before) - set(self.names):
+            if (self.folder / name).is_dir():
+                with writing(self.folder / name):
+                    shutil.rmtree(self.folder / name)
+
+    def finish(self) -> None:
+        """Record that all is written."""
+        write_json(self._path, self._record(self.names) | self._fingerprint())
+
+    @property
+    def _path(self) -> Path:
+        return self.folder / f"{self.patch}.json"
+
+    def _read(self) -> dict:
+        """The record that an earlier run has left; empty where there is none, InputError for another file."""
+        if not self._path.exists():
+            return {}
+        record = read_json(self._path)
+        if not isinstance(record, dict) or not {"made_with", "names"} <= record.keys():
+            raise InputError(
+                f"{self._path} is no record of synthetic pairs; move it away, or name another folder with "
+                "--synthetic"
+            )
+        return record
+
+    def _record(self, names: Sequence[str]) -> dict:
+        return {"made_with": self.made_with, "names": list(names)}
+
+    def _fingerprint(self) -> dict:
+        return {"fingerprint": fingerprint(self.folder, self.names)}
+
+
+def _names(record: dict) -> list[str]:
+    return record.get("names", [])
