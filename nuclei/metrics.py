@@ -20,6 +20,8 @@ import pandas as pd
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from scipy.optimize import linear_sum_assignment
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
 from nuclei import results
@@ -31,23 +33,40 @@ NAMES = ("dice", "aji", "aji_plus", "dq", "sq", "pq", "ap50")
 
 @dataclass(frozen=True)
 class Overlaps:
-    """How T true and P predicted nuclei overlap; the arrays are in ascending order of the ids."""
+    """How T true and P predicted nuclei overlap: K pairs share pixels. All in ascending order of the ids.
+
+    A table of all pairs would not fit into the memory for the nuclei of a large image.
+    """
 
     truth_ids: np.ndarray  # (T,) int64
     pred_ids: np.ndarray  # (P,) int64
     truth_area: np.ndarray  # (T,) int64, px
     pred_area: np.ndarray  # (P,) int64, px
-    intersection: np.ndarray  # (T, P) int64, px
+    truths: np.ndarray  # (K,) int64, places in truth_ids
+    preds: np.ndarray  # (K,) int64, places in pred_ids
+    intersection: np.ndarray  # (K,) int64, px
 
     @property
     def union(self) -> np.ndarray:
-        """(T, P) int64, px."""
-        return self.truth_area[:, None] + self.pred_area - self.intersection
+        """(K,) int64, px."""
+        return self.truth_area[self.truths] + self.pred_area[self.preds] - self.intersection
 
     @property
     def iou(self) -> np.ndarray:
-        """(T, P) float64."""
+        """(K,) float64."""
         return self.intersection / self.union
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether one of the images shows no nucleus."""
+        return not self.truth_ids.size or not self.pred_ids.size
+
+    def groups(self) -> tuple[np.ndarray, np.ndarray]:
+        """Which nuclei hang together by sharing pixels: the number of the group of each, (T,) and (P,)."""
+        nuclei = len(self.truth_ids) + len(self.pred_ids)
+        edges = np.ones(len(self.truths), bool), (self.truths, len(self.truth_ids) + self.preds)
+        _, numbers = connected_components(coo_array(edges, (nuclei, nuclei)), directed=False)
+        return numbers[: len(self.truth_ids)], numbers[len(self.truth_ids) :]
 
 
 def overlaps(truth: np.ndarray, pred: np.ndarray) -> Overlaps:
@@ -64,14 +83,19 @@ def overlaps(truth: np.ndarray, pred: np.ndarray) -> Overlaps:
     pairs, counts = np.unique(
         (truth[foreground].astype(np.int64) << 32) | pred[foreground].astype(np.int64), return_counts=True
     )
-    truth_ids, rows = np.unique(pairs >> 32, return_inverse=True)
-    pred_ids, columns = np.unique(pairs & 0xFFFFFFFF, return_inverse=True)
-    table = np.zeros((len(truth_ids), len(pred_ids)), np.int64)
-    table[rows, columns] = counts
-    # Sum up with the background still in, then drop its row and its column.
-    truth_area, pred_area = table.sum(axis=1), table.sum(axis=0)
-    t, p = truth_ids != 0, pred_ids != 0
-    return Overlaps(truth_ids[t], pred_ids[p], truth_area[t], pred_area[p], table[t][:, p])
+    of_pairs = pairs >> 32, pairs & 0xFFFFFFFF
+    both = (of_pairs[0] != 0) & (of_pairs[1] != 0)
+    ids, areas, places = zip(*(_areas(each, counts) for each in of_pairs), strict=True)
+    return Overlaps(*ids, *areas, *(each[both] for each in places), counts[both])
+
+
+def _areas(ids: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The nuclei among `ids`, ascending, their areas in px, and the place of each of `ids` among them."""
+    nuclei, places = np.unique(ids, return_inverse=True)
+    areas = np.zeros(len(nuclei), np.int64)
+    np.add.at(areas, places, counts)
+    is_nucleus = nuclei != 0  # where the background is, it comes first
+    return nuclei[is_nucleus], areas[is_nucleus], places - np.count_nonzero(~is_nucleus)
 
 
 def dice(truth: np.ndarray, pred: np.ndarray) -> float:
@@ -89,21 +113,19 @@ def aji(truth: np.ndarray, pred: np.ndarray) -> float:
     nuclei that nothing touches and predictions that serve none add their area to the union.
     """
     o = overlaps(truth, pred)
-    if not o.intersection.size:
+    if o.is_empty:
         return _of_empty(o)
-    best = _pairing_iou(o).argmax(axis=1)
-    touched = o.intersection.any(axis=1)
-    return _aggregated_jaccard(o, np.flatnonzero(touched), best[touched])
+    order = np.lexsort((o.preds, -_pairing_iou(o), o.truths))
+    _, best = np.unique(o.truths[order], return_index=True)  # the first pair of each true nucleus
+    return _aggregated_jaccard(o, order[best])
 
 
 def aji_plus(truth: np.ndarray, pred: np.ndarray) -> float:
     """AJI with each prediction used at most once: the assignment of largest total IoU (HoVer-Net's AJI+)."""
     o = overlaps(truth, pred)
-    if not o.intersection.size:
+    if o.is_empty:
         return _of_empty(o)
-    rows, columns = linear_sum_assignment(_pairing_iou(o), maximize=True)
-    touching = o.intersection[rows, columns] > 0
-    return _aggregated_jaccard(o, rows[touching], columns[touching])
+    return _aggregated_jaccard(o, _assign(o, _pairing_iou(o)))
 
 
 def panoptic_quality(truth: np.ndarray, pred: np.ndarray, iou: float = 0.5) -> tuple[float, float, float]:
@@ -119,9 +141,9 @@ def panoptic_quality(truth: np.ndarray, pred: np.ndarray, iou: float = 0.5) -> t
     o = overlaps(truth, pred)
     if not o.truth_ids.size and not o.pred_ids.size:
         return 1.0, 1.0, 1.0
-    rows, columns = _match(o, iou)
-    dq = 2 * len(rows) / (len(o.truth_ids) + len(o.pred_ids))
-    sq = float(o.iou[rows, columns].mean()) if len(rows) else 0.0
+    matched = o.iou[_match(o, iou)]
+    dq = 2 * len(matched) / (len(o.truth_ids) + len(o.pred_ids))
+    sq = float(matched.mean()) if len(matched) else 0.0
     return dq, sq, dq * sq
 
 
@@ -134,8 +156,8 @@ def match(truth: np.ndarray, pred: np.ndarray, iou: float = 0.5) -> np.ndarray:
         (M, 2) int64: the ids of each pair, truth first.
     """
     o = overlaps(truth, pred)
-    rows, columns = _match(o, iou)
-    return np.stack([o.truth_ids[rows], o.pred_ids[columns]], axis=1)
+    matched = _match(o, iou)
+    return np.stack([o.truth_ids[o.truths[matched]], o.pred_ids[o.preds[matched]]], axis=1)
 
 
 def average_precision(
@@ -159,11 +181,13 @@ def average_precision(
     scores = np.ones(len(o.pred_ids)) if scores is None else np.asarray(scores, np.float64)
     if scores.shape != o.pred_ids.shape:
         raise ValueError(f"{len(o.pred_ids)} predicted nuclei, but scores of the shape {scores.shape}")
-    if not o.intersection.size:
+    if o.is_empty:
         return _of_empty(o)
-    order = np.lexsort((o.iou.max(axis=0), -scores))
+    best = np.zeros(len(o.pred_ids))
+    np.maximum.at(best, o.preds, o.iou)
+    order = np.lexsort((best, -scores))
     with contextlib.redirect_stdout(io.StringIO()):  # COCOeval reports every step
-        coco = _OverlapEval(o.iou[:, order], scores[order], iou)
+        coco = _OverlapEval(o, order, iou)
         coco.evaluate()
         coco.accumulate()
     return float(coco.eval["precision"].mean())
@@ -214,28 +238,44 @@ def _size(labels: np.ndarray) -> str:
 
 
 class _OverlapEval(COCOeval):
-    """COCOeval of one image and one class, on a table of IoUs instead of masks."""
+    """COCOeval of one class, on overlaps instead of masks.
 
-    def __init__(self, iou: np.ndarray, scores: np.ndarray, threshold: float):
-        """iou: (T, P); scores: (P,), descending."""
-        common = {"image_id": 1, "category_id": 1, "iscrowd": 0, "area": 1}
-        truth = [common | {"id": k + 1} for k in range(iou.shape[0])]
-        pred = [common | {"id": k + 1, "score": value} for k, value in enumerate(scores)]
+    It compares all nuclei of an image with all. So each group of nuclei that share pixels is an image here,
+    which changes nothing: precision and recall are counted over all images, in the order of the scores.
+    """
+
+    def __init__(self, o: Overlaps, order: np.ndarray, threshold: float):
+        """order: (P,) places of the predictions, the surest first."""
+        common = {"category_id": 1, "iscrowd": 0, "area": 1}
+        truth_groups, pred_groups = (each.tolist() for each in o.groups())
+        truth = [common | {"id": k + 1, "image_id": group} for k, group in enumerate(truth_groups)]
+        pred = [common | {"id": k + 1, "image_id": group} for k, group in enumerate(pred_groups)]
+        for rank, place in enumerate(order):
+            pred[place]["score"] = len(order) - rank
+        images = sorted({*truth_groups, *pred_groups})
         # "bbox" keeps COCOeval from looking for masks.
-        super().__init__(_coco(truth), _coco(pred), "bbox")
-        self._iou = iou.T
+        super().__init__(_coco(images, truth), _coco(images, pred), "bbox")
+        pairs = zip((o.preds + 1).tolist(), (o.truths + 1).tolist(), strict=True)
+        self._iou = dict(zip(pairs, o.iou.tolist(), strict=True))
         self.params.iouThrs = np.array([threshold])
         self.params.maxDets = [len(pred)]
         self.params.areaRng, self.params.areaRngLbl = [[0, 1e10]], ["all"]
 
     def computeIoU(self, imgId: int, catId: int) -> np.ndarray:
-        """(P, T), predictions in descending order of score."""
-        return self._iou
+        """(P, T) of a group, predictions in descending order of score."""
+        truth, pred = self._gts[imgId, catId], self._dts[imgId, catId]
+        pred = sorted(pred, key=lambda one: -one["score"])
+        table = [[self._iou.get((p["id"], t["id"]), 0.0) for t in truth] for p in pred]
+        return np.reshape(table, (len(pred), len(truth)))
 
 
-def _coco(annotations: list[dict]) -> COCO:
+def _coco(images: list[int], annotations: list[dict]) -> COCO:
     coco = COCO()
-    coco.dataset = {"images": [{"id": 1}], "categories": [{"id": 1}], "annotations": annotations}
+    coco.dataset = {
+        "images": [{"id": number} for number in images],
+        "categories": [{"id": 1}],
+        "annotations": annotations,
+    }
     coco.createIndex()
     return coco
 
@@ -246,21 +286,35 @@ def _of_empty(o: Overlaps) -> float:
 
 
 def _pairing_iou(o: Overlaps) -> np.ndarray:
-    """(T, P) float64, the IoU by which AJI and AJI+ choose their pairs."""
+    """(K,) float64, the IoU by which AJI and AJI+ choose their pairs."""
     return o.intersection / (o.union + 1e-6)  # as HoVer-Net's: it decides between equal IoUs
 
 
-def _aggregated_jaccard(o: Overlaps, rows: np.ndarray, columns: np.ndarray) -> float:
+def _aggregated_jaccard(o: Overlaps, pairs: np.ndarray) -> float:
     """Summed intersection over summed union of the pairs, everything unpaired added to the union."""
-    union = o.union[rows, columns].sum()
-    union += np.delete(o.truth_area, rows).sum() + np.delete(o.pred_area, columns).sum()
-    return float(o.intersection[rows, columns].sum() / union)
+    union = o.union[pairs].sum()
+    union += np.delete(o.truth_area, o.truths[pairs]).sum() + np.delete(o.pred_area, o.preds[pairs]).sum()
+    return float(o.intersection[pairs].sum() / union)
 
 
-def _match(o: Overlaps, iou: float) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns of the matched pairs (see `match`)."""
+def _match(o: Overlaps, iou: float) -> np.ndarray:
+    """Which pairs match (see `match`)."""
     if iou >= 0.5:
-        return np.nonzero(o.iou > iou)
-    rows, columns = linear_sum_assignment(o.iou, maximize=True)
-    found = o.iou[rows, columns] > iou
-    return rows[found], columns[found]
+        return np.flatnonzero(o.iou > iou)
+    pairs = _assign(o, o.iou)
+    return pairs[o.iou[pairs] > iou]
+
+
+def _assign(o: Overlaps, gain: np.ndarray) -> np.ndarray:
+    """The pairs, each nucleus in at most one, whose `gain`, (K,), is largest in total."""
+    groups = o.groups()[0][o.truths]
+    order = np.argsort(groups, kind="stable")
+    _, starts = np.unique(groups[order], return_index=True)
+    chosen = [np.zeros(0, np.int64)]
+    for pairs in np.split(order, starts)[1:]:  # what is before the first start is empty
+        places = tuple(np.unique(each[pairs], return_inverse=True)[1] for each in (o.truths, o.preds))
+        table = coo_array((gain[pairs], places)).toarray()
+        pair_at = coo_array((pairs + 1, places)).toarray()  # 0 where nothing is shared
+        assigned = pair_at[linear_sum_assignment(table, maximize=True)]
+        chosen.append(assigned[assigned > 0] - 1)
+    return np.sort(np.concatenate(chosen))
