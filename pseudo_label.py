@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from mrcnn.config import find_model
 from mrcnn.sources import Source
 from nuclei import patches
 from nuclei.errors import InputError
-from nuclei.files import check_is_ours, digest, is_finished, start, write_settings
+from nuclei.files import changes, check_is_ours, digest, is_finished, start, write_settings
 from nuclei.script import run
 
 # Keras and matplotlib are imported where they are used: --help and bad input need not wait.
@@ -47,6 +47,9 @@ class Settings:
 SHARES = {"annotated": 3, "synthetic": 1, "pseudo": 1}  # patches of each source in a batch, in proportion
 OUTLINED = ("annotated", "synthetic")  # of pseudo labels only the places are learnt: outlines are a guess
 STEPS_PER_EPOCH = 25  # an epoch here is only the distance between two backups
+LEARNT_WITH = ("rounds", "steps", "batch", "learning_rate", "seed")  # the settings a training depends on
+LABELLED_WITH = ("views", "confidence", "agreement", "doubt")  # and those of a labelling before it
+OF_A_ROUND = ("round", "model")  # what differs between the rounds of a run, which share the folder of labels
 MODEL = "model"  # the folder, within out, of the final model
 LOGS = "logs"  # the folder, within that of a training, of its progress
 
@@ -63,8 +66,7 @@ class Material:
 def main(settings: Settings) -> None:
     _check(settings)
     material = _collect(settings)
-    if settings.rounds:
-        check_is_ours(settings.pseudo)
+    _check_folders(settings, material)
     step = _train(settings, material, 0, model=None)
     for number in range(1, settings.rounds + 1):
         step = _train(settings, material, number, model=step)
@@ -114,13 +116,32 @@ def _collect(settings: Settings) -> Material:
     return Material(learnt, validation, unlabelled)
 
 
-def _made_with(settings: Settings, material: Material, number: int, model: Path | None) -> dict:
+def _check_folders(settings: Settings, material: Material) -> None:
+    """InputError for folders of other settings: they show before anything slow starts, all at once."""
+    stale = {}
+    for number in range(settings.rounds + 1):
+        made_with = _made_with(settings, material, number)
+        for name in (f"train_{number}", f"label_{number}"):
+            stale[settings.out / name] = changes(settings.out / name, made_with, besides=("model",))
+    if settings.rounds:
+        check_is_ours(settings.pseudo)
+        stale[settings.pseudo] = changes(settings.pseudo, made_with, besides=OF_A_ROUND)
+    stale = {folder: changed for folder, changed in stale.items() if changed}
+    if stale:
+        raise InputError(
+            f"made with other settings ({next(iter(stale.values()))}): {', '.join(map(str, stale))}; delete "
+            "these to make them anew, name another --out and --pseudo, or run with the old settings"
+        )
+
+
+def _made_with(settings: Settings, material: Material, number: int, model: Path | None = None) -> dict:
     """All that the result of step `number`, which begins with `model`, depends on."""
+    names = LEARNT_WITH + (LABELLED_WITH if number else ())
     used = {**material.learnt, "validation": material.validation}
     if number:
         used["unlabelled"] = material.unlabelled
     return {
-        **asdict(settings),
+        **{name: getattr(settings, name) for name in names},
         "shares": SHARES,
         "round": number,
         "model": model and digest([find_model(model)[0].read_bytes()]),
@@ -132,12 +153,15 @@ def _train(settings: Settings, material: Material, number: int, model: Path | No
     """Train step `number`, with the labels and the weights of `model`, if any; returns the step's folder."""
     folder = settings.out / f"train_{number}"
     made_with = _made_with(settings, material, number, model)
-    if is_finished(folder, made_with):
+    finished = is_finished(folder, made_with)
+    # The labels of the last round are a result too; those of the others are replaced by it.
+    if model is not None and (not finished or number == settings.rounds):
+        _label(settings, number, material.unlabelled, made_with, model)
+    if finished:
         print(f"{folder}/ is finished already")
         return folder
     learnt = material.learnt
     if model is not None:
-        _label(settings, number, material.unlabelled, made_with, model)
         learnt = {**learnt, "pseudo": Source(settings.pseudo, material.unlabelled.names)}
     print(f"{folder.name}: reads {', '.join(map(str, learnt.values()))}, writes {folder}/")
     start(folder, made_with)
@@ -217,8 +241,7 @@ def _label(settings: Settings, number: int, unlabelled: Source, made_with: dict,
     """Write what the model in `model` is confident of as masks of the unlabelled patches."""
     folder = settings.out / f"label_{number}"
     finished = is_finished(folder, made_with)
-    # Another run, or a later round, may have put its own labels there: then they are made again.
-    start(settings.pseudo, made_with)
+    start(settings.pseudo, made_with, replaces=OF_A_ROUND)
     todo = [name for name in unlabelled.names if not patches.is_patch(settings.pseudo / name)]
     if finished and not todo:
         print(f"{folder}/ is finished already")

@@ -42,9 +42,10 @@ def main(settings: Settings) -> None:
     _check(settings, side=config["IMAGE_SHAPE"][0])
     # A broken image shows before anything slow starts.
     pixels = {path: results.fingerprint(read_image(path)) for path in paths}
-    todo = _todo(pixels, settings, weights.read_bytes())
+    made_with = _made_with(settings, weights.read_bytes())
+    todo = _todo(pixels, settings.out, made_with)
     if todo:
-        _segment(todo, settings)
+        _segment(todo, settings, made_with)
     if len(todo) < len(paths):
         print(f"{len(paths) - len(todo)} images were finished already")
     print(f"wrote {settings.out}/<image>.tif and {settings.out / OVERLAYS}/<image>.png")
@@ -52,7 +53,7 @@ def main(settings: Settings) -> None:
     print(f"next: look at the overlays; with true labels at hand, python evaluate.py {settings.out} TRUTH")
 
 
-def _segment(pixels: dict[Path, str], settings: Settings) -> None:
+def _segment(pixels: dict[Path, str], settings: Settings, made_with: dict) -> None:
     # Imported here: TensorFlow takes seconds, which --help and bad input need not wait for.
     from mrcnn import model, tiles
 
@@ -62,7 +63,8 @@ def _segment(pixels: dict[Path, str], settings: Settings) -> None:
         labels, scores = tiles.segment(
             network, image, settings.overlap, progress=path.name, n_views=settings.views
         )
-        write_image(_overlay_file(settings, path), overlay(image, labels))
+        write_image(settings.out / OVERLAYS / f"{path.stem}.png", overlay(image, labels))
+        write_settings(settings.out, made_with)  # before the first result, so that none is without them
         results.write(settings.out, path.name, pixels[path], labels, scores)
         print(f"{path.name}: {len(scores)} nuclei")
 
@@ -101,28 +103,23 @@ def _find_images(places: tuple[Path, ...]) -> list[Path]:
     return list(paths.values())
 
 
-def _todo(pixels: dict[Path, str], settings: Settings, weights: bytes) -> dict[Path, str]:
-    """Which images, with the fingerprints of their pixels, have no result of these settings and model yet."""
+def _made_with(settings: Settings, weights: bytes) -> dict:
+    names = ("confidence", "views", "overlap")
+    return {"model": digest([weights])} | {name: getattr(settings, name) for name in names}
+
+
+def _todo(pixels: dict[Path, str], out: Path, made_with: dict) -> dict[Path, str]:
+    """Which images, with the fingerprints of their pixels, have no result of these settings and model yet.
+
+    Raises:
+        InputError: `out` holds results of others, or files that would be overwritten.
+    """
     for path in pixels:
-        if path.resolve() == _overlay_file(settings, path).resolve():
-            raise InputError(f"the overlay of {path} would overwrite it; name another --out")
-    made_with = {
-        "model": digest([weights]),
-        "confidence": settings.confidence,
-        "views": settings.views,
-        "overlap": settings.overlap,
-    }
-    begun = is_finished(settings.out, made_with)
-    todo = {
-        path: each for path, each in pixels.items() if not results.is_written(settings.out, path.stem, each)
-    }
-    if not begun:
-        write_settings(settings.out, made_with)
-    return todo
-
-
-def _overlay_file(settings: Settings, image: Path) -> Path:
-    return settings.out / OVERLAYS / f"{image.stem}.png"
+        if path.resolve().parent in (out.resolve(), (out / OVERLAYS).resolve()):
+            raise InputError(f"{path} lies where the results go; name another --out")
+    if not is_finished(out, made_with) and (out / COCO_FILE).exists():
+        raise InputError(f"{out / COCO_FILE} was not made by segment.py; move it, or name another --out")
+    return {path: each for path, each in pixels.items() if not results.is_written(out, path.stem, each)}
 
 
 if __name__ == "__main__":

@@ -16,8 +16,8 @@ import numpy as np
 
 from demo import Tissue, tissue_folders
 from nuclei.errors import InputError
-from nuclei.files import SETTINGS, digest, read_json, write_settings
-from nuclei.formats import list_images, read_image, read_labels
+from nuclei.files import changes, digest, is_finished, read_json, start, write_settings
+from nuclei.formats import by_stem, list_images, read_image, read_labels
 
 SPLITS = "splits.json"
 Pair = tuple[np.ndarray, np.ndarray]  # image (H, W, 3) uint8 and labels (H, W) int32
@@ -47,8 +47,8 @@ def _are_stems(value: object) -> bool:
 
 
 def find_files(folder: Path, stems: Sequence[str]) -> list[tuple[Path, Path]]:
-    """Image and labels of each stem; InputError where one is missing."""
-    images = {path.stem: path for path in list_images(folder / "images")}
+    """Image and labels of each stem; InputError where one is missing, or two images share a stem."""
+    images = by_stem(list_images(folder / "images"))
     pairs = []
     for stem in stems:
         label = folder / "labels" / f"{stem}.tif"
@@ -96,16 +96,16 @@ def sort_images(folder: Path, out: Path) -> Tissue:
         for image, label in find_files(folder, stems):
             files |= {images / image.name: image, labels / label.name: label}
     made_with = {"images": _fingerprint(files)}
-    if (out / SETTINGS).exists():
-        if read_json(out / SETTINGS) != made_with:
-            raise InputError(
-                f"{out}/ holds other images than {folder}/, or split otherwise; choose another --out"
-            )
-        return where
-    for target, source in files.items():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, target)
-    write_settings(out, made_with)
+    if changes(out, made_with):
+        raise InputError(
+            f"{out}/ holds other images than {folder}/, or split otherwise; choose another --out"
+        )
+    if not is_finished(out, made_with):
+        start(out, made_with)
+        for target, source in files.items():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+        write_settings(out, made_with)
     return where
 
 

@@ -104,7 +104,7 @@ def _differences(first: pd.DataFrame) -> dict[str, list[float]]:
     """Each step of the method less the one before, and the whole method less everything else."""
     rows = set(first["row"])
     steps = list(zip(STEPS_OF_THE_METHOD[1:], STEPS_OF_THE_METHOD, strict=False))
-    pairs = steps + [("whole_method", row) for row in _in_order(rows) if row not in STEPS_OF_THE_METHOD]
+    pairs = steps + [("whole_method", row) for row in _in_order(rows) if row != "whole_method"]
     return {
         f"{ours} - {other}": difference(first[first["row"] == ours], first[first["row"] == other])
         for ours, other in dict.fromkeys(pairs)

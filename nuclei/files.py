@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from nuclei.errors import InputError
@@ -131,10 +131,14 @@ def is_finished(folder: Path, settings: dict) -> bool:
     )
 
 
-def differences(before: dict, settings: dict) -> str:
-    """What differs between settings read from a file and those of now, as "name old -> new, ..."; or ""."""
+def differences(before: dict, settings: dict, besides: Collection[str] = ()) -> str:
+    """What differs between settings read from a file and those of now, as "name old -> new, ..."; or "".
+
+    The names `besides` may differ.
+    """
     now = _as_json(settings)
     names = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+    names = [name for name in names if name not in besides]
     return ", ".join(f"{name} {before.get(name)!r} -> {now.get(name)!r}" for name in names)
 
 
@@ -143,22 +147,47 @@ def write_settings(folder: Path, settings: dict) -> None:
     write_json(Path(folder) / SETTINGS, settings)
 
 
-def start(folder: Path, settings: dict) -> None:
+def changes(folder: Path, settings: dict, besides: Collection[str] = ()) -> str:
+    """How `settings` differ from those that `folder` was made or begun with, see `differences`; "" if new."""
+    for path in (Path(folder) / SETTINGS, Path(folder) / STARTED):
+        if path.exists():
+            return differences(read_json(path), settings, besides)
+    return ""
+
+
+def start(folder: Path, settings: dict, replaces: Collection[str] = ()) -> None:
     """Make `folder` ready for work with `settings` that may be killed and called again.
 
-    What an unfinished run with the same settings left there stays, so that the work goes on; what a run
-    with other settings left is removed.
+    What a run with the same settings left there stays, so that the work goes on. What a run left whose
+    settings differ in the names `replaces` alone is removed.
 
     Raises:
-        InputError: the folder holds files that no such run has made; nothing is removed.
+        InputError: the folder holds files that no such run has made, or was begun with other settings;
+            nothing is removed.
     """
+    folder = Path(folder)
     check_is_ours(folder)
-    marker = Path(folder) / STARTED
+    marker = folder / STARTED
     if marker.exists():
-        if read_json(marker) == _as_json(settings):
+        before = read_json(marker)
+        if not differences(before, settings):
             return
-        shutil.rmtree(folder)
+        changed = differences(before, settings, replaces)
+        if changed:
+            raise InputError(
+                f"{folder} was begun with other settings ({changed}); delete that folder to begin anew, "
+                "or run with the old settings to go on"
+            )
+        _remove(folder)
     write_json(marker, settings)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder, which is gone at once: a kill never leaves a part of it."""
+    with writing(folder):
+        temporary = _temporary_beside(folder)
+        os.replace(folder, temporary)
+        shutil.rmtree(temporary)
 
 
 def check_is_ours(folder: Path) -> None:

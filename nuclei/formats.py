@@ -114,19 +114,20 @@ def pair_by_stem(
     Files of `other` alone are passed over. InputError where one of `folder` has no partner in `other`,
     or two files of one folder have the same name; `suffixes` are those to look for in `other`.
     """
-    ours, theirs = _by_stem(list_images(folder, LABEL_SUFFIXES)), _by_stem(list_images(other, suffixes))
+    ours, theirs = by_stem(list_images(folder, LABEL_SUFFIXES)), by_stem(list_images(other, suffixes))
     missing = [path.name for stem, path in ours.items() if stem not in theirs]
     if missing:
         raise InputError(f"{other} has no partner for {len(missing)} files of {folder}: {', '.join(missing)}")
     return [(path, theirs[stem]) for stem, path in ours.items()]
 
 
-def _by_stem(paths: list[Path]) -> dict[str, Path]:
-    by_stem = {path.stem: path for path in paths}
+def by_stem(paths: list[Path]) -> dict[str, Path]:
+    """Files by their names without suffix; InputError where two share one."""
+    found = {path.stem: path for path in paths}
     for path in paths:
-        if by_stem[path.stem] != path:
-            raise InputError(f"{path} and {by_stem[path.stem].name} have the same name; remove one of them")
-    return by_stem
+        if found[path.stem] != path:
+            raise InputError(f"{path} and {found[path.stem].name} have the same name; remove one of them")
+    return found
 
 
 def _decode(path: Path, labels: bool, content: bytes | None = None) -> np.ndarray:

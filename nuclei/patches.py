@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -103,6 +104,9 @@ def fingerprint(folder: Path, names: Sequence[str]) -> str:
 
 
 def _read_mask_folder(folder: Path, shape: tuple[int, int]) -> np.ndarray:
+    foreign = [path for path in folder.glob("[!.]*") if path.suffix != ".png"]
+    if foreign:
+        raise InputError(f"{min(foreign)} is no mask; save it as <k>.png, or move it away")
     labels = np.zeros(shape, np.int32)
     owners: list[Path] = []
     for path in sorted(folder.glob("*.png"), key=_by_number):
@@ -162,8 +166,7 @@ def write_patch(
         _write_png(patch / _IMAGES / f"{name}.png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
         if labels is not None:
             _write_masks(patch / _MASKS, labels)
-            (patch / _WHOLE).mkdir()
-            _write_png(patch / _WHOLE / f"{name}.png", np.uint8(labels > 0) * 255)
+            _write_whole(patch / _WHOLE, name, labels)
         if scores is not None:
             (patch / SCORES).write_text(json.dumps([round(float(score), 4) for score in scores]))
         if undecided is not None:
@@ -171,9 +174,15 @@ def write_patch(
 
 
 def write_masks(patch: Path, labels: np.ndarray) -> None:
-    """Annotate the patch folder `patch` with a label image, (H, W) integer; old masks are replaced."""
+    """Annotate the patch folder `patch` with a label image, (H, W) integer; old masks are replaced.
+
+    Everything else in the folder stays. InputError where the masks cannot be written.
+    """
     patch = Path(patch)
-    write_patch(patch.parent, patch.name, read_patch(patch), labels)
+    with atomic_folder(patch / _WHOLE) as whole:
+        _write_whole(whole, patch.name, labels)
+    with atomic_folder(patch / _MASKS) as masks:
+        _write_masks(masks, labels)
 
 
 def read_scores(patch: Path) -> list[float]:
@@ -181,8 +190,13 @@ def read_scores(patch: Path) -> list[float]:
     return read_json(Path(patch) / SCORES)
 
 
+def _write_whole(folder: Path, name: str, labels: np.ndarray) -> None:
+    folder.mkdir(exist_ok=True)
+    _write_png(folder / f"{name}.png", np.uint8(labels > 0) * 255)
+
+
 def _write_masks(folder: Path, labels: np.ndarray) -> None:
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     for number, label in enumerate(np.unique(labels[labels > 0])):
         _write_png(folder / f"{number}.png", np.uint8(labels == label) * 255)
 
@@ -227,13 +241,14 @@ def write_selection(data: Path, table: pd.DataFrame) -> Path | None:
         there was none or it said the same.
     """
     path = Path(data) / SELECTION
-    text = table.to_csv(index=False)
+    content = table.to_csv(index=False).encode()
     before = None
-    if path.exists() and path.read_text(encoding="utf-8") != text:
+    if path.exists() and path.read_bytes() != content:
         before = path.with_name(f"before_{SELECTION}")
-        path.replace(before)
+        with atomic_file(before) as temporary:
+            shutil.copyfile(path, temporary)
     with atomic_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(content)
     return before
 
 
@@ -265,10 +280,11 @@ def read_selection_table(data: Path) -> pd.DataFrame:
 
 def _read_table(path: Path, *columns: str) -> pd.DataFrame:
     try:
-        table = pd.read_csv(path, dtype={"patch": str})
+        # A patch may be called "007" or "NA": the one is no number, the other not missing.
+        table = pd.read_csv(path, dtype={"patch": str}, keep_default_na=False, na_values=[""])
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as a table: {error}") from error
     missing = [name for name in ("patch", *columns) if name not in table]
     if missing:
         raise InputError(f"{path} has no column {', '.join(missing)}; mend the table or delete it")
-    return table
+    return table.dropna(subset="patch", ignore_index=True)  # spreadsheets leave empty rows

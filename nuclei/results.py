@@ -59,13 +59,16 @@ def is_written(folder: Path, name: str, pixels: str) -> bool:
     """Whether the folder holds the finished result of the image `name` (without suffix).
 
     Raises:
-        InputError: it holds a label image of that name which is of another image, or not made here.
+        InputError: it holds a label image of that name which is of another image, or files of that name
+            that were not made here and would be overwritten.
     """
     labels, record = _labels_file(folder, name), _scores_file(folder, name)
+    if not record.exists():
+        for path in (labels, _geojson_file(folder, name)):
+            if path.exists():
+                raise InputError(f"{path} was not made by segment.py; move it, or name another --out")
     if not labels.exists():
         return False
-    if not record.exists():
-        raise InputError(f"{labels} was not made by segment.py; move it, or name another --out")
     if field(read_json(record), "pixels", str, str(record)) != pixels:
         raise InputError(
             f"{labels} shows another image of that name; name another --out, or delete it and {record}"

@@ -3,7 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.annotated_images import read_splits, read_training, sort_images
+from benchmarks import annotated_images
+from benchmarks.annotated_images import find_files, read_splits, read_training, sort_images
 from nuclei.errors import InputError
 from nuclei.files import write_json
 from nuclei.formats import write_image, write_labels
@@ -84,3 +85,23 @@ def test_training_images_alone_may_be_looked_at(folder):
     assert labels[0, 0] == 3
     with pytest.raises(InputError, match="b is no training image"):
         read_training(folder, 1, ["b"])
+
+
+def test_a_sorting_that_was_killed_never_mixes_two_splits(folder, tmp_path, monkeypatch):
+    def killed(source, target):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(annotated_images.shutil, "copyfile", killed)
+        sort_images(folder, tmp_path / "out")
+    write_json(folder / "splits.json", {**SPLITS, "my_train": ["b"], "test_near": ["a"]})
+    with pytest.raises(InputError, match="split otherwise"):
+        sort_images(folder, tmp_path / "out")
+    write_json(folder / "splits.json", SPLITS)
+    assert names(sort_images(folder, tmp_path / "out").train_images) == ["a.png", "c.png"]
+
+
+def test_two_images_of_one_stem_are_refused(folder):
+    write_image(folder / "images" / "a.tif", np.zeros((8, 8, 3), np.uint8))
+    with pytest.raises(InputError, match="have the same name"):
+        find_files(folder, ["a"])

@@ -136,14 +136,25 @@ def test_finished_with_other_settings(tmp_path: Path, now: dict, difference: str
     assert str(tmp_path) in str(error.value)
 
 
-def test_started_work_goes_on_with_the_same_settings_and_begins_anew_with_others(tmp_path):
+def test_started_work_goes_on_with_the_same_settings_and_is_kept_from_others(tmp_path):
     folder = tmp_path / "work"
-    files.start(folder, {"steps": 3})
+    files.start(folder, {"steps": 3, "round": 1})
     (folder / "progress").write_text("half")
-    files.start(folder, {"steps": 3})
+    files.start(folder, {"steps": 3, "round": 1})
+    with pytest.raises(InputError, match=r"steps 3 -> 4\)"):
+        files.start(folder, {"steps": 4, "round": 2}, replaces=("round",))
     assert (folder / "progress").exists()
-    files.start(folder, {"steps": 4})
-    assert not (folder / "progress").exists()
+    files.start(folder, {"steps": 3, "round": 2}, replaces=("round",))
+    assert names(folder) == [files.STARTED]
+    assert names(tmp_path) == ["work"]
+
+
+def test_what_a_folder_was_made_or_begun_with(tmp_path):
+    assert files.changes(tmp_path / "new", {"steps": 3}) == ""
+    files.start(tmp_path, {"steps": 3, "round": 1})
+    assert files.changes(tmp_path, {"steps": 4, "round": 2}, besides=("round",)) == "steps 3 -> 4"
+    files.write_settings(tmp_path, {"steps": 5})
+    assert files.changes(tmp_path, {"steps": 4}) == "steps 5 -> 4"
 
 
 def test_work_does_not_start_in_a_folder_of_other_things(tmp_path):

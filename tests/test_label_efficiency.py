@@ -94,6 +94,7 @@ def test_tables_plots_and_overlays_of_what_is_finished(tmp_path):
     assert figures["annotated_only"]["training_minutes"] == 7.5
     assert whole["training_minutes"] is None
     assert figures["differences"]["whole_method - label_free"][0] == pytest.approx(0.25)
+    assert figures["differences"]["whole_method - annotated_only"][0] == pytest.approx(0.15)
     assert figures["budgets"]["whole_method"]["3"]["aji"] == pytest.approx(0.1)
     assert figures["made_with"] == {"steps": 100}
     text = (tmp_path / "results.md").read_text()

@@ -126,3 +126,37 @@ def test_an_edited_selection_is_kept_when_a_new_one_is_written(data):
     before = patches.write_selection(data, pd.DataFrame([{"patch": "b"}]))
     assert before.read_text() == "patch\na\n"
     assert patches.read_selection(data) == ["b"]
+
+
+def test_files_among_the_masks_that_are_none_are_named(data):
+    (data / "a" / "masks" / ".DS_Store").write_bytes(b"")
+    assert patches.read_masks(data / "a").max() == 2
+    (data / "a" / "masks" / "0.png").rename(data / "a" / "masks" / "0.PNG")
+    with pytest.raises(InputError, match=r"masks/0\.PNG is no mask"):
+        patches.read_masks(data / "a")
+
+
+def test_new_masks_leave_everything_else_as_it_was(data):
+    image = patches.image_path(data / "a")
+    assert cv2.imwrite(str(image), np.full((*LABELS.shape, 3), 999, np.uint16))
+    (data / "a" / "notes.txt").write_text("of value")
+    before = image.read_bytes()
+    patches.write_masks(data / "a", LABELS > 0)
+    assert patches.read_masks(data / "a").max() == 1
+    assert image.read_bytes() == before
+    assert sorted(path.name for path in (data / "a").iterdir()) == ["images", "masks", "notes.txt", "whole"]
+
+
+def test_a_selection_may_have_empty_rows_and_names_that_look_like_nothing(data):
+    for name in ("NA", "007"):
+        patches.write_patch(data, name, IMAGE)
+    (data / "selected.csv").write_text("patch,round\nNA,1\n,\n007,\n")
+    assert patches.read_selection(data) == ["NA", "007"]
+
+
+def test_an_edited_selection_is_kept_in_whatever_encoding(data):
+    edited = "patch,note\na,K\u00f6ln\n".encode("latin-1")
+    (data / "selected.csv").write_bytes(edited)
+    before = patches.write_selection(data, pd.DataFrame({"patch": ["a"]}))
+    assert before.read_bytes() == edited
+    assert (data / "selected.csv").read_text() == "patch\na\n"

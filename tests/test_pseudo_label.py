@@ -1,3 +1,6 @@
+import shutil
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -5,6 +8,8 @@ import pytest
 import pseudo_label
 from mrcnn.sources import Source
 from nuclei import patches, tissue
+from nuclei.errors import InputError
+from nuclei.files import start, write_settings
 from pseudo_label import Settings
 from tests.programs import assert_refused, call
 
@@ -93,10 +98,11 @@ def labels_of(folder, monkeypatch):
         found[number * 10 : number * 10 + 5, :9] = number
         return pseudo_labels.PseudoLabels(found * (found == 1), [0.9], found * (found > 1))
 
-    def label(number, out="runs"):
-        settings = Settings(folder / "data", pseudo=folder / "data_pseudo", out=folder / out, rounds=2)
+    def label(number, confidence=0.4):
+        settings = Settings(folder / "data", pseudo=folder / "data_pseudo", out=folder / "runs", rounds=2)
         unlabelled = Source(folder / "data", ["b"])
-        pseudo_label._label(settings, number, unlabelled, {"round": number, "out": out}, folder)
+        made_with = {"round": number, "confidence": confidence}
+        pseudo_label._label(settings, number, unlabelled, made_with, folder)
         read = patches.read_masks, patches.read_undecided
         return [one(folder / "data_pseudo" / "b").max() for one in read]
 
@@ -114,10 +120,28 @@ def test_the_labels_of_a_second_round_replace_those_of_the_first(folder, labels_
     assert pictures == {"pseudo_labels.png", "confidence.png", "nuclei.png"}
 
 
-def test_labels_that_another_run_replaced_are_made_again(labels_of):
+def test_the_labels_of_another_run_are_never_replaced(folder, labels_of):
     assert labels_of(1) == [1, 0]
-    assert labels_of(1, out="elsewhere") == [1, 1]
-    assert labels_of(1) == [1, 2]
+    with pytest.raises(InputError, match="with other settings"):
+        labels_of(1, confidence=0.9)
+    assert labels_of(1) == [1, 0]
+    shutil.rmtree(folder / "data_pseudo")
+    assert labels_of(1) == [1, 1]
+
+
+def test_folders_of_other_settings_show_before_anything_is_trained(folder):
+    settings = Settings(folder / "data", folder / "data_synthetic", folder / "data_pseudo", folder / "runs")
+    material = pseudo_label._collect(settings)
+    trained, labelled = (pseudo_label._made_with(settings, material, number) for number in (0, 1))
+    write_settings(folder / "runs" / "train_0", trained)
+    write_settings(folder / "runs" / "label_1", {**labelled, "model": "0123456789ab"})
+    start(folder / "data_pseudo", {**labelled, "round": 2})
+    pseudo_label._check_folders(settings, material)
+    with pytest.raises(InputError) as error:
+        pseudo_label._check_folders(replace(settings, confidence=0.9), material)
+    assert "(confidence 0.4 -> 0.9)" in str(error.value)
+    stale = [name for name in ("train_0", "label_1", "data_pseudo") if f"/{name}" in str(error.value)]
+    assert stale == ["label_1", "data_pseudo"]  # the first training does not depend on it
 
 
 @pytest.mark.parametrize(

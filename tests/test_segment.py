@@ -102,16 +102,22 @@ def test_another_format_needs_no_segmentation(saved, tmp_path, segmented):
 
 
 def test_nothing_that_was_there_is_overwritten(saved, tmp_path, segmented):
-    for place in ("other/a.png", "overlays/b.png"):
+    for place in ("other/a.png", "overlays/b.png", "more/c.png", "more/d.png"):
         write_image(tmp_path / place, PIXELS)
+    (tmp_path / "drawn").mkdir()
+    (tmp_path / "drawn" / "c.geojson").write_text("outlines of a person")
+    (tmp_path / "exported").mkdir()
+    (tmp_path / "exported" / "coco.json").write_text("annotations of a person")
     (tmp_path / "images").mkdir()
     tifffile.imwrite(tmp_path / "images" / "a.tif", PIXELS)
     write_labels(tmp_path / "truth" / "a.tif", np.eye(9, dtype=np.int32))
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
     for images, out, words in (
-        ("images", "images", "a.tif was not made by segment.py"),
+        ("images", "images", "a.tif lies where the results go"),
+        ("more", "drawn", "c.geojson was not made by segment.py"),
+        ("more", "exported", "coco.json was not made by segment.py"),
         ("images", "truth", "a.tif was not made by segment.py"),
-        ("overlays", ".", "would overwrite it"),
+        ("overlays", ".", "b.png lies where the results go"),
     ):
         with pytest.raises(InputError, match=words):
             main(Settings((tmp_path / images,), saved, tmp_path / out))
@@ -122,6 +128,14 @@ def test_nothing_that_was_there_is_overwritten(saved, tmp_path, segmented):
     with pytest.raises(InputError, match="shows another image of that name"):
         main(Settings((tmp_path / "other",), saved, tmp_path / "out"))
     assert segmented == ["a.tif"]
+
+
+def test_a_run_without_a_result_binds_nobody(saved, tmp_path, segmented, monkeypatch):
+    write_image(tmp_path / "a.png", PIXELS)
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(segment, "overlay", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        main(Settings((tmp_path / "a.png",), saved, tmp_path / "out"))
+    main(Settings((tmp_path / "a.png",), saved, tmp_path / "out", views=4))
 
 
 def test_a_killed_run_goes_on_where_it_was(saved, tmp_path, segmented, monkeypatch):
