@@ -76,6 +76,11 @@ class Run:
     def name(self) -> str:
         return f"{self.row}_{self.budget}_{self.seed}"
 
+    @property
+    def method(self) -> str:
+        """How the patches are chosen."""
+        return "random" if self.row == "random_patches" else "consistency"
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -87,8 +92,7 @@ class Plan:
 
     def stages(self, run: Run) -> Path:
         """The folder of stages 1 and 2 of a run; those with the same patches share it."""
-        method = "random" if run.row == "random_patches" else "consistency"
-        return self.settings.out / "chosen" / f"{method}_{run.budget}_{run.seed}"
+        return self.settings.out / "chosen" / f"{run.method}_{run.budget}_{run.seed}"
 
 
 def main(settings: Settings) -> None:
@@ -210,7 +214,7 @@ def _choose(plan: Plan, run: Run) -> Path:
     if not is_finished(folder, made_with):
         program(
             "consis_based.py", data=folder / "data", crops=None, images=plan.where.train_images,
-            stride=STRIDE, method=folder.name.split("_")[0], k1=run.budget, k2=K2, seed=run.seed,
+            stride=STRIDE, method=run.method, k1=run.budget, k2=K2, seed=run.seed,
             out=folder / "selection",
         )  # fmt: skip
         annotate_selected(folder / "data", plan.where.train_labels)

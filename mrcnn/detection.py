@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from mrcnn import tiles, utils
 from mrcnn.config import Config
-from mrcnn.examples import enlargement
+from mrcnn.examples import enlargement, on_canvas
 
 if TYPE_CHECKING:
     from mrcnn.model import MaskRCNN
@@ -36,19 +36,8 @@ def mold(image: np.ndarray, config: Config) -> Molded:
             f"an image of {resized.shape[0]} x {resized.shape[1]} px cannot be halved six times; "
             "use IMAGE_RESIZE_MODE 'pad64', 'square' or 'crop'"
         )
-    return Molded(_fill_padding(resized, window), window, scale)
-
-
-def _fill_padding(image: np.ndarray, window: tuple[int, int, int, int]) -> np.ndarray:
-    """Padding in the median colour of the image, as in training, since black looks like dense stain."""
     y1, x1, y2, x2 = window
-    inside = image[y1:y2, x1:x2]
-    if inside.shape == image.shape:
-        return image
-    filled = np.empty_like(image)
-    filled[:] = np.median(inside[::4, ::4], axis=(0, 1)).astype(image.dtype)
-    filled[y1:y2, x1:x2] = inside
-    return filled
+    return Molded(on_canvas(resized[y1:y2, x1:x2], resized.shape[:2], y1, x1), window, scale)
 
 
 def detect(model: MaskRCNN, images, verbose: int) -> list[dict[str, np.ndarray]]:

@@ -109,7 +109,7 @@ def _resize(image: np.ndarray, labels: np.ndarray, config: Config):
     )
     labels = utils.resize_mask(labels[..., None], scale, padding)[..., 0]
     y1, x1, y2, x2 = window
-    return _on_canvas(image[y1:y2, x1:x2], labels.shape, y1, x1), labels, window, scale
+    return on_canvas(image[y1:y2, x1:x2], labels.shape, y1, x1), labels, window, scale
 
 
 def fit(image: np.ndarray, labels: np.ndarray, shape: Sequence[int], rng: np.random.Generator) -> Pair:
@@ -119,15 +119,15 @@ def fit(image: np.ndarray, labels: np.ndarray, shape: Sequence[int], rng: np.ran
     """
     if (labels.shape < np.asarray(shape)).any():
         larger = np.maximum(labels.shape, shape)
-        image = _on_canvas(image, larger)
+        image = on_canvas(image, larger)
         labels = np.pad(labels, [(0, more) for more in larger - labels.shape])
     top, left = (rng.integers(old - new + 1) for old, new in zip(labels.shape, shape, strict=True))
     window = slice(top, top + shape[0]), slice(left, left + shape[1])
     return image[window], labels[window]
 
 
-def _on_canvas(image: np.ndarray, shape: Sequence[int], top: int = 0, left: int = 0) -> np.ndarray:
-    """The image on a sheet of `shape` px and of its median colour."""
+def on_canvas(image: np.ndarray, shape: Sequence[int], top: int = 0, left: int = 0) -> np.ndarray:
+    """The image, (H, W, 3), on a sheet of `shape` px in its median colour: black looks like dense stain."""
     height, width = image.shape[:2]
     if (height, width) == tuple(shape):
         return image

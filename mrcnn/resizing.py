@@ -7,6 +7,8 @@ import random
 import cv2
 import numpy as np
 
+from mrcnn.config import RESIZE_MODES
+
 Padding = list[tuple[int, int]]  # (before, after) of rows, columns, channels, px
 Crop = tuple[int, int, int, int]  # first row, first column, height, width, px
 
@@ -62,8 +64,8 @@ def resize_image(
 
 
 def _check(mode: str, min_dim: int | None, max_dim: int | None) -> None:
-    if mode not in ("none", "square", "pad64", "crop"):
-        raise ValueError(f"mode is none, square, pad64 or crop, not {mode!r}")
+    if mode not in RESIZE_MODES:
+        raise ValueError(f"mode is one of {', '.join(RESIZE_MODES)}, not {mode!r}")
     if mode == "square" and not max_dim:
         raise ValueError("mode square needs max_dim, the side to pad to")
     if mode == "crop" and not min_dim:

@@ -36,19 +36,17 @@ _KIND = re.compile(
 
 @dataclass(frozen=True)
 class Report:
-    """What `read` did: names of layers, and the epoch that the file was written after, where it says so.
+    """What `read` did: names of layers.
 
     Attributes:
         loaded: in the file and in the model.
         skipped: in the file only, or excluded.
         left: in the model only, or excluded: as they were.
-        epoch: counted from 1.
     """
 
     loaded: tuple[str, ...]
     skipped: tuple[str, ...]
     left: tuple[str, ...]
-    epoch: int | None = None
 
     def __str__(self) -> str:
         parts = [f"loaded {len(self.loaded)} layers"]
@@ -93,13 +91,12 @@ def _own(layer: keras.layers.Layer) -> list[keras.Variable]:
     return [weight for weight in layer.weights if id(weight) not in inner]
 
 
-def write(path: Path | str, model: keras.Model, epoch: int | None = None) -> None:
+def write(path: Path | str, model: keras.Model) -> None:
     """Write all weights, float32, so that Matterport's code can read them too, with `by_name=True`.
 
     Args:
         path: replaced when the new file is complete.
         model: built.
-        epoch: kept in the file, for `Report.epoch`.
 
     Raises:
         InputError: the file cannot be written.
@@ -116,8 +113,6 @@ def write(path: Path | str, model: keras.Model, epoch: int | None = None) -> Non
         # Without these Keras 2 takes the file for one of Keras 1 and turns its kernels round.
         file.attrs["keras_version"] = np.bytes_("2.2.4")
         file.attrs["backend"] = np.bytes_("tensorflow")
-        if epoch is not None:
-            file.attrs["epoch"] = epoch
         for group, pairs in contents.items():
             file.create_group(group).attrs["weight_names"] = np.array([name for name, _ in pairs], dtype="S")
             for name, weight in pairs:
@@ -143,7 +138,7 @@ def read(
     """
     path, excluded = Path(path), set(exclude or ())
     targets = layers(model)
-    stored, listed, epoch = _read_file(path, targets)
+    stored, listed = _read_file(path, targets)
     known = stored.keys() | listed | {layer.name for layer in _nested(model)} | {_WEIGHTLESS}
     if excluded - known:
         unknown = _some(sorted(excluded - known))
@@ -155,7 +150,7 @@ def read(
     }
     skipped = tuple(name for name in stored if name not in loaded)
     left = tuple(name for name in targets if name not in loaded)
-    report = Report(tuple(loaded), skipped, left, epoch)
+    report = Report(tuple(loaded), skipped, left)
     _check_names(path, report, complete=not (by_name or excluded))
     _check_shapes(path, loaded, stored, excluded)
     for name, layer in loaded.items():
@@ -206,8 +201,8 @@ def _other_classes(layer: str, theirs: tuple[int, ...], ours: tuple[int, ...]) -
     return f"; NUM_CLASSES differs: file has {theirs[-1] // per_class}, model {ours[-1] // per_class}"
 
 
-def _read_file(path: Path, ours: Iterable[str]) -> tuple[dict[str, _Stored], set[str], int | None]:
-    """The layers with weights in a file, all names that it lists, and its epoch."""
+def _read_file(path: Path, ours: Iterable[str]) -> tuple[dict[str, _Stored], set[str]]:
+    """The layers with weights in a file, and all names that it lists."""
     if not path.is_file():
         raise InputError(
             f"{path} {'is a folder' if path.is_dir() else 'does not exist'}; give a file of weights"
@@ -224,8 +219,7 @@ def _read_file(path: Path, ours: Iterable[str]) -> tuple[dict[str, _Stored], set
                     if layer in stored:
                         raise InputError(f"{path} holds layer {layer} twice; it cannot be loaded")
                     stored[layer] = _Stored(group, values)
-            epoch = file.attrs.get("epoch")
-            return stored, set(listed), None if epoch is None else int(epoch)
+            return stored, set(listed)
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{path} cannot be read as weights ({reason}); copy or download it again") from error

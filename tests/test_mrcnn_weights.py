@@ -179,7 +179,6 @@ def test_matterports_files_are_read(net, tmp_path, made, written):
     write_keras2(path, groups, **written)
     report = weights.read(str(path), net)
     assert set(report.loaded) == set(NAMES)
-    assert report.skipped == report.left == () and report.epoch is None
     assert str(report) == "loaded 10 layers"
     assert_equal(values_of(net), {name: expected_of(groups)[name] for name in NAMES})
 
@@ -211,11 +210,11 @@ def test_statistics_in_another_order_are_not_mixed_up(net, tmp_path):
 
 def test_what_is_written_is_read_again(net, tmp_path):
     path = tmp_path / "logs" / "mask_rcnn.h5"
-    weights.write(path, net, epoch=7)
+    weights.write(path, net)
     assert [file.name for file in path.parent.iterdir()] == ["mask_rcnn.h5"]
     other = build()
     report = weights.read(path, other)
-    assert report.loaded == NAMES and report.epoch == 7
+    assert report.loaded == NAMES
     assert_equal(values_of(other), values_of(net))
 
 
@@ -241,7 +240,6 @@ def test_written_files_have_the_form_of_keras_2(net, tmp_path):
         ]
         kernel = file["rpn_model"]["rpn_conv_shared/kernel:0"]
         assert kernel.shape == (3, 3, 4, 5) and kernel.dtype == np.float32
-        assert "epoch" not in file.attrs
 
 
 def test_a_frozen_layer_is_written_in_the_same_order(net, tmp_path):
