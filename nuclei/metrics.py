@@ -312,9 +312,10 @@ def _assign(o: Overlaps, gain: np.ndarray) -> np.ndarray:
     _, starts = np.unique(groups[order], return_index=True)
     chosen = [np.zeros(0, np.int64)]
     for pairs in np.split(order, starts)[1:]:  # what is before the first start is empty
-        places = tuple(np.unique(each[pairs], return_inverse=True)[1] for each in (o.truths, o.preds))
-        table = coo_array((gain[pairs], places)).toarray()
-        pair_at = coo_array((pairs + 1, places)).toarray()  # 0 where nothing is shared
+        truths, rows = np.unique(o.truths[pairs], return_inverse=True)
+        preds, columns = np.unique(o.preds[pairs], return_inverse=True)
+        table, pair_at = np.zeros((len(truths), len(preds))), np.full((len(truths), len(preds)), -1)
+        table[rows, columns], pair_at[rows, columns] = gain[pairs], pairs
         assigned = pair_at[linear_sum_assignment(table, maximize=True)]
-        chosen.append(assigned[assigned > 0] - 1)
+        chosen.append(assigned[assigned >= 0])  # others share nothing
     return np.sort(np.concatenate(chosen))
