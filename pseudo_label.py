@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+from csingan.pairs import check_complete
 from mrcnn import sources, views
 from mrcnn.config import find_model
 from mrcnn.sources import Source
 from nuclei import patches
 from nuclei.errors import InputError
-from nuclei.files import changes, check_is_ours, digest, is_finished, start, write_settings
+from nuclei.files import atomic_folder, changes, check_is_ours, digest, is_finished, start, write_settings
 from nuclei.script import run
 
 # Keras and matplotlib are imported where they are used: --help and bad input need not wait.
@@ -70,8 +71,9 @@ def main(settings: Settings) -> None:
     step = _train(settings, material, 0, model=None)
     for number in range(1, settings.rounds + 1):
         step = _train(settings, material, number, model=step)
-    # The logs stay where they are: their checkpoint is many times larger than the model.
-    shutil.copytree(step, settings.out / MODEL, dirs_exist_ok=True, ignore=shutil.ignore_patterns(LOGS))
+    with atomic_folder(settings.out / MODEL) as model:
+        # The logs stay where they are: their checkpoint is many times larger than the model.
+        shutil.copytree(step, model, dirs_exist_ok=True, ignore=shutil.ignore_patterns(LOGS))
     print(f"wrote the model to {settings.out / MODEL}/")
     if settings.rounds:
         print(f"and the labels of {len(material.unlabelled.names)} patches to {settings.pseudo}/")
@@ -108,6 +110,7 @@ def _collect(settings: Settings) -> Material:
     annotated, validation = sources.hold_back(annotated, settings.validation, settings.seed)
     learnt = {"annotated": annotated} if settings.annotated else {}
     if settings.synthetic is not None:
+        check_complete(settings.synthetic)
         learnt["synthetic"] = sources.synthetic_pairs(settings.synthetic, validation)
     for source in (*learnt.values(), validation):
         source.check()
@@ -125,13 +128,21 @@ def _check_folders(settings: Settings, material: Material) -> None:
             stale[settings.out / name] = changes(settings.out / name, made_with, besides=("model",))
     if settings.rounds:
         check_is_ours(settings.pseudo)
+        made_with = _labelled_by(settings, made_with)
         stale[settings.pseudo] = changes(settings.pseudo, made_with, besides=OF_A_ROUND)
     stale = {folder: changed for folder, changed in stale.items() if changed}
     if stale:
+        if (settings.out / MODEL).exists() and any(folder.parent == settings.out for folder in stale):
+            stale[settings.out / MODEL] = ""
         raise InputError(
             f"made with other settings ({next(iter(stale.values()))}): {', '.join(map(str, stale))}; delete "
             "these to make them anew, name another --out and --pseudo, or run with the old settings"
         )
+
+
+def _labelled_by(settings: Settings, made_with: dict) -> dict:
+    """What is kept of a step in the folder of labels, which runs into other folders may share."""
+    return {**made_with, "out": settings.out}
 
 
 def _made_with(settings: Settings, material: Material, number: int, model: Path | None = None) -> dict:
@@ -241,7 +252,7 @@ def _label(settings: Settings, number: int, unlabelled: Source, made_with: dict,
     """Write what the model in `model` is confident of as masks of the unlabelled patches."""
     folder = settings.out / f"label_{number}"
     finished = is_finished(folder, made_with)
-    start(settings.pseudo, made_with, replaces=OF_A_ROUND)
+    start(settings.pseudo, _labelled_by(settings, made_with), replaces=OF_A_ROUND)
     todo = [name for name in unlabelled.names if not patches.is_patch(settings.pseudo / name)]
     if finished and not todo:
         print(f"{folder}/ is finished already")

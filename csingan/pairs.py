@@ -106,5 +106,15 @@ class Pairs:
         return {"fingerprint": fingerprint(self.folder, self.names)}
 
 
+def check_complete(folder: Path) -> None:
+    """InputError where a run that wrote pairs into `folder` has not come to its end."""
+    for path in sorted(folder.glob("*.json")):
+        record = read_json(path)
+        if isinstance(record, dict) and "names" in record and "fingerprint" not in record:
+            raise InputError(
+                f"the synthetic pairs of {path.stem} in {folder}/ are not complete; run main_train.py again"
+            )
+
+
 def _names(record: dict) -> list[str]:
     return record.get("names", [])

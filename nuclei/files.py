@@ -67,14 +67,23 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             temporary.mkdir()
             yield temporary
             if path.exists():
-                old = _temporary_beside(path)
-                os.replace(path, old)
-                os.replace(temporary, path)
-                shutil.rmtree(old)
+                _exchange(path, temporary)
             else:
                 os.replace(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _exchange(old: Path, new: Path) -> None:
+    """Put the folder `new` in the place of `old`, which is removed, or put back where that fails."""
+    aside = _temporary_beside(old)
+    os.replace(old, aside)
+    try:
+        os.replace(new, old)
+    except BaseException:
+        os.replace(aside, old)
+        raise
+    shutil.rmtree(aside)
 
 
 def is_unfinished(path: Path) -> bool:
@@ -91,7 +100,7 @@ def write_json(path: Path, value: object) -> None:
 def read_json(path: Path) -> object:
     """Read a JSON file; InputError where it is missing or broken."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise InputError(f"{path} does not exist") from None
     except (OSError, ValueError) as error:
@@ -122,7 +131,7 @@ def is_finished(folder: Path, settings: dict) -> bool:
     path = Path(folder) / SETTINGS
     if not path.exists():
         return False
-    changed = differences(read_json(path), settings)
+    changed = differences(_read_settings(path), settings)
     if not changed:
         return True
     raise InputError(
@@ -151,7 +160,7 @@ def changes(folder: Path, settings: dict, besides: Collection[str] = ()) -> str:
     """How `settings` differ from those that `folder` was made or begun with, see `differences`; "" if new."""
     for path in (Path(folder) / SETTINGS, Path(folder) / STARTED):
         if path.exists():
-            return differences(read_json(path), settings, besides)
+            return differences(_read_settings(path), settings, besides)
     return ""
 
 
@@ -165,11 +174,11 @@ def start(folder: Path, settings: dict, replaces: Collection[str] = ()) -> None:
         InputError: the folder holds files that no such run has made, or was begun with other settings;
             nothing is removed.
     """
-    folder = Path(folder)
+    folder = Path(folder).resolve()  # a link stays where it is
     check_is_ours(folder)
     marker = folder / STARTED
     if marker.exists():
-        before = read_json(marker)
+        before = _read_settings(marker)
         if not differences(before, settings):
             return
         changed = differences(before, settings, replaces)
@@ -197,6 +206,13 @@ def check_is_ours(folder: Path) -> None:
         return
     if any(not is_unfinished(path) for path in folder.iterdir()):
         raise InputError(f"{folder}/ holds files that were not made here; empty it or name another folder")
+
+
+def _read_settings(path: Path) -> dict:
+    settings = read_json(path)
+    if not isinstance(settings, dict):
+        raise InputError(f"{path} holds no settings; delete the folder it is in, or move it away")
+    return settings
 
 
 def _as_json(settings: dict) -> dict:

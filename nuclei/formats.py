@@ -14,6 +14,7 @@ from nuclei.files import atomic_file, is_unfinished
 TIFF_SUFFIXES = (".tif", ".tiff")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", *TIFF_SUFFIXES)
 LABEL_SUFFIXES = (".png", *TIFF_SUFFIXES)  # JPEG would change the ids
+COLOURS = (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR)
 
 
 def read_image(path: Path, content: bytes | None = None) -> np.ndarray:
@@ -155,9 +156,9 @@ def _decode(path: Path, labels: bool, content: bytes | None = None) -> np.ndarra
 def _decode_tiff(path: Path, labels: bool) -> np.ndarray:
     """The first image of the file, at full resolution."""
     with tifffile.TiffFile(path) as tiff:
-        if tiff.pages[0].photometric == tifffile.PHOTOMETRIC.PALETTE and not labels:
-            # tifffile returns the indices, which would pass for grey values.
-            raise InputError(f"{path} is a palette TIFF; convert it to RGB")
+        if tiff.pages[0].photometric not in COLOURS and not labels:
+            # Indices of a palette, inks or inverted values would pass for grey or RGB.
+            raise InputError(f"{path} is a {tiff.pages[0].photometric.name.lower()} TIFF; convert it to RGB")
         return tiff.series[0].asarray()
 
 

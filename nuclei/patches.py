@@ -126,9 +126,13 @@ def _by_number(path: Path) -> tuple:
 
 
 def _read_mask(path: Path, shape: tuple[int, int]) -> np.ndarray:
-    mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    mask = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if mask is None:
         raise InputError(f"{path} is not a readable PNG; draw that mask again or delete it")
+    if mask.ndim == 3:
+        if mask.shape[2] == 4 and (mask[..., 3] < mask[..., 3].max()).any():
+            raise InputError(f"{path} is transparent in places; save it as black and white")
+        mask = mask[..., :3].max(axis=2)
     if mask.shape != shape:
         height, width = shape
         raise InputError(
@@ -137,6 +141,11 @@ def _read_mask(path: Path, shape: tuple[int, int]) -> np.ndarray:
         )
     if not mask.any():
         raise InputError(f"{path} is empty; delete it or draw its nucleus")
+    if len(np.unique(mask)) > 2:
+        raise InputError(
+            f"{path} holds several values; a mask is one nucleus, 255 on it and 0 elsewhere "
+            "(annotations.py import takes label images)"
+        )
     return mask > 0
 
 
@@ -244,7 +253,7 @@ def write_selection(data: Path, table: pd.DataFrame) -> Path | None:
     content = table.to_csv(index=False).encode()
     before = None
     if path.exists() and path.read_bytes() != content:
-        before = path.with_name(f"before_{SELECTION}")
+        before = path.with_name(f"before_{digest([path.read_bytes()])}_{SELECTION}")
         with atomic_file(before) as temporary:
             shutil.copyfile(path, temporary)
     with atomic_file(path) as temporary:

@@ -71,7 +71,8 @@ def is_written(folder: Path, name: str, pixels: str) -> bool:
         return False
     if field(read_json(record), "pixels", str, str(record)) != pixels:
         raise InputError(
-            f"{labels} shows another image of that name; name another --out, or delete it and {record}"
+            f"{labels} shows another image of that name; name another --out, or delete it, {record} and "
+            f"{_geojson_file(folder, name)}"
         )
     return True
 
@@ -92,7 +93,7 @@ def read(folder: Path, name: str) -> tuple[str, np.ndarray, list[float]]:
     if ids.size and ids[-1] > len(scores):
         raise InputError(
             f"{_labels_file(folder, name)} has the id {ids[-1]}, but {path} holds {len(scores)} scores; "
-            "delete the two to segment that image again"
+            f"delete the two and {_geojson_file(folder, name)} to segment that image again"
         )
     return image, labels, [scores[label - 1] for label in ids]
 

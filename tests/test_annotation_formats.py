@@ -221,6 +221,13 @@ def test_imagej_selections_that_are_areas(tmp_path):
     assert pixels(read(tmp_path / "a.roi", "imagej")["a"]) == [SQUARE_PIXELS]
 
 
+def test_an_ellipse_of_imagej_does_not_cross_itself(tmp_path):
+    roi(roifile.ROI_TYPE.OVAL, left=2, top=3, right=12, bottom=13).tofile(tmp_path / "a.roi")
+    (shape,) = imagej.read(tmp_path / "a.roi").shapes
+    assert shape.outline.is_valid
+    assert 70 < shape.outline.area < 25 * np.pi
+
+
 def test_bad_imagej_rois_are_refused_by_name(tmp_path):
     line = roi(roifile.ROI_TYPE.LINE, x2=5.0, y2=5.0)
     roifile.roiwrite(tmp_path / "a.zip", [line])

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from csingan.pairs import Pairs
+from csingan.pairs import Pairs, check_complete
 from nuclei.errors import InputError
 from nuclei.patches import list_patches, write_patch
 
@@ -97,3 +97,12 @@ def test_a_file_that_is_no_record_is_left_alone(tmp_path, content):
     (pairs.folder / "a.json").write_text(content)
     with pytest.raises(InputError, match="a.json is no record.*--synthetic"):
         pairs.check()
+
+
+def test_pairs_of_a_killed_run_are_not_for_learning(tmp_path):
+    pairs = written(of_a(tmp_path))
+    (pairs.folder / "mine.json").write_text("[]")
+    check_complete(pairs.folder)
+    of_a(tmp_path, seed=1).write([pair(1), pair(1)])
+    with pytest.raises(InputError, match="pairs of a in .* are not complete"):
+        check_complete(pairs.folder)

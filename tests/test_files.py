@@ -162,3 +162,39 @@ def test_work_does_not_start_in_a_folder_of_other_things(tmp_path):
     with pytest.raises(InputError, match="holds files that were not made here"):
         files.start(tmp_path, {"steps": 3})
     assert (tmp_path / "thesis.tex").exists()
+
+
+def test_a_folder_that_cannot_be_exchanged_stays(tmp_path, monkeypatch):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "old").touch()
+    replace = os.replace
+
+    def interrupted(source, target):
+        if target == tmp_path / "a" and (source / "new").exists():
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    monkeypatch.setattr(files.os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt), files.atomic_folder(tmp_path / "a") as folder:
+        (folder / "new").touch()
+    assert names(tmp_path) == ["a"] and names(tmp_path / "a") == ["old"]
+
+
+def test_work_starts_anew_where_a_link_leads(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "disk")
+    for number in (1, 2):
+        files.start(tmp_path / "link", {"round": number}, replaces=("round",))
+        assert names(tmp_path) == ["disk", "link"] and names(tmp_path / "disk") == [files.STARTED]
+        (tmp_path / "disk" / "progress").touch()
+
+
+def test_settings_that_are_none_are_named(tmp_path):
+    (tmp_path / files.SETTINGS).write_text("null")
+    with pytest.raises(InputError, match="holds no settings"):
+        files.is_finished(tmp_path, {})
+
+
+def test_json_may_begin_with_a_byte_order_mark(tmp_path):
+    (tmp_path / "a.json").write_bytes(b"\xef\xbb\xbf[1]")
+    assert files.read_json(tmp_path / "a.json") == [1]

@@ -114,6 +114,13 @@ def test_palette_tiff_is_refused(tmp_path: Path) -> None:
         formats.read_image(tmp_path / "a.tif")
 
 
+@pytest.mark.parametrize(("photometric", "shape"), [("separated", (4, 4, 4)), ("miniswhite", (4, 4))])
+def test_tiff_of_inks_or_inverted_values_is_refused(tmp_path: Path, photometric: str, shape: tuple) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros(shape, np.uint8), photometric=photometric)
+    with pytest.raises(InputError, match=f"is a {photometric} TIFF; convert it to RGB"):
+        formats.read_image(tmp_path / "a.tif")
+
+
 @pytest.mark.parametrize(("largest", "dtype"), [(65_535, np.uint16), (65_536, np.uint32)])
 def test_labels_survive_in_the_smallest_type(tmp_path: Path, largest: int, dtype: type) -> None:
     labels = np.array([[0, 1], [7, largest]])

@@ -160,3 +160,28 @@ def test_an_edited_selection_is_kept_in_whatever_encoding(data):
     before = patches.write_selection(data, pd.DataFrame({"patch": ["a"]}))
     assert before.read_bytes() == edited
     assert (data / "selected.csv").read_text() == "patch\na\n"
+
+
+@pytest.mark.parametrize(
+    ("pixels", "message"),
+    [
+        (np.arange(64).reshape(8, 8).astype(np.uint8), "holds several values"),
+        (np.dstack([np.full((8, 8, 3), 255), np.eye(8) * 255]).astype(np.uint8), "transparent"),
+    ],
+)
+def test_what_is_no_mask_of_one_nucleus_is_refused(data, pixels, message):
+    write_mask(data / "a" / "masks" / "0.png", pixels)
+    with pytest.raises(InputError, match=message):
+        patches.read_masks(data / "a")
+
+
+def test_a_mask_may_have_sixteen_bits_or_colours(data):
+    for mask in (np.uint16(LABELS == 2) * 255, np.uint8((LABELS == 2)[..., None] * [0, 0, 255])):
+        write_mask(data / "a" / "masks" / "0.png", mask)
+        assert (patches.read_masks(data / "a") == 1).sum() == (LABELS == 2).sum()
+
+
+def test_no_edited_selection_is_lost_however_often_a_new_one_is_written(data):
+    (data / "selected.csv").write_text("patch\na\n")
+    kept = [patches.write_selection(data, pd.DataFrame({"patch": [name]})) for name in ("b", "c", "a")]
+    assert [path.read_text() for path in kept] == ["patch\na\n", "patch\nb\n", "patch\nc\n"]

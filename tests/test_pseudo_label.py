@@ -135,13 +135,18 @@ def test_folders_of_other_settings_show_before_anything_is_trained(folder):
     trained, labelled = (pseudo_label._made_with(settings, material, number) for number in (0, 1))
     write_settings(folder / "runs" / "train_0", trained)
     write_settings(folder / "runs" / "label_1", {**labelled, "model": "0123456789ab"})
-    start(folder / "data_pseudo", {**labelled, "round": 2})
+    start(folder / "data_pseudo", {**labelled, "round": 2, "out": settings.out})
     pseudo_label._check_folders(settings, material)
+    with pytest.raises(InputError, match="out .*: .*/data_pseudo; delete"):  # equal but for the folder
+        pseudo_label._check_folders(replace(settings, out=folder / "others"), material)
+    (folder / "runs" / "model").mkdir()
     with pytest.raises(InputError) as error:
         pseudo_label._check_folders(replace(settings, confidence=0.9), material)
     assert "(confidence 0.4 -> 0.9)" in str(error.value)
-    stale = [name for name in ("train_0", "label_1", "data_pseudo") if f"/{name}" in str(error.value)]
-    assert stale == ["label_1", "data_pseudo"]  # the first training does not depend on it
+    stale = [
+        name for name in ("train_0", "label_1", "data_pseudo", "model") if f"/{name}" in str(error.value)
+    ]
+    assert stale == ["label_1", "data_pseudo", "model"]  # the first training does not depend on it
 
 
 @pytest.mark.parametrize(

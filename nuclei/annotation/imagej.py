@@ -91,7 +91,10 @@ def _shape(roi: ImagejRoi, where: str) -> Shape:
     if roi.roitype not in _AREAS:
         kind = roi.roitype.name.lower()
         raise InputError(f"{where} is a {kind}, not an area; outline that nucleus or delete the ROI")
-    rings = [polygon([ring], where) for ring in roi.coordinates(multi=True)]
+    rings = roi.coordinates(multi=True)
+    if roi.roitype == ROI_TYPE.OVAL:
+        rings = [ring[:-1] for ring in rings]  # the last point is the first, but for a rounding
+    rings = [polygon([ring], where) for ring in rings]
     if len(rings) > 1:  # of a composite, where ImageJ fills what is inside of an odd number of rings
         rings = [reduce(shapely.symmetric_difference, map(mend, rings))]
     return Shape(rings[0], where, image=str(roi.properties.get("image", "")))
