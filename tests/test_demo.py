@@ -35,7 +35,7 @@ def test_the_scripts_run_as_programs_from_images_to_scores(tmp_path):
     again = call(tmp_path, "demo.py", "--out", "demo", *SHORT)
     assert again.returncode == 0, again.stderr
     assert json.loads(again.stdout.strip().splitlines()[-1]) | {"seconds": 0} == figures | {"seconds": 0}
-    assert again.stdout.count("is finished already") == 3  # both trainings, and the one of the rival
+    assert again.stdout.count("is finished already") == 4  # labels, both trainings, that of the rival
     assert ": reads " not in again.stdout  # which a training or a labelling begins with
 
 
