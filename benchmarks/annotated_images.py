@@ -79,19 +79,25 @@ def read_training(folder: Path, count: int, stems: Sequence[str] = ()) -> dict[s
     return {stem: (read_image(image), read_labels(label)) for stem, (image, label) in files}
 
 
-def sort_images(folder: Path, out: Path) -> Tissue:
+def sort_images(folder: Path, out: Path, split: tuple[Sequence[str], Sequence[str]] | None = None) -> Tissue:
     """Copies of images and labels by split, since a stage works on whole folders.
+
+    Args:
+        folder: of annotated images.
+        out: where the copies go.
+        split: the stems to train with and those to score; those of the folder's list unless told otherwise.
 
     Raises:
         InputError: as in `read_splits` and `find_files`, or `out` holds other images, or sorted otherwise.
     """
-    train, groups = read_splits(folder)
-    test = sorted({stem for stems in groups.values() for stem in stems})
+    if split is None:
+        train, groups = read_splits(folder)
+        split = train, sorted({stem for stems in groups.values() for stem in stems})
     where = tissue_folders(out)
     files = {}
     for stems, images, labels in (
-        (train, where.train_images, where.train_labels),
-        (test, where.test_images, where.test_labels),
+        (split[0], where.train_images, where.train_labels),
+        (split[1], where.test_images, where.test_labels),
     ):
         for image, label in find_files(folder, stems):
             files |= {images / image.name: image, labels / label.name: label}

@@ -1,0 +1,136 @@
+"""Which patches serve the network of stage 3? `python -m benchmarks.choosing FOLDER`, one JSON line out.
+
+FOLDER is that of `benchmarks.label_efficiency`; only its training images are looked at, so that a method of
+choosing may be decided by what is found. They are dealt into folds. For every fold each method chooses
+patches of the other images, Mask R-CNN learns these patches alone, and the images of the fold are scored.
+
+Each run is kept and never repeated; the same command goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import tyro
+
+from benchmarks.annotated_images import read_splits, sort_images
+from benchmarks.label_efficiency import K2, STRIDE
+from benchmarks.label_efficiency_report import difference
+from consis_based import METHODS
+from demo import annotate_selected, program
+from nuclei.errors import InputError
+from nuclei.files import is_finished, write_json, write_settings
+from nuclei.script import run
+
+BASE = "random"  # what every other method is compared with
+SCORES = ("aji", "pq", "dq", "sq", "precision", "recall")
+
+
+@dataclass(frozen=True)
+class Settings:
+    folder: tyro.conf.Positional[Path]  # annotated images: images/, labels/ and splits.json
+    methods: tuple[METHODS, ...] = ("consistency", "kmeans", BASE)  # of stage 1
+    draws: int = 2  # runs of each method on each fold, every one with a seed of its own
+    folds: int = 4  # parts of the training images; each is scored once in a draw
+    k1: int = 12  # patches to annotate
+    steps: int = 150  # of training, of four patches each
+    out: Path = Path("runs/choosing")  # every run, and results.json
+
+
+@dataclass(frozen=True)
+class Run:
+    method: str
+    fold: int
+    draw: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.method}_{self.fold}_{self.draw}"
+
+
+def main(settings: Settings) -> None:
+    stems, _ = read_splits(settings.folder)
+    if not 2 <= settings.folds <= len(stems):
+        raise InputError(f"--folds is {settings.folds}; it must be 2 to {len(stems)}, the training images")
+    folds = deal(stems, settings.folds)
+    runs = [
+        Run(method, fold, draw)
+        for draw in range(settings.draws)
+        for fold in range(settings.folds)
+        for method in settings.methods
+    ]
+    for number, each in enumerate(runs, 1):
+        print(f"\n=== {number} of {len(runs)}: {each.name}", flush=True)
+        _execute(settings, each, folds)
+    figures = summarise(read_runs(settings.out, runs))
+    write_json(settings.out / "results.json", figures)
+    print(json.dumps(figures))
+
+
+def deal(stems: Sequence[str], folds: int) -> list[list[str]]:
+    """The stems in `folds` parts whose sizes differ by one at most, always the same ones."""
+    order = np.random.default_rng(0).permutation(sorted(stems)).tolist()
+    return [sorted(order[fold::folds]) for fold in range(folds)]
+
+
+def _execute(settings: Settings, one: Run, folds: list[list[str]]) -> None:
+    """Choose, annotate from the truth, train, segment and score; the settings are written last."""
+    folder, seed = settings.out / one.name, one.draw * settings.folds + one.fold
+    made_with = {"folds": settings.folds, "k1": settings.k1, "steps": settings.steps}
+    if is_finished(folder, made_with):
+        return
+    others = [stem for fold in folds if fold is not folds[one.fold] for stem in fold]
+    where = sort_images(settings.folder, settings.out / f"tissue_{one.fold}", (others, folds[one.fold]))
+    # The features of a patch are computed once: all runs keep them in one place.
+    program(
+        "consis_based.py", data=folder / "data", crops=None, images=where.train_images, stride=STRIDE,
+        method=one.method, k1=settings.k1, k2=K2, seed=seed, out=settings.out / "selection",
+    )  # fmt: skip
+    annotate_selected(folder / "data", where.train_labels)
+    program(
+        "pseudo_label.py", data=folder / "data", synthetic=None, rounds=0, steps=settings.steps, seed=seed,
+        out=folder / "mrcnn",
+    )  # fmt: skip
+    program(
+        "segment.py", where.test_images, model=folder / "mrcnn" / "model", out=folder / "segmented",
+        format="label_tiff",
+    )  # fmt: skip
+    program("evaluate.py", folder / "segmented", where.test_labels, out=folder / "scores")
+    write_settings(folder, made_with)
+
+
+def read_runs(out: Path, runs: Sequence[Run]) -> pd.DataFrame:
+    """The scores of every image in every run, with precision and recall at an IoU of 0.5."""
+    tables = []
+    for one in runs:
+        table = pd.read_csv(out / one.name / "scores" / "scores.csv")
+        tables.append(table.assign(method=one.method, fold=one.fold, draw=one.draw))
+    table = pd.concat(tables, ignore_index=True)
+    matched = table["dq"] * (table["nuclei"] + table["predicted"]) / 2  # by the definition of DQ
+    table["precision"] = matched / table["predicted"].clip(lower=1)
+    table["recall"] = matched / table["nuclei"].clip(lower=1)
+    return table
+
+
+def summarise(table: pd.DataFrame) -> dict[str, dict]:
+    """Method -> means of SCORES over images, the AJI of every draw, and the gain in AJI over random patches.
+
+    The gain is the mean difference by image, runs averaged first, with its 95 % interval by the bootstrap
+    over images: [mean, low, high].
+    """
+    figures = {}
+    for method, part in table.groupby("method", sort=False):
+        figures[method] = {name: round(float(part[name].mean()), 4) for name in SCORES}
+        figures[method]["aji_draws"] = part.groupby("draw")["aji"].mean().round(4).tolist()
+        if method != BASE and (table["method"] == BASE).any():
+            figures[method]["gain"] = difference(part, table[table["method"] == BASE])
+    return figures
+
+
+if __name__ == "__main__":
+    run(main, Settings, __doc__)
