@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from csingan.pairs import Pairs
+from csingan.pairs import ANNOTATION, Pairs
 from csingan.schedule import PRESETS, Schedule
 from csingan.task import SMALLEST, Task, read_folder, read_patches
 from nuclei.errors import InputError
 from nuclei.files import atomic_folder, digest, is_finished, write_settings
 from nuclei.formats import has_transparency, write_image
+from nuclei.patches import fingerprint
 from nuclei.script import run
 
 # torch and matplotlib are imported where they are used: --help and bad input need not wait.
@@ -113,6 +114,8 @@ def _pairs(settings: Settings, task: Task) -> Pairs:
         names = list(task.masks)
         masks = digest(f"{mask.shape}".encode() + mask.tobytes() for mask in task.masks.values())
         sampled_with = {"masks": masks}
+    if settings.folder is None:
+        sampled_with[ANNOTATION] = fingerprint(settings.data, [task.name])
     return Pairs(settings.synthetic, task.name, names, _trained_with(settings, task) | sampled_with)
 
 

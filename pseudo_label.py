@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from csingan.pairs import check_complete
+from csingan.pairs import check_folder
 from mrcnn import sources, views
 from mrcnn.config import find_model
 from mrcnn.sources import Source
@@ -107,10 +107,11 @@ def _collect(settings: Settings) -> Material:
         raise InputError(f"every patch in {settings.data}/ is annotated; use --rounds 0")
     if settings.annotated and not annotated.names:
         raise InputError(f"no patch in {settings.data}/ is annotated; annotate those of selected.csv first")
+    names = annotated.names
     annotated, validation = sources.hold_back(annotated, settings.validation, settings.seed)
     learnt = {"annotated": annotated} if settings.annotated else {}
     if settings.synthetic is not None:
-        check_complete(settings.synthetic)
+        check_folder(settings.synthetic, settings.data, names)
         learnt["synthetic"] = sources.synthetic_pairs(settings.synthetic, validation)
     for source in (*learnt.values(), validation):
         source.check()

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,8 @@ import numpy as np
 from nuclei.errors import InputError
 from nuclei.files import differences, read_json, write_json, writing
 from nuclei.patches import fingerprint, image_path, write_patch
+
+ANNOTATION = "annotation"  # in what pairs are made with: the fingerprint of their patch in the folder of data
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ class Pairs:
         if not self._path.exists():
             return {}
         record = read_json(self._path)
-        if not isinstance(record, dict) or not {"made_with", "names"} <= record.keys():
+        if not _is_record(record):
             raise InputError(
                 f"{self._path} is no record of synthetic pairs; move it away, or name another folder with "
                 "--synthetic"
@@ -106,14 +108,30 @@ class Pairs:
         return {"fingerprint": fingerprint(self.folder, self.names)}
 
 
-def check_complete(folder: Path) -> None:
-    """InputError where a run that wrote pairs into `folder` has not come to its end."""
+def check_folder(folder: Path, data: Path, annotated: Collection[str]) -> None:
+    """Look whether the pairs in `folder` may be learnt beside the `annotated` patches in `data`.
+
+    Raises:
+        InputError: a run that wrote pairs has not come to its end, or a patch was annotated anew since.
+    """
     for path in sorted(folder.glob("*.json")):
-        record = read_json(path)
-        if isinstance(record, dict) and "names" in record and "fingerprint" not in record:
+        record, patch = read_json(path), path.stem
+        if not _is_record(record):
+            continue
+        if "fingerprint" not in record:
             raise InputError(
-                f"the synthetic pairs of {path.stem} in {folder}/ are not complete; run main_train.py again"
+                f"the synthetic pairs of {patch} in {folder}/ are not complete; run main_train.py again"
             )
+        made_from = record["made_with"].get(ANNOTATION)
+        if made_from and patch in annotated and made_from != fingerprint(data, [patch]):
+            raise InputError(
+                f"{data / patch}/ has changed since the synthetic pairs of {patch} in {folder}/ were made; "
+                "run main_train.py again"
+            )
+
+
+def _is_record(value: object) -> bool:
+    return isinstance(value, dict) and {"made_with", "names"} <= value.keys()
 
 
 def _names(record: dict) -> list[str]:

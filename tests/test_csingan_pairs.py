@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from csingan.pairs import Pairs, check_complete
+from csingan.pairs import ANNOTATION, Pairs, check_folder
 from nuclei.errors import InputError
-from nuclei.patches import list_patches, write_patch
+from nuclei.patches import fingerprint, list_patches, write_patch
 
 
 def pair(value: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -102,7 +102,21 @@ def test_a_file_that_is_no_record_is_left_alone(tmp_path, content):
 def test_pairs_of_a_killed_run_are_not_for_learning(tmp_path):
     pairs = written(of_a(tmp_path))
     (pairs.folder / "mine.json").write_text("[]")
-    check_complete(pairs.folder)
+    check_folder(pairs.folder, tmp_path, [])
     of_a(tmp_path, seed=1).write([pair(1), pair(1)])
     with pytest.raises(InputError, match="pairs of a in .* are not complete"):
-        check_complete(pairs.folder)
+        check_folder(pairs.folder, tmp_path, [])
+
+
+def test_pairs_of_an_earlier_annotation_are_not_for_learning(tmp_path):
+    data = tmp_path / "data"
+    write_patch(data, "a", *pair())
+    pairs = written(of_a(tmp_path, **{ANNOTATION: fingerprint(data, ["a"])}))
+    check_folder(pairs.folder, data, ["a"])
+    image, layout = pair()
+    write_patch(data, "a", image, layout.T[::-1])
+    with pytest.raises(
+        InputError, match="data/a/ has changed since the synthetic pairs of a in .*main_train"
+    ):
+        check_folder(pairs.folder, data, ["a"])
+    check_folder(pairs.folder, data, [])  # the pairs do without their patch

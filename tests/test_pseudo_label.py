@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import pseudo_label
+from csingan.pairs import ANNOTATION, Pairs
 from mrcnn.sources import Source
 from nuclei import patches, tissue
 from nuclei.errors import InputError
@@ -32,6 +33,14 @@ def test_missing_and_empty_data(tmp_path):
 def test_no_synthetic_pairs_yet(folder):
     (folder / "data_synthetic").rename(folder / "elsewhere")
     assert_refused(call(folder, "pseudo_label.py"), "data_synthetic/ does not exist", "main_train.py")
+
+
+def test_pairs_of_an_earlier_annotation(folder):
+    made_with = {ANNOTATION: patches.fingerprint(folder / "data", ["a"])}
+    Pairs(folder / "data_synthetic", "a", ["a_0"], made_with).finish()
+    pseudo_label._collect(Settings(data=folder / "data", synthetic=folder / "data_synthetic"))
+    patches.write_masks(folder / "data" / "a", np.eye(64, dtype=np.int32))
+    assert_refused(call(folder, "pseudo_label.py"), "data/a/ has changed since", "run main_train.py again")
 
 
 def test_nothing_annotated_yet(folder):
