@@ -196,7 +196,16 @@ def _check(source: Source, size: int, data: Path, before: pd.DataFrame | None) -
         raise InputError(
             f"{source.path} is {width} x {height} px{at}, smaller than a patch of {size} px; take it out"
         )
-    if before is None or "width" not in before:  # an older version did not write it
+    if before is None:
+        return
+    stem = source_stem(source.path.name)
+    others = set(before["source"].astype(str)) - {source.path.name}
+    for other in sorted(name for name in others if source_stem(name) == stem):
+        raise InputError(
+            f"{data}/ holds patches of {other}, and those of {source.path} would share their names; "
+            "rename it or pass another --data"
+        )
+    if "width" not in before:  # an older version did not write it
         return
     cut = before[(before["source"] == source.path.name) & before["width"].notna()]
     if not cut.empty and tuple(cut[["width", "height"]].iloc[0]) != (width, height):

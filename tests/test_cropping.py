@@ -246,6 +246,17 @@ def test_patches_of_somebody_else_and_of_another_size_are_refused(images, data):
     assert patches.list_patches(data) == ["mine"]
 
 
+def test_an_image_of_the_same_stem_is_refused_in_a_later_run_too(images, data):
+    write_image(images / "a.png", tissue(64, 64))
+    crop_images(images, data, size=64, stride=64)
+    before = (data / "sources.csv").read_bytes()
+    (images / "a.png").unlink()
+    tifffile.imwrite(images / "a.tif", tissue(64, 64)[::-1], photometric="rgb")
+    with pytest.raises(InputError, match=r"holds patches of a\.png, and those of .*a\.tif would share"):
+        crop_images(images, data, size=64, stride=64)
+    assert (data / "sources.csv").read_bytes() == before
+
+
 def test_another_image_of_the_same_name_is_refused(images, data):
     image = tissue(64, 64)
     tifffile.imwrite(images / "a.tif", image, photometric="rgb")  # not compressed: as many bytes
