@@ -199,7 +199,7 @@ def _check(source: Source, size: int, data: Path, before: pd.DataFrame | None) -
     if before is None:
         return
     stem = source_stem(source.path.name)
-    others = set(before["source"].astype(str)) - {source.path.name}
+    others = set(before["source"].dropna().astype(str)) - {source.path.name}
     for other in sorted(name for name in others if source_stem(name) == stem):
         raise InputError(
             f"{data}/ holds patches of {other}, and those of {source.path} would share their names; "

@@ -79,12 +79,15 @@ def test_same_seed_same_selection():
     assert select(features, quarters, 4, 3, seed=5) == select(features, quarters, 4, 3, seed=5)
 
 
-def test_the_order_of_the_patches_does_not_matter():
+@pytest.mark.parametrize("exact_up_to", [None, 10])
+def test_the_order_of_the_patches_does_not_matter(exact_up_to, monkeypatch):
+    monkeypatch.setattr(selection, "BATCH", 8)
     features, quarters = random_patches()
     keys = random_keys(len(features))
     order = np.random.default_rng(0).permutation(len(features))
-    before = select(features, quarters, 4, 3, keys=keys)
-    after = select(features[order], quarters[order], 4, 3, keys=[keys[i] for i in order])
+    before = select(features, quarters, 4, 3, keys=keys, exact_up_to=exact_up_to)
+    keys = [keys[i] for i in order]
+    after = select(features[order], quarters[order], 4, 3, keys=keys, exact_up_to=exact_up_to)
     assert [record.index for record in before] == [order[record.index] for record in after]
     assert [record.score for record in before] == [record.score for record in after]
     assert [set(record.members) for record in before] == [set(order[list(r.members)]) for r in after]
