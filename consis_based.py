@@ -47,6 +47,7 @@ class Settings:
     k1: int = 12  # clusters of patches, so the number of patches to annotate
     budget: str | None = None  # instead of k1: a share of the pixels ("5%") or a number of patches ("12")
     k2: int = 4  # clusters of quarters within each cluster of patches
+    spread: float = 1.0  # weight of the alikeness of a patch's quarters in `consistency`; 1 in the paper
     round: int = 1  # from 2 on, what is annotated or was selected before counts as covered
     features: Literal["efficientnet_lite0", "resnet50"] = "efficientnet_lite0"  # resnet50 is downloaded
     exact_up_to: int = 50_000  # points; `consistency` clusters larger sets by mini-batch KMeans
@@ -83,9 +84,7 @@ def main(settings: Settings) -> None:
 
     with FeatureStore(out / "features", settings.features) as store:
         keys = _features(data, names, size, store, settings.device, settings.crops)
-        chosen = _choose(
-            store, keys, settings.method, count, settings.k2, settings.seed, known, settings.exact_up_to
-        )
+        chosen = _choose(settings, store, keys, count, known)
 
         if settings.crops is not None:
             _place(settings.crops, keys, chosen)
@@ -108,6 +107,8 @@ def _check_settings(settings: Settings) -> None:
         raise InputError(f"--patch {settings.patch} must be even and at least 64 px")
     if settings.stride < 1:
         raise InputError(f"--stride {settings.stride} must be at least 1 px")
+    if not 0 <= settings.spread < float("inf"):
+        raise InputError(f"--spread {settings.spread:g} must be at least 0")
     if settings.round < 1:
         raise InputError(f"--round {settings.round} must be at least 1")
     if settings.crops is not None:
@@ -174,21 +175,22 @@ def _features(
 
 
 def _choose(
-    store: FeatureStore,
-    keys: list[bytes],
-    method: str,
-    count: int,
-    k2: int,
-    seed: int,
-    known: list[int],
-    exact_up_to: int,
+    settings: Settings, store: FeatureStore, keys: list[bytes], count: int, known: list[int]
 ) -> list[Selected]:
     from nuclei.selection import select, select_by
 
-    patches, quarters, rows = store.patches, store.quarters, store.rows(keys)
-    if method == "consistency":
-        return select(patches, quarters, count, k2, seed, known, exact_up_to, rows, keys)
-    return select_by(method, patches, quarters, count, seed, known, rows, keys)
+    pool = {"rows": store.rows(keys), "keys": keys, "seed": settings.seed, "known": known}
+    if settings.method == "consistency":
+        return select(
+            store.patches,
+            store.quarters,
+            count,
+            settings.k2,
+            exact_up_to=settings.exact_up_to,
+            spread=settings.spread,
+            **pool,
+        )
+    return select_by(settings.method, store.patches, store.quarters, count, **pool)
 
 
 def _place(crops: Path, keys: list[bytes], chosen: list[Selected]) -> None:

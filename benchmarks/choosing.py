@@ -21,12 +21,17 @@ import tyro
 from benchmarks.annotated_images import read_splits, sort_images
 from benchmarks.label_efficiency import K2, STRIDE
 from benchmarks.label_efficiency_report import difference
-from consis_based import METHODS
 from demo import annotate_selected, program
+from nuclei import methods
 from nuclei.errors import InputError
 from nuclei.files import is_finished, write_json, write_settings
 from nuclei.script import run
 
+METHODS = {  # what stage 1 is told
+    "consistency": {},
+    "without_spread": {"spread": 0},
+    **{name: {"method": name} for name in methods.METHODS},
+}
 BASE = "random"  # what every other method is compared with
 SCORES = ("aji", "pq", "dq", "sq", "precision", "recall")
 
@@ -34,7 +39,7 @@ SCORES = ("aji", "pq", "dq", "sq", "precision", "recall")
 @dataclass(frozen=True)
 class Settings:
     folder: tyro.conf.Positional[Path]  # annotated images: images/, labels/ and splits.json
-    methods: tuple[METHODS, ...] = ("consistency", "kmeans", BASE)  # of stage 1
+    methods: tuple[str, ...] = ("consistency", "without_spread", "kmeans", BASE)  # of METHODS
     draws: int = 2  # runs of each method on each fold, every one with a seed of its own
     folds: int = 4  # parts of the training images; each is scored once in a draw
     k1: int = 12  # patches to annotate
@@ -54,6 +59,9 @@ class Run:
 
 
 def main(settings: Settings) -> None:
+    unknown = sorted(set(settings.methods) - METHODS.keys())
+    if unknown:
+        raise InputError(f"--methods has {' '.join(unknown)}; known are {' '.join(METHODS)}")
     stems, _ = read_splits(settings.folder)
     if not 2 <= settings.folds <= len(stems):
         raise InputError(f"--folds is {settings.folds}; it must be 2 to {len(stems)}, the training images")
@@ -89,7 +97,7 @@ def _execute(settings: Settings, one: Run, folds: list[list[str]]) -> None:
     # The features of a patch are computed once: all runs keep them in one place.
     program(
         "consis_based.py", data=folder / "data", crops=None, images=where.train_images, stride=STRIDE,
-        method=one.method, k1=settings.k1, k2=K2, seed=seed, out=settings.out / "selection",
+        **METHODS[one.method], k1=settings.k1, k2=K2, seed=seed, out=settings.out / "selection",
     )  # fmt: skip
     annotate_selected(folder / "data", where.train_labels)
     program(

@@ -4,8 +4,9 @@ FOLDER is laid out as `benchmarks.annotated_images` says; patches are chosen fro
 
 Every row of the table is trained for as many steps, of as many patches each, and scored on whole test images:
 label-free; the annotated patches alone; with their synthetic pairs; the whole method; the whole method on
-randomly chosen patches; every training image annotated; and other tools (`benchmarks.peers`) trained on the
-same patches for as many minutes. The seed of a run is that of all its stages.
+patches chosen without the paper's term of alike quarters, and on random ones; every training image annotated;
+and other tools (`benchmarks.peers`) trained on the same patches for as many minutes. The seed of a run is
+that of all its stages.
 
 Each run is kept and never repeated; the same command goes on where it stopped. First comes the table with one
 seed in every row, then the other seeds, then the other budgets.
@@ -42,6 +43,11 @@ from pseudo_label import STEPS_PER_EPOCH
 PEERS = ("stardist", "torchvision", "cellpose")
 K2 = 4  # clusters of quarters within each cluster of patches
 STRIDE = 248  # px between patches: 4 x 4 of them cover an image of 1000 px
+RULES = {  # what stage 1 is told; rows of other rules than the paper's have their names
+    "consistency": {},
+    "without_spread": {"spread": 0},
+    "random_patches": {"method": "random"},
+}
 SHARED = ("minutes", "rounds", "batch", "samples", "effort", "views")  # settings that all runs have alike
 CALIBRATION_STEPS = 25  # of two short trainings, whose difference gives the seconds a step takes
 
@@ -77,9 +83,9 @@ class Run:
         return f"{self.row}_{self.budget}_{self.seed}"
 
     @property
-    def method(self) -> str:
-        """How the patches are chosen."""
-        return "random" if self.row == "random_patches" else "consistency"
+    def rule(self) -> str:
+        """How the patches are chosen, of RULES."""
+        return self.row if self.row in RULES else "consistency"
 
 
 @dataclass(frozen=True)
@@ -92,7 +98,7 @@ class Plan:
 
     def stages(self, run: Run) -> Path:
         """The folder of stages 1 and 2 of a run; those with the same patches share it."""
-        return self.settings.out / "chosen" / f"{run.method}_{run.budget}_{run.seed}"
+        return self.settings.out / "chosen" / f"{run.rule}_{run.budget}_{run.seed}"
 
 
 def main(settings: Settings) -> None:
@@ -118,7 +124,7 @@ def main(settings: Settings) -> None:
 def list_runs(settings: Settings) -> list[Run]:
     """All runs, the most important ones first."""
     once = [Run("label_free", 0, 0)]
-    ours = ("annotated_only", "synthetic", "whole_method")
+    ours = ("annotated_only", "synthetic", "whole_method", "without_spread")
     random = [Run("random_patches", settings.budget, draw) for draw in range(settings.draws)]
 
     def of_seed(seed: int) -> list[Run]:
@@ -214,7 +220,7 @@ def _choose(plan: Plan, run: Run) -> Path:
     if not is_finished(folder, made_with):
         program(
             "consis_based.py", data=folder / "data", crops=None, images=plan.where.train_images,
-            stride=STRIDE, method=run.method, k1=run.budget, k2=K2, seed=run.seed,
+            stride=STRIDE, **RULES[run.rule], k1=run.budget, k2=K2, seed=run.seed,
             out=folder / "selection",
         )  # fmt: skip
         annotate_selected(folder / "data", plan.where.train_labels)
@@ -265,7 +271,7 @@ def _train(plan: Plan, run: Run, folder: Path) -> float | None:
         chosen = _choose(plan, run)
         data = chosen / "data"
         synthetic = None if run.row == "annotated_only" else _multiply(plan, run, chosen)
-    rounds = settings.rounds if run.row in ("whole_method", "random_patches") else 0
+    rounds = settings.rounds if run.row in report.WHOLE else 0
     went_on, began = (folder / "mrcnn").exists(), time.monotonic()
     program(
         "pseudo_label.py", data=data, synthetic=synthetic, pseudo=folder / "data_pseudo", rounds=rounds,

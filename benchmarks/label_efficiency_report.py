@@ -22,11 +22,13 @@ ROWS = {
     "annotated_only": "annotated patches only",
     "synthetic": "+ synthetic pairs",
     "whole_method": "+ pseudo labels: the whole method",
+    "without_spread": "the whole method, quarters need not be alike",
     "random_patches": "the whole method, random patches",
     "full_supervision": "full supervision",
 }
 EQUAL_STEPS = tuple(ROWS)[1:]
 STEPS_OF_THE_METHOD = ("annotated_only", "synthetic", "whole_method")  # each is to beat the one before
+WHOLE = ("whole_method", "without_spread", "random_patches")  # with pseudo labels
 SHOWN = ("annotated_only", "whole_method", "full_supervision")  # on the overlays
 RESAMPLES = 10_000  # of the test images, for the intervals
 

@@ -34,7 +34,7 @@ class Selected:
     cluster: int  # 0, 1, ...
     index: int  # position of the selected patch in the pool
     score: float  # the smaller the better
-    terms: dict[str, float]  # what the score is the sum of
+    terms: dict[str, float]  # what the score is made of
     members: tuple[int, ...]  # positions of all patches of the cluster, the selected one among them
 
 
@@ -48,13 +48,14 @@ def select(
     exact_up_to: int | None = None,
     rows: np.ndarray | None = None,
     keys: Sequence[bytes] | None = None,
+    spread: float = 1.0,
 ) -> list[Selected]:
     """Choose one patch of each of `k1` clusters (Lou et al. 2022, section III-A).
 
     The score of a patch is the sum of three terms: `coarse`, its distance to the centre of its coarse
     cluster; `fine`, the mean distance of its four quarters to the centre of the largest fine cluster;
-    `spread`, the largest distance between two of its quarters. Only patches with a quarter in the largest
-    fine cluster are candidates.
+    `spread`, the largest distance between two of its quarters, times its weight. Only patches with a quarter
+    in the largest fine cluster are candidates.
 
     Args:
         features: (R, D) of the patches.
@@ -71,6 +72,7 @@ def select(
         keys: N of them, what the patches are in themselves, such as digests of their images. They are
             clustered in the order of their keys, so that neither their names nor the rounding of the
             features changes the selection; in the order of the pool unless told otherwise.
+        spread: the weight of that term, 1 in the paper; with 0 the quarters need not be alike.
 
     Returns:
         One record a cluster.
@@ -99,7 +101,7 @@ def select(
             )
         return [
             _select_of_cluster(
-                number, clusters[label], features, quarters, rows, centres[label], k2, seed, cluster
+                number, clusters[label], features, quarters, rows, centres[label], k2, seed, cluster, spread
             )
             for number, label in enumerate(taken)
         ]
@@ -172,6 +174,7 @@ def _select_of_cluster(
     k2: int,
     seed: int,
     cluster: Callable,
+    spread: float,
 ) -> Selected:
     """The patch of one coarse cluster: `members` (M,) are positions, `centre` (D,) is the coarse centre."""
     pieces = quarters.reshape(-1, quarters.shape[-1])
@@ -184,7 +187,7 @@ def _select_of_cluster(
 
     candidates = np.sort(members[has_largest])
     terms = _terms(features, quarters, rows[candidates], centre, centres[largest])
-    score = sum(terms.values())
+    score = terms["coarse"] + terms["fine"] + spread * terms["spread"]
     best = score.argmin()  # the first in the pool among equals
     terms = {name: float(term[best]) for name, term in terms.items()}
     members = tuple(np.sort(members).tolist())

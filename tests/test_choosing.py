@@ -51,3 +51,8 @@ def test_folds_that_cannot_be_made_are_refused(tmp_path, folds):
     write_json(tmp_path / "splits.json", {"train": ["a", "b"], "test": ["c"]})
     with pytest.raises(InputError, match=f"--folds is {folds}; it must be 2 to 2"):
         choosing.main(Settings(tmp_path, folds=folds, out=tmp_path / "out"))
+
+
+def test_unknown_methods_are_named(tmp_path):
+    with pytest.raises(InputError, match="--methods has best; known are consistency without_spread random"):
+        choosing.main(Settings(tmp_path, methods=("random", "best"), out=tmp_path / "out"))

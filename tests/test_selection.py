@@ -52,6 +52,14 @@ def test_scores_worked_out_by_hand():
     assert far.score == pytest.approx(4)
 
 
+@pytest.mark.parametrize(("weight", "index", "score"), [(1, 2, 8 / 3), (0.5, 0, 7 / 3), (0, 0, 4 / 3)])
+def test_the_weight_of_alike_quarters(weight, index, score):
+    apart = [(-1, 0), (1, 0)] * 2  # 4/3 from the centre of all quarters, (4/3, 0), and 2 from each other
+    quarters = np.float32([apart, apart, [(4, 0)] * 4])
+    (record,) = select(np.ones((3, 2)), quarters, k1=1, k2=1, spread=weight)
+    assert (record.index, record.score) == (index, pytest.approx(score))
+
+
 def test_a_patch_outside_the_largest_fine_cluster_is_no_candidate():
     mixed = [(0, 0), (0, 0), (100, 0), (0, 100)]  # score 0 + 50 + 141.4
     uniform = [(100, 0)] * 4  # score 0 + 100 + 0, but none of its quarters lies at (0, 0)
