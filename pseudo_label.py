@@ -33,7 +33,7 @@ class Settings:
     pseudo: Path = Path("data_pseudo")  # where the labelled patches go
     out: Path = Path("runs/mrcnn")  # weights, curves and pictures of every step
     annotated: bool = True  # train on the annotated patches themselves too
-    validation: int = 2  # annotated patches, at most a fifth, not learnt: they choose the best weights
+    validation: int | None = None  # annotated patches not learnt, to choose weights by; None: 2, or one in 20
     rounds: int = 1  # how often to label the unlabelled patches and train again
     steps: int = 1000  # training steps before the first labelling, and again after each; in whole 25s
     batch: int = 4  # patches a step, of all sources together
@@ -82,8 +82,9 @@ def main(settings: Settings) -> None:
 
 def _check(settings: Settings) -> None:
     for name, smallest in (("rounds", 0), ("steps", 1), ("batch", 1), ("validation", 0)):
-        if getattr(settings, name) < smallest:
-            raise InputError(f"--{name} is {getattr(settings, name)}; it must be at least {smallest}")
+        value = getattr(settings, name)
+        if value is not None and value < smallest:
+            raise InputError(f"--{name} is {value}; it must be at least {smallest}")
     if not settings.learning_rate > 0:
         raise InputError(f"--learning-rate is {settings.learning_rate}; it must be above 0")
     views.check(settings.views)

@@ -12,7 +12,8 @@ from tqdm import tqdm
 from nuclei import patches
 from nuclei.errors import InputError
 
-LARGEST_VALIDATION = 5  # one annotated patch in so many, at most, is kept from training
+VALIDATION = 2  # annotated patches that are kept from training,
+VALIDATION_SHARE = 20  # but no more than one in so many: each of a few may be the only one of its tissue
 
 
 @dataclass(frozen=True)
@@ -44,20 +45,27 @@ def sort_patches(data: Path) -> tuple[Source, Source]:
     return Source(data, annotated), Source(data, sorted(set(names) - set(annotated)))
 
 
-def hold_back(annotated: Source, wanted: int, seed: int) -> tuple[Source, Source]:
+def hold_back(annotated: Source, wanted: int | None, seed: int) -> tuple[Source, Source]:
     """The annotated patches to learn and those, chosen at random, to validate with.
 
     Args:
         annotated: all of them.
-        wanted: how many to validate with; fewer, which is told, where that is more than one in
-            LARGEST_VALIDATION.
+        wanted: how many to validate with; None for VALIDATION, where there are enough of them.
         seed: of the choice.
+
+    Raises:
+        InputError: none would be left to learn.
     """
-    count = min(wanted, len(annotated.names) // LARGEST_VALIDATION)
-    if count < wanted:
-        few = f"{len(annotated.names)} annotated patches are too few to keep {wanted} for validation"
-        print(f"{few}: {count or 'none'} kept")
-    held_back = np.random.default_rng(seed).choice(annotated.names, count, replace=False).tolist()
+    count = len(annotated.names)
+    if wanted is None:
+        wanted = min(VALIDATION, count // VALIDATION_SHARE)
+        if not wanted:
+            print(f"{count} annotated patches are too few to keep any for validation: the last weights count")
+    elif wanted and wanted >= count:
+        raise InputError(
+            f"--validation {wanted} leaves none of {count} annotated patches to learn; pass fewer"
+        )
+    held_back = np.random.default_rng(seed).choice(annotated.names, wanted, replace=False).tolist()
     learnt = [name for name in annotated.names if name not in held_back]
     return Source(annotated.folder, learnt), Source(annotated.folder, sorted(held_back))
 

@@ -24,13 +24,25 @@ def test_patches_are_sorted_by_whether_they_are_annotated(data):
     assert sort_patches(data) == (Source(data, ["a", "b", "c"]), Source(data, ["bare"]))
 
 
-def test_a_fifth_is_held_back_at_most(capsys):
-    learnt, validation = hold_back(annotated("acdef"), 3, seed=0)
-    assert "5 annotated patches are too few to keep 3 for validation: 1 kept" in capsys.readouterr().out
-    assert len(validation.names) == 1
-    assert sorted(learnt.names + validation.names) == list("acdef")
-    assert hold_back(annotated("abcd"), 2, seed=0) == (annotated("abcd"), annotated(""))
-    assert "none kept" in capsys.readouterr().out
+@pytest.mark.parametrize(("count", "kept"), [(0, 0), (12, 0), (19, 0), (20, 1), (39, 1), (40, 2), (500, 2)])
+def test_one_in_twenty_is_held_back_at_most(count, kept, capsys):
+    names = [f"{number:03}" for number in range(count)]
+    learnt, validation = hold_back(annotated(names), None, seed=0)
+    assert len(validation.names) == kept
+    assert sorted(learnt.names + validation.names) == names
+    told = f"{count} annotated patches are too few to keep any for validation: the last weights count"
+    assert (told in capsys.readouterr().out) == (not kept)
+
+
+def test_as_many_are_held_back_as_are_asked_for():
+    learnt, validation = hold_back(annotated("abc"), 2, seed=0)
+    assert len(validation.names) == 2
+    assert sorted(learnt.names + validation.names) == list("abc")
+    with pytest.raises(
+        InputError, match="--validation 3 leaves none of 3 annotated patches to learn; pass few"
+    ):
+        hold_back(annotated("abc"), 3, seed=0)
+    assert hold_back(annotated(""), 0, seed=0) == (annotated(""), annotated(""))
 
 
 def test_what_is_held_back_is_drawn_by_the_seed(capsys):
