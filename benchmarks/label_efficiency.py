@@ -9,7 +9,9 @@ and other tools (`benchmarks.peers`) trained on the same patches for as many min
 that of all its stages.
 
 Each run is kept and never repeated; the same command goes on where it stopped. First comes the table with one
-seed in every row, then the other seeds, then the other budgets.
+seed in every row, then the other seeds, then the other budgets. The command may be started several times,
+side by side: each process takes the next run that no other one works at. With cores of its own for each 
+(`taskset -c 0 python -m ...`, `taskset -c 1 ...`) all together do more than one alone, and minutes compare.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import shutil
 import subprocess
 import sys
 import time
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
@@ -35,7 +38,7 @@ from demo import ROOT, Tissue, annotate, annotate_selected, program
 from nuclei import baseline, patches
 from nuclei.devices import has_gpu
 from nuclei.errors import InputError
-from nuclei.files import is_finished, read_json, write_json, write_settings
+from nuclei.files import is_finished, locked, read_json, write_json, write_settings
 from nuclei.formats import list_images, read_image, write_labels
 from nuclei.script import run
 from pseudo_label import STEPS_PER_EPOCH
@@ -108,17 +111,27 @@ def main(settings: Settings) -> None:
     for peer in settings.peers:
         peer_python(peer)
     _, groups = annotated_images.read_splits(settings.folder)
-    where = annotated_images.sort_images(settings.folder, settings.out / "tissue")
-    runs = list_runs(settings)
-    made_with = begin(settings, where)
+    with _turn(settings.out, "begin"):
+        where = annotated_images.sort_images(settings.folder, settings.out / "tissue")
+        made_with = begin(settings, where)
     plan = Plan(settings, where, made_with["steps"])
+    runs = list_runs(settings)
     for number, each in enumerate(runs, 1):
         folder = settings.out / "runs" / each.name
-        if not (folder / report.RUN).exists():
+        with _turn(settings.out, folder, wait=False) as ours:
+            if not ours or (folder / report.RUN).exists():
+                continue
             print(f"\n=== {number} of {len(runs)}: {each.name}", flush=True)
             _execute(plan, each, folder)
+        with _turn(settings.out, "report"):
             report.write(settings.out, where, groups, settings.budget, made_with)
-    print(json.dumps(report.write(settings.out, where, groups, settings.budget, made_with)))
+    with _turn(settings.out, "report"):
+        print(json.dumps(report.write(settings.out, where, groups, settings.budget, made_with)))
+
+
+def _turn(out: Path, what: Path | str, wait: bool = True) -> AbstractContextManager[bool]:
+    """As `locked`: work at `what`, a folder within `out` or a name, that no other process has begun."""
+    return locked(out / "locks" / Path(out, what).relative_to(out), wait)
 
 
 def list_runs(settings: Settings) -> list[Run]:
@@ -178,7 +191,7 @@ def _whole_epochs(settings: Settings, steps: float) -> int:
 
 def _device() -> str:
     gpu = torch.cuda.get_device_name() if has_gpu() else "no GPU"
-    return f"{os.cpu_count()} processor cores, {gpu}"
+    return f"{len(os.sched_getaffinity(0))} processor cores a run, {gpu}"
 
 
 def _seconds_a_step(settings: Settings, where: Tissue) -> float:
@@ -203,13 +216,14 @@ def _seconds_a_step(settings: Settings, where: Tissue) -> float:
 def _full(out: Path, where: Tissue) -> Path:
     """All patches of the training images, every one annotated."""
     folder = out / "chosen" / "all"
-    if not is_finished(folder, {"stride": STRIDE}):
-        program(
-            "consis_based.py", data=folder / "data", crops=None, images=where.train_images,
-            stride=STRIDE, k1=1, out=folder / "selection",
-        )  # fmt: skip
-        annotate(folder / "data", patches.list_patches(folder / "data"), where.train_labels)
-        write_settings(folder, {"stride": STRIDE})
+    with _turn(out, folder):
+        if not is_finished(folder, {"stride": STRIDE}):
+            program(
+                "consis_based.py", data=folder / "data", crops=None, images=where.train_images,
+                stride=STRIDE, k1=1, out=folder / "selection",
+            )  # fmt: skip
+            annotate(folder / "data", patches.list_patches(folder / "data"), where.train_labels)
+            write_settings(folder, {"stride": STRIDE})
     return folder / "data"
 
 
@@ -217,24 +231,26 @@ def _choose(plan: Plan, run: Run) -> Path:
     """Stage 1 of a run, annotated from the truth; returns its folder."""
     folder = plan.stages(run)
     made_with = {"budget": run.budget, "seed": run.seed, "stride": STRIDE}
-    if not is_finished(folder, made_with):
-        program(
-            "consis_based.py", data=folder / "data", crops=None, images=plan.where.train_images,
-            stride=STRIDE, **RULES[run.rule], k1=run.budget, k2=K2, seed=run.seed,
-            out=folder / "selection",
-        )  # fmt: skip
-        annotate_selected(folder / "data", plan.where.train_labels)
-        write_settings(folder, made_with)
+    with _turn(plan.settings.out, folder):
+        if not is_finished(folder, made_with):
+            program(
+                "consis_based.py", data=folder / "data", crops=None, images=plan.where.train_images,
+                stride=STRIDE, **RULES[run.rule], k1=run.budget, k2=K2, seed=run.seed,
+                out=folder / "selection",
+            )  # fmt: skip
+            annotate_selected(folder / "data", plan.where.train_labels)
+            write_settings(folder, made_with)
     return folder
 
 
-def _multiply(plan: Plan, run: Run, folder: Path) -> Path:
-    """Stage 2 of a run; returns the folder of the synthetic pairs."""
-    settings = plan.settings
-    program(
-        "main_train.py", data=folder / "data", synthetic=folder / "data_synthetic", out=folder / "csingan",
-        samples=settings.samples, effort=settings.effort, seed=run.seed,
-    )  # fmt: skip
+def _multiply(plan: Plan, run: Run) -> Path:
+    """Stage 2 of a run, whose stage 1 is done; returns the folder of the synthetic pairs."""
+    settings, folder = plan.settings, plan.stages(run)
+    with _turn(plan.settings.out, folder):
+        program(
+            "main_train.py", data=folder / "data", synthetic=folder / "data_synthetic",
+            out=folder / "csingan", samples=settings.samples, effort=settings.effort, seed=run.seed,
+        )  # fmt: skip
     return folder / "data_synthetic"
 
 
@@ -268,9 +284,8 @@ def _train(plan: Plan, run: Run, folder: Path) -> float | None:
     if run.row == "full_supervision":
         data, synthetic = _full(settings.out, plan.where), None
     else:
-        chosen = _choose(plan, run)
-        data = chosen / "data"
-        synthetic = None if run.row == "annotated_only" else _multiply(plan, run, chosen)
+        data = _choose(plan, run) / "data"
+        synthetic = None if run.row == "annotated_only" else _multiply(plan, run)
     rounds = settings.rounds if run.row in report.WHOLE else 0
     went_on, began = (folder / "mrcnn").exists(), time.monotonic()
     program(

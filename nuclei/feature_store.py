@@ -10,7 +10,6 @@ folder, finds its row again. One process at a time has a store open: the rows of
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
@@ -18,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from nuclei.errors import InputError
-from nuclei.files import writing
+from nuclei.files import take_lock, writing
 
 LENGTHS = {"efficientnet_lite0": 1280, "resnet50": 2048}  # values of a feature, by model
 KEY_BYTES = 16
@@ -48,7 +47,11 @@ class FeatureStore:
         with writing(self._keys_path):
             self.folder.mkdir(parents=True, exist_ok=True)
             self._lock = self._keys_path.open("ab")
-            self._take_lock()
+            if not take_lock(self._lock, wait=False):
+                self._lock.close()
+                raise InputError(
+                    f"another run uses the features in {self.folder}/; wait for it or name another --out"
+                )
             sizes = {
                 self._keys_path: KEY_BYTES,
                 self._patches_path: 4 * length,
@@ -64,16 +67,6 @@ class FeatureStore:
         self._rows = {
             keys[start : start + KEY_BYTES]: row for row, start in enumerate(range(0, len(keys), KEY_BYTES))
         }
-
-    def _take_lock(self) -> None:
-        """Keep others out until this one is closed, or its process ends in whatever way."""
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._lock.close()
-            raise InputError(
-                f"another run uses the features in {self.folder}/; wait for it or name another --out"
-            ) from None
 
     def __enter__(self) -> FeatureStore:
         return self

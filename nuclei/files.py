@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -10,6 +11,7 @@ import shutil
 import uuid
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
+from typing import IO
 
 from nuclei.errors import InputError
 
@@ -84,6 +86,32 @@ def _exchange(old: Path, new: Path) -> None:
         os.replace(aside, old)
         raise
     shutil.rmtree(aside)
+
+
+def take_lock(file: IO, wait: bool) -> bool:
+    """Lock an open file until it is closed, or this process ends in whatever way.
+
+    Returns:
+        whether it is ours now; without `wait`, False where it is locked already.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def locked(path: Path, wait: bool = True) -> Iterator[bool]:
+    """Run the block while no other process runs one with that file, which is made and left there.
+
+    Yields whether that is so: without `wait`, False where another one does.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("ab")
+    with file:
+        yield take_lock(file, wait)
 
 
 def is_unfinished(path: Path) -> bool:

@@ -198,3 +198,42 @@ def test_settings_that_are_none_are_named(tmp_path):
 def test_json_may_begin_with_a_byte_order_mark(tmp_path):
     (tmp_path / "a.json").write_bytes(b"\xef\xbb\xbf[1]")
     assert files.read_json(tmp_path / "a.json") == [1]
+
+
+def test_one_process_at_a_time_runs_a_locked_block(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "work"
+    program = f"""
+from pathlib import Path
+from nuclei.files import locked
+with locked(Path({str(path)!r}), wait=False) as ours:
+    print(ours)
+"""
+
+    def other() -> str:
+        command = [sys.executable, "-c", program]
+        return subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
+
+    with files.locked(path) as ours:
+        assert ours
+        assert other() == "False\n"
+    assert other() == "True\n"
+
+
+def test_a_lock_ends_with_its_process_and_others_wait_for_it(tmp_path: Path) -> None:
+    path = tmp_path / "work"
+    program = f"""
+import time
+from pathlib import Path
+from nuclei.files import locked
+with locked(Path({str(path)!r})):
+    print("ours", flush=True)
+    time.sleep(60)
+"""
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as killed:
+        assert killed.stdout.readline() == "ours\n"
+        with files.locked(path, wait=False) as ours:
+            assert not ours
+        killed.kill()
+        with files.locked(path) as ours:
+            assert ours

@@ -136,3 +136,29 @@ def test_patches_are_shared_by_the_rows_that_choose_alike():
     plan = experiment.Plan(Settings("folder", out=ROOT), tissue_folders(ROOT), 50)
     assert plan.stages(Run("synthetic", 12, 1)) == plan.stages(Run("stardist", 12, 1))
     assert plan.stages(Run("random_patches", 12, 1)) != plan.stages(Run("whole_method", 12, 1))
+
+
+def test_a_run_that_is_finished_or_another_process_works_at_is_passed_over(tmp_path, monkeypatch, capsys):
+    folder, out = tmp_path / "images", tmp_path / "out"
+    folder.mkdir()
+    write_json(folder / "splits.json", {"train": ["a"], "test": ["b"]})
+    where = tissue_folders(out / "tissue")
+    monkeypatch.setattr(experiment.annotated_images, "sort_images", lambda *_: where)
+    monkeypatch.setattr(report, "_overlays", lambda *_: None)
+    executed = []
+
+    def execute(plan, run, folder):
+        executed.append(run.name)
+        add_run(out, run.row, run.budget, run.seed, [0.5])
+
+    monkeypatch.setattr(experiment, "_execute", execute)
+    settings = Settings(folder, minutes=1, steps=50, seeds=1, draws=1, budgets=(), peers=(), out=out)
+    add_run(out, "synthetic", 12, 0, [0.4])
+    with experiment._turn(out, out / "runs" / "annotated_only_12_0"):  # as another process does
+        experiment.main(settings)
+    assert "annotated_only_12_0" not in executed and "synthetic_12_0" not in executed
+    assert executed[0] == "label_free_0_0"
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["synthetic"]["aji"] == 0.4
+    executed.clear()
+    experiment.main(settings)
+    assert executed == ["annotated_only_12_0"]
