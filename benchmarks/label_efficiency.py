@@ -4,14 +4,15 @@ FOLDER is laid out as `benchmarks.annotated_images` says; patches are chosen fro
 
 Every row of the table is trained for as many steps, of as many patches each, and scored on whole test images:
 label-free; the annotated patches alone; with their synthetic pairs; the whole method; the whole method on
-patches chosen without the paper's term of alike quarters, and on random ones; every training image annotated;
-and other tools (`benchmarks.peers`) trained on the same patches for as many minutes. The seed of a run is
-that of all its stages.
+random patches, and on patches whose quarters need not be alike (the paper's third term left out);
+every training image annotated; and other tools (`benchmarks.peers`), trained on the same patches for as many
+minutes. The seed of a run is that of all its stages.
 
 Each run is kept and never repeated; the same command goes on where it stopped. First comes the table with one
-seed in every row, then the other seeds, then the other budgets. The command may be started several times,
-side by side: each process takes the next run that no other one works at. With cores of its own for each 
-(`taskset -c 0 python -m ...`, `taskset -c 1 ...`) all together do more than one alone, and minutes compare.
+seed in every row, then the other seeds, the other budgets, and the rule without its third term. The command
+may be started several times, side by side: each process takes the next run that no other one works at. With
+cores of its own for each (`taskset -c 0 python -m ...`, `taskset -c 1 ...`) all together do more than one
+alone, and minutes compare.
 """
 
 from __future__ import annotations
@@ -137,7 +138,7 @@ def _turn(out: Path, what: Path | str, wait: bool = True) -> AbstractContextMana
 def list_runs(settings: Settings) -> list[Run]:
     """All runs, the most important ones first."""
     once = [Run("label_free", 0, 0)]
-    ours = ("annotated_only", "synthetic", "whole_method", "without_spread")
+    ours = ("annotated_only", "synthetic", "whole_method")
     random = [Run("random_patches", settings.budget, draw) for draw in range(settings.draws)]
 
     def of_seed(seed: int) -> list[Run]:
@@ -155,7 +156,8 @@ def list_runs(settings: Settings) -> list[Run]:
         for budget in settings.budgets
         for row in ("annotated_only", "whole_method")
     ]
-    return list(dict.fromkeys(first + others + budgets))
+    without = [Run("without_spread", settings.budget, seed) for seed in range(settings.seeds)]
+    return list(dict.fromkeys(first + others + budgets + without))
 
 
 def begin(settings: Settings, where: Tissue) -> dict:
