@@ -30,11 +30,12 @@ EQUAL_STEPS = tuple(ROWS)[1:]
 STEPS_OF_THE_METHOD = ("annotated_only", "synthetic", "whole_method")  # each is to beat the one before
 WHOLE = ("whole_method", "without_spread", "random_patches")  # with pseudo labels
 SHOWN = ("annotated_only", "whole_method", "full_supervision")  # on the overlays
+KEPT = ("row", "budget", "seed", "image", "nuclei", "predicted")  # of every run and image, with its scores
 RESAMPLES = 10_000  # of the test images, for the intervals
 
 
 def write(out: Path, where: Tissue, groups: Mapping[str, list[str]], budget: int, made_with: dict) -> dict:
-    """Write results.json, results.md, both plots and the overlays of the finished runs.
+    """Write scores.csv, results.json, results.md, both plots and the overlays of the finished runs.
 
     Args:
         out: the folder of the benchmark.
@@ -52,6 +53,8 @@ def write(out: Path, where: Tissue, groups: Mapping[str, list[str]], budget: int
     scores = read_runs(out)
     if scores.empty:
         return {}
+    with atomic_file(out / "scores.csv") as temporary:
+        scores[[*KEPT, *NAMES]].round(4).to_csv(temporary, index=False)
     first = scores[scores["budget"].isin((0, budget))]
     figures = {row: summary(first[first["row"] == row], groups) for row in _in_order(first["row"].unique())}
     figures["differences"] = _differences(first)

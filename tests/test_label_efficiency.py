@@ -27,7 +27,8 @@ def add_run(out, row, budget, seed, aji, minutes=7.5):
     """A finished run that scored so on the images a, b, ..."""
     folder = out / "runs" / Run(row, budget, seed).name
     folder.mkdir(parents=True)
-    table = pd.DataFrame({"image": list("abcd")[: len(aji)], **dict.fromkeys(NAMES, 0.5), "aji": aji})
+    scores = {**dict.fromkeys(NAMES, 0.5), "aji": aji}
+    table = pd.DataFrame({"image": list("abcd")[: len(aji)], "nuclei": 9, "predicted": 7, **scores})
     table.to_csv(folder / "scores.csv", index=False)
     fields = {"row": row, "budget": budget, "seed": seed, "steps": 100}
     write_json(folder / report.RUN, {**fields, "annotated_share": 0.049, "training_minutes": minutes})
@@ -100,6 +101,9 @@ def test_tables_plots_and_overlays_of_what_is_finished(tmp_path):
     assert figures["differences"]["whole_method - annotated_only"][0] == pytest.approx(0.15)
     assert figures["budgets"]["whole_method"]["3"]["aji"] == pytest.approx(0.1)
     assert figures["made_with"] == {"steps": 100}
+    scores = pd.read_csv(tmp_path / "scores.csv").set_index(["row", "budget", "seed", "image"])
+    assert len(scores) == 10  # five runs of two images
+    assert scores.loc[("whole_method", 12, 0, "b"), ["nuclei", "predicted", "aji"]].tolist() == [9, 7, 0.4]
     text = (tmp_path / "results.md").read_text()
     assert text.endswith("steps: 100\n")
     assert "| + pseudo labels: the whole method | 1 | 4.9 % |  |" in text
