@@ -19,8 +19,8 @@ import pandas as pd
 import tyro
 
 from benchmarks.annotated_images import read_splits, sort_images
-from benchmarks.label_efficiency import K2, STRIDE
-from benchmarks.label_efficiency_report import difference
+from benchmarks.label_efficiency.execute import K2, STRIDE
+from benchmarks.label_efficiency.report import difference
 from demo import annotate_selected, program
 from nuclei import methods
 from nuclei.errors import InputError

@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import label_efficiency as experiment
-from benchmarks import label_efficiency_report as report
-from benchmarks.label_efficiency import Run, Settings, list_runs
+from benchmarks.label_efficiency import __main__ as experiment
+from benchmarks.label_efficiency import execute, report
+from benchmarks.label_efficiency.begin import begin
+from benchmarks.label_efficiency.plan import RUN, Plan, Run, Settings, list_runs, turn
 from demo import tissue_folders
 from nuclei.errors import InputError
 from nuclei.files import write_json
@@ -31,7 +32,7 @@ def add_run(out, row, budget, seed, aji, minutes=7.5):
     table = pd.DataFrame({"image": list("abcd")[: len(aji)], "nuclei": 9, "predicted": 7, **scores})
     table.to_csv(folder / "scores.csv", index=False)
     fields = {"row": row, "budget": budget, "seed": seed, "steps": 100}
-    write_json(folder / report.RUN, {**fields, "annotated_share": 0.049, "training_minutes": minutes})
+    write_json(folder / RUN, {**fields, "annotated_share": 0.049, "training_minutes": minutes})
     return folder
 
 
@@ -118,20 +119,20 @@ def test_nothing_is_written_before_a_run_is_finished(tmp_path):
 def test_what_all_runs_share_is_kept_and_other_settings_are_refused(tmp_path):
     where = tissue_folders(tmp_path)
     settings = Settings("folder", minutes=5, steps=110, rounds=1, out=tmp_path)
-    begun = experiment.begin(settings, where)
+    begun = begin(settings, where)
     assert begun["steps"] == 100  # in both rounds a whole number of epochs of 25
     assert "processor cores" in begun["device"]
     assert begun["start"] == date.today().isoformat()
-    assert experiment.begin(settings, where) == begun
-    assert experiment.begin(replace(settings, steps=None), where) == begun
+    assert begin(settings, where) == begun
+    assert begin(replace(settings, steps=None), where) == begun
     for other in ({"minutes": 6}, {"steps": 200}, {"batch": 2}, {"views": 1}):
         with pytest.raises(InputError, match="begun with other settings"):
-            experiment.begin(replace(settings, **other), where)
+            begin(replace(settings, **other), where)
 
 
 def test_a_peer_without_its_environment_is_named_at_once(tmp_path, monkeypatch):
-    assert experiment.peer_python("torchvision") == Path(sys.executable)
-    monkeypatch.setattr(experiment, "ROOT", tmp_path)
+    assert execute.peer_python("torchvision") == Path(sys.executable)
+    monkeypatch.setattr(execute, "ROOT", tmp_path)
     (tmp_path / "benchmarks" / "peers").mkdir(parents=True)
     (tmp_path / "benchmarks" / "peers" / "requirements-stardist.txt").touch()
     with pytest.raises(InputError, match="stardist needs an environment of its own: make peers"):
@@ -139,7 +140,7 @@ def test_a_peer_without_its_environment_is_named_at_once(tmp_path, monkeypatch):
 
 
 def test_patches_are_shared_by_the_rows_that_choose_alike():
-    plan = experiment.Plan(Settings("folder", out=ROOT), tissue_folders(ROOT), 50)
+    plan = Plan(Settings("folder", out=ROOT), tissue_folders(ROOT), 50)
     assert plan.stages(Run("synthetic", 12, 1)) == plan.stages(Run("stardist", 12, 1))
     assert plan.stages(Run("random_patches", 12, 1)) != plan.stages(Run("whole_method", 12, 1))
 
@@ -150,17 +151,17 @@ def test_a_run_that_is_finished_or_another_process_works_at_is_passed_over(tmp_p
     write_json(folder / "splits.json", {"train": ["a"], "test": ["b"]})
     where = tissue_folders(out / "tissue")
     monkeypatch.setattr(experiment.annotated_images, "sort_images", lambda *_: where)
-    monkeypatch.setattr(report, "_overlays", lambda *_: None)
+    monkeypatch.setattr(report.pictures, "draw_overlays", lambda *_: None)
     executed = []
 
-    def execute(plan, run, folder):
+    def pretend(plan, run, folder):
         executed.append(run.name)
         add_run(out, run.row, run.budget, run.seed, [0.5])
 
-    monkeypatch.setattr(experiment, "_execute", execute)
+    monkeypatch.setattr(experiment, "execute", pretend)
     settings = Settings(folder, minutes=1, steps=50, seeds=1, draws=1, budgets=(), peers=(), out=out)
     add_run(out, "synthetic", 12, 0, [0.4])
-    with experiment._turn(out, out / "runs" / "annotated_only_12_0"):  # as another process does
+    with turn(out, out / "runs" / "annotated_only_12_0"):  # as another process does
         experiment.main(settings)
     assert "annotated_only_12_0" not in executed and "synthetic_12_0" not in executed
     assert executed[0] == "label_free_0_0"

@@ -1,4 +1,4 @@
-"""Tables, plots and overlays of `benchmarks.label_efficiency`, from whatever runs are finished."""
+"""The figures and tables of the experiment, from whatever runs are finished."""
 
 from __future__ import annotations
 
@@ -7,29 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
+from benchmarks.label_efficiency import pictures
+from benchmarks.label_efficiency.plan import ROWS, RUN, in_order
 from demo import Tissue
 from nuclei.files import atomic_file, read_json, write_json
-from nuclei.formats import list_images, read_image, read_labels, write_image
 from nuclei.metrics import NAMES
-from nuclei.pictures import caption, montage, outline
 
-RUN = "run.json"
-ROWS = {
-    "label_free": "label-free: Otsu, watershed",
-    "annotated_only": "annotated patches only",
-    "synthetic": "+ synthetic pairs",
-    "whole_method": "+ pseudo labels: the whole method",
-    "without_spread": "the whole method, quarters need not be alike",
-    "random_patches": "the whole method, random patches",
-    "full_supervision": "full supervision",
-}
-EQUAL_STEPS = tuple(ROWS)[1:]
 STEPS_OF_THE_METHOD = ("annotated_only", "synthetic", "whole_method")  # each is to beat the one before
-WHOLE = ("whole_method", "without_spread", "random_patches")  # with pseudo labels
-SHOWN = ("annotated_only", "whole_method", "full_supervision")  # on the overlays
 KEPT = ("row", "budget", "seed", "image", "nuclei", "predicted")  # of every run and image, with its scores
 RESAMPLES = 10_000  # of the test images, for the intervals
 
@@ -56,16 +41,16 @@ def write(out: Path, where: Tissue, groups: Mapping[str, list[str]], budget: int
     with atomic_file(out / "scores.csv") as temporary:
         scores[[*KEPT, *NAMES]].round(4).to_csv(temporary, index=False)
     first = scores[scores["budget"].isin((0, budget))]
-    figures = {row: summary(first[first["row"] == row], groups) for row in _in_order(first["row"].unique())}
+    figures = {row: summary(first[first["row"] == row], groups) for row in in_order(first["row"].unique())}
     figures["differences"] = _differences(first)
     figures["budgets"] = _budgets(scores)
     figures["made_with"] = made_with
     write_json(out / "results.json", figures)
     with atomic_file(out / "results.md") as temporary:
         temporary.write_text(_tables(figures, groups), encoding="utf-8")
-    _plot_rows(out / "rows.png", first)
-    _plot_budgets(out / "budgets.png", figures)
-    _overlays(out, where, first)
+    pictures.draw_rows(out / "rows.png", first)
+    pictures.draw_budgets(out / "budgets.png", figures)
+    pictures.draw_overlays(out, where, first)
     return figures
 
 
@@ -109,7 +94,7 @@ def _differences(first: pd.DataFrame) -> dict[str, list[float]]:
     """Each step of the method less the one before, and the whole method less everything else."""
     rows = set(first["row"])
     steps = list(zip(STEPS_OF_THE_METHOD[1:], STEPS_OF_THE_METHOD, strict=False))
-    pairs = steps + [("whole_method", row) for row in _in_order(rows) if row != "whole_method"]
+    pairs = steps + [("whole_method", row) for row in in_order(rows) if row != "whole_method"]
     return {
         f"{ours} - {other}": difference(first[first["row"] == ours], first[first["row"] == other])
         for ours, other in dict.fromkeys(pairs)
@@ -124,11 +109,6 @@ def _budgets(scores: pd.DataFrame) -> dict[str, dict[str, dict]]:
         of_row = scores[scores["row"] == row]
         found[row] = {str(budget): summary(table, {}) for budget, table in of_row.groupby("budget")}
     return found
-
-
-def _in_order(rows) -> list[str]:
-    """The rows as the table has them; peers, by name, come last."""
-    return [row for row in ROWS if row in rows] + sorted(row for row in rows if row not in ROWS)
 
 
 def _round(value: float) -> float:
@@ -162,62 +142,3 @@ def _tables(figures: dict, groups: Mapping[str, list[str]]) -> str:
 
 def _line(cells: list[str]) -> str:
     return f"| {' | '.join(cells)} |"
-
-
-def _plot_rows(path: Path, first: pd.DataFrame) -> None:
-    """A dot for every image, mean over the runs, in every row; the bar is their mean."""
-    rows = _in_order(first["row"].unique())
-    figure = Figure(figsize=(8, 0.6 * len(rows) + 1.2), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot(xlabel="AJI of a test image")
-    for place, row in enumerate(reversed(rows)):
-        values = first[first["row"] == row].groupby("image")["aji"].mean()
-        axes.plot(values, np.full(len(values), place), "o", alpha=0.4, markersize=5, color="tab:blue")
-        axes.plot(values.mean(), place, "|", markersize=24, markeredgewidth=3, color="black")
-    axes.set_yticks(range(len(rows)), [ROWS.get(row, row) for row in reversed(rows)])
-    axes.grid(axis="x", alpha=0.3)
-    _save(path, figure)
-
-
-def _plot_budgets(path: Path, figures: dict) -> None:
-    """AJI against the number of annotated patches, with every run as a dot."""
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot(xlabel="annotated patches", ylabel="mean AJI of the test images")
-    for row, of_row in figures["budgets"].items():
-        budgets = sorted(of_row, key=int)
-        (line,) = axes.plot(
-            [int(one) for one in budgets], [of_row[one]["aji"] for one in budgets], label=ROWS[row]
-        )
-        for one in budgets:
-            runs = of_row[one]["aji_runs"]
-            axes.plot([int(one)] * len(runs), runs, "o", color=line.get_color(), markersize=4)
-    for row, style in (("full_supervision", "--"), ("label_free", ":")):
-        if row in figures:
-            axes.axhline(figures[row]["aji"], linestyle=style, color="grey", label=ROWS[row])
-    axes.legend(fontsize="small")
-    axes.grid(alpha=0.3)
-    _save(path, figure)
-
-
-def _save(path: Path, figure: Figure) -> None:
-    with atomic_file(path) as temporary:
-        figure.savefig(temporary, dpi=120, format="png")
-
-
-def _overlays(out: Path, where: Tissue, first: pd.DataFrame) -> None:
-    """The test images on which the whole method is best and worst: the truth, and what the rows found."""
-    shown = first[first["row"].isin(SHOWN) & (first["seed"] == 0)]
-    ours = shown[shown["row"] == "whole_method"].set_index("image")["aji"]
-    if ours.empty:
-        return
-    runs = shown.drop_duplicates("row").set_index("row")["folder"]
-    folders = {ROWS[row]: out / "runs" / runs[row] / "segmented" for row in SHOWN if row in runs}
-    paths = {path.stem: path for path in list_images(where.test_images)}
-    for name, stem in (("best", ours.idxmax()), ("worst", ours.idxmin())):
-        image = read_image(paths[stem])
-        tiles = [
-            caption(outline(image, read_labels(folder / f"{stem}.tif")), text)
-            for text, folder in {"truth": where.test_labels, **folders}.items()
-        ]
-        write_image(out / f"{name}.png", montage(tiles, columns=2))

@@ -1,0 +1,57 @@
+"""How far do few labels go? `python -m benchmarks.label_efficiency FOLDER`, one JSON line out.
+
+FOLDER is laid out as `benchmarks.annotated_images` says; patches are chosen from its training images.
+
+Every row of the table is trained for as many steps, of as many patches each, and scored on whole test images:
+label-free; the annotated patches alone; with their synthetic pairs; the whole method; the whole method on
+random patches, and on patches whose quarters need not be alike (the paper's third term left out);
+every training image annotated; and other tools (`benchmarks.peers`), trained on the same patches for as many
+minutes. The seed of a run is that of all its stages.
+
+Each run is kept and never repeated; the same command goes on where it stopped. First comes the table with one
+seed in every row, then the other seeds, the other budgets, and the rule without its third term. The command
+may be started several times, side by side: each process takes the next run that no other one works at. With
+cores of its own for each (`taskset -c 0 python -m ...`, `taskset -c 1 ...`) all together do more than one
+alone, and minutes compare.
+"""
+
+from __future__ import annotations
+
+import json
+
+from benchmarks import annotated_images
+from benchmarks.label_efficiency import report
+from benchmarks.label_efficiency.begin import begin
+from benchmarks.label_efficiency.execute import execute, peer_python
+from benchmarks.label_efficiency.plan import PEERS, RUN, Plan, Settings, list_runs, turn
+from nuclei.errors import InputError
+from nuclei.script import run
+
+
+def main(settings: Settings) -> None:
+    unknown = sorted(set(settings.peers) - set(PEERS))
+    if unknown:
+        raise InputError(f"--peers has {' '.join(unknown)}; known are {' '.join(PEERS)}")
+    for peer in settings.peers:
+        peer_python(peer)
+    _, groups = annotated_images.read_splits(settings.folder)
+    with turn(settings.out, "begin"):
+        where = annotated_images.sort_images(settings.folder, settings.out / "tissue")
+        made_with = begin(settings, where)
+    plan = Plan(settings, where, made_with["steps"])
+    runs = list_runs(settings)
+    for number, each in enumerate(runs, 1):
+        folder = settings.out / "runs" / each.name
+        with turn(settings.out, folder, wait=False) as ours:
+            if not ours or (folder / RUN).exists():
+                continue
+            print(f"\n=== {number} of {len(runs)}: {each.name}", flush=True)
+            execute(plan, each, folder)
+        with turn(settings.out, "report"):
+            report.write(settings.out, where, groups, settings.budget, made_with)
+    with turn(settings.out, "report"):
+        print(json.dumps(report.write(settings.out, where, groups, settings.budget, made_with)))
+
+
+if __name__ == "__main__":
+    run(main, Settings, __doc__)

@@ -1,0 +1,76 @@
+"""What all runs of the experiment have alike: decided once, and kept."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from datetime import date
+
+import torch
+
+from benchmarks.label_efficiency.execute import annotate_all
+from benchmarks.label_efficiency.plan import Settings
+from demo import Tissue, program
+from nuclei.devices import has_gpu
+from nuclei.errors import InputError
+from nuclei.files import read_json, write_json
+from pseudo_label import STEPS_PER_EPOCH
+
+SHARED = ("minutes", "rounds", "batch", "samples", "effort", "views")  # settings that all runs have alike
+CALIBRATION_STEPS = 25  # of two short trainings, whose difference gives the seconds a step takes
+
+
+def begin(settings: Settings, where: Tissue) -> dict:
+    """What all runs have alike: SHARED, `steps` of a training, the `device` and the day of the `start`.
+
+    It is kept in a file, so that runs of other settings never share a table.
+
+    Raises:
+        InputError: the folder was begun with other settings.
+    """
+    path = settings.out / "experiment.json"
+    shared = {name: getattr(settings, name) for name in SHARED}
+    if settings.steps:
+        shared["steps"] = _whole_epochs(settings, settings.steps)
+    if path.exists():
+        known = read_json(path)
+        if {name: known.get(name) for name in shared} != shared:
+            raise InputError(f"{settings.out}/ was begun with other settings ({path}); choose another --out")
+        return known
+    if not settings.steps:
+        steps = settings.minutes * 60 / _seconds_a_step(settings, where)
+        shared["steps"] = _whole_epochs(settings, steps)
+    made_with = {**shared, "device": _device(), "start": date.today().isoformat()}
+    write_json(path, made_with)
+    return made_with
+
+
+def _whole_epochs(settings: Settings, steps: float) -> int:
+    """About as many steps, in whole epochs in every round."""
+    unit = STEPS_PER_EPOCH * (settings.rounds + 1)
+    return max(round(steps / unit), 1) * unit
+
+
+def _device() -> str:
+    gpu = torch.cuda.get_device_name() if has_gpu() else "no GPU"
+    return f"{len(os.sched_getaffinity(0))} processor cores a run, {gpu}"
+
+
+def _seconds_a_step(settings: Settings, where: Tissue) -> float:
+    """What a training step takes on this device, from two short trainings."""
+    seconds = []
+    data = annotate_all(settings.out, where)
+    for steps in (CALIBRATION_STEPS, 2 * CALIBRATION_STEPS):
+        folder = settings.out / f"calibration_{steps}"
+        shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed: only the rest would be timed
+        began = time.monotonic()
+        program(
+            "pseudo_label.py", data=data, synthetic=None, rounds=0, steps=steps, batch=settings.batch,
+            validation=0, out=folder,
+        )  # fmt: skip
+        seconds.append(time.monotonic() - began)
+        shutil.rmtree(folder)
+    if seconds[1] <= seconds[0]:
+        raise InputError("this machine is too busy to be timed; begin again later, or give --steps")
+    return (seconds[1] - seconds[0]) / CALIBRATION_STEPS

@@ -1,0 +1,133 @@
+"""One run of the experiment: the stages as programs, or a peer, then the scores on the test images."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from tqdm import tqdm
+
+from benchmarks.label_efficiency.plan import EQUAL_STEPS, PEERS, RULES, RUN, WHOLE, Plan, Run, turn
+from demo import ROOT, Tissue, annotate, annotate_selected, program
+from nuclei import baseline, patches
+from nuclei.errors import InputError
+from nuclei.files import is_finished, write_json, write_settings
+from nuclei.formats import list_images, read_image, write_labels
+
+K2 = 4  # clusters of quarters within each cluster of patches
+STRIDE = 248  # px between patches: 4 x 4 of them cover an image of 1000 px
+
+
+def annotate_all(out: Path, where: Tissue) -> Path:
+    """All patches of the training images, every one annotated."""
+    folder = out / "chosen" / "all"
+    with turn(out, folder):
+        if not is_finished(folder, {"stride": STRIDE}):
+            program(
+                "consis_based.py", data=folder / "data", crops=None, images=where.train_images,
+                stride=STRIDE, k1=1, out=folder / "selection",
+            )  # fmt: skip
+            annotate(folder / "data", patches.list_patches(folder / "data"), where.train_labels)
+            write_settings(folder, {"stride": STRIDE})
+    return folder / "data"
+
+
+def _choose(plan: Plan, run: Run) -> Path:
+    """Stage 1 of a run, annotated from the truth; returns its folder."""
+    folder = plan.stages(run)
+    made_with = {"budget": run.budget, "seed": run.seed, "stride": STRIDE}
+    with turn(plan.settings.out, folder):
+        if not is_finished(folder, made_with):
+            program(
+                "consis_based.py", data=folder / "data", crops=None, images=plan.where.train_images,
+                stride=STRIDE, **RULES[run.rule], k1=run.budget, k2=K2, seed=run.seed,
+                out=folder / "selection",
+            )  # fmt: skip
+            annotate_selected(folder / "data", plan.where.train_labels)
+            write_settings(folder, made_with)
+    return folder
+
+
+def _multiply(plan: Plan, run: Run) -> Path:
+    """Stage 2 of a run, whose stage 1 is done; returns the folder of the synthetic pairs."""
+    settings, folder = plan.settings, plan.stages(run)
+    with turn(plan.settings.out, folder):
+        program(
+            "main_train.py", data=folder / "data", synthetic=folder / "data_synthetic",
+            out=folder / "csingan", samples=settings.samples, effort=settings.effort, seed=run.seed,
+        )  # fmt: skip
+    return folder / "data_synthetic"
+
+
+def execute(plan: Plan, run: Run, folder: Path) -> None:
+    """Train, segment the test images, score; `RUN` is written last."""
+    segmented = folder / "segmented"
+    minutes: float | None = 0.0
+    if run.row == "label_free":
+        for path in tqdm(list_images(plan.where.test_images), desc=run.name, unit="image"):
+            write_labels(segmented / f"{path.stem}.tif", baseline.segment(read_image(path)))
+    elif run.row in PEERS:
+        minutes = _peer(plan, run, segmented)
+    else:
+        minutes = _train(plan, run, folder)
+        program(
+            "segment.py", plan.where.test_images, model=folder / "mrcnn" / "model", out=segmented,
+            views=plan.settings.views, format="label_tiff",
+        )  # fmt: skip
+    program("evaluate.py", segmented, plan.where.test_labels, out=folder)
+    steps = plan.steps if run.row in EQUAL_STEPS else 0
+    share = _annotated_share(plan.where, run)
+    write_json(
+        folder / RUN,
+        {**asdict(run), "steps": steps, "annotated_share": share, "training_minutes": minutes},
+    )
+
+
+def _train(plan: Plan, run: Run, folder: Path) -> float | None:
+    """Stage 3 of a run, with those before it; returns its minutes, None if it went on after a kill."""
+    settings = plan.settings
+    if run.row == "full_supervision":
+        data, synthetic = annotate_all(settings.out, plan.where), None
+    else:
+        data = _choose(plan, run) / "data"
+        synthetic = None if run.row == "annotated_only" else _multiply(plan, run)
+    rounds = settings.rounds if run.row in WHOLE else 0
+    went_on, began = (folder / "mrcnn").exists(), time.monotonic()
+    program(
+        "pseudo_label.py", data=data, synthetic=synthetic, pseudo=folder / "data_pseudo", rounds=rounds,
+        steps=plan.steps // (rounds + 1), batch=settings.batch, seed=run.seed, out=folder / "mrcnn",
+    )  # fmt: skip
+    return None if went_on else round((time.monotonic() - began) / 60, 1)
+
+
+def _peer(plan: Plan, run: Run, segmented: Path) -> float:
+    """Train another tool on the same patches for as long, in its own environment."""
+    command = [peer_python(run.row), "-m", f"benchmarks.peers.{run.row}_peer"]
+    command += ["--data", _choose(plan, run) / "data", "--images", plan.where.test_images]
+    command += ["--out", segmented, "--minutes", plan.settings.minutes, "--seed", run.seed]
+    print(f"\n$ {' '.join(map(str, command))}", flush=True)
+    if subprocess.run([str(part) for part in command], check=False, cwd=ROOT).returncode:
+        raise InputError(f"{run.row} failed; see above; leave it out with --peers")
+    return plan.settings.minutes
+
+
+def peer_python(peer: str) -> Path:
+    """The interpreter of a peer: of its own environment if it needs one; InputError where that is missing."""
+    if not (ROOT / "benchmarks" / "peers" / f"requirements-{peer}.txt").exists():
+        return Path(sys.executable)
+    python = ROOT / f".venv-{peer}" / "bin" / "python"
+    if not python.exists():
+        raise InputError(f"{peer} needs an environment of its own: make peers, or leave it out with --peers")
+    return python
+
+
+def _annotated_share(where: Tissue, run: Run) -> float:
+    """Share of the pixels of the training images that were outlined."""
+    if run.row == "full_supervision":
+        return 1.0
+    pixels = sum(math.prod(read_image(path).shape[:2]) for path in list_images(where.train_images))
+    return round(run.budget * patches.PATCH**2 / pixels, 4)

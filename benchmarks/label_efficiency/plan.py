@@ -1,0 +1,116 @@
+"""The settings of the experiment, its runs in their order, and what they share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from demo import Tissue
+from nuclei.files import locked
+
+RUN = "run.json"  # written last into the folder of a run: it is finished
+ROWS = {
+    "label_free": "label-free: Otsu, watershed",
+    "annotated_only": "annotated patches only",
+    "synthetic": "+ synthetic pairs",
+    "whole_method": "+ pseudo labels: the whole method",
+    "without_spread": "the whole method, quarters need not be alike",
+    "random_patches": "the whole method, random patches",
+    "full_supervision": "full supervision",
+}
+EQUAL_STEPS = tuple(ROWS)[1:]
+WHOLE = ("whole_method", "without_spread", "random_patches")  # with pseudo labels
+PEERS = ("stardist", "torchvision", "cellpose")
+RULES = {  # what stage 1 is told; rows of other rules than the paper's have their names
+    "consistency": {},
+    "without_spread": {"spread": 0},
+    "random_patches": {"method": "random"},
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    folder: tyro.conf.Positional[Path]  # annotated images: images/, labels/ and splits.json
+    minutes: float = 60  # of training in each row, on this device
+    steps: int | None = None  # of every training of ours; None: as many as fit into the minutes
+    budget: int = 12  # annotated patches in the first table
+    budgets: tuple[int, ...] = (3, 6, 12, 24)  # in the second
+    seeds: int = 2  # runs of every row
+    draws: int = 3  # of random patches
+    rounds: int = 1  # of pseudo labels in the whole method
+    batch: int = 4  # patches a step
+    samples: int = 16  # synthetic pairs a patch
+    effort: float = 1.0  # multiplies the training steps of the GANs
+    views: int = 4  # turned and mirrored views of a tile that are averaged, 1 to 8
+    peers: tuple[str, ...] = PEERS  # other tools; `make peers` installs them
+    out: Path = Path("runs/label_efficiency")  # every run, results.json, results.md, plots and overlays
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training, or none, and its scores."""
+
+    row: str  # of ROWS, or a peer
+    budget: int  # annotated patches; 0: none or all
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.row}_{self.budget}_{self.seed}"
+
+    @property
+    def rule(self) -> str:
+        """How the patches are chosen, of RULES."""
+        return self.row if self.row in RULES else "consistency"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What all runs share."""
+
+    settings: Settings
+    where: Tissue
+    steps: int  # of every training
+
+    def stages(self, run: Run) -> Path:
+        """The folder of stages 1 and 2 of a run; those with the same patches share it."""
+        return self.settings.out / "chosen" / f"{run.rule}_{run.budget}_{run.seed}"
+
+
+def list_runs(settings: Settings) -> list[Run]:
+    """All runs, the most important ones first."""
+    once = [Run("label_free", 0, 0)]
+    ours = ("annotated_only", "synthetic", "whole_method")
+    random = [Run("random_patches", settings.budget, draw) for draw in range(settings.draws)]
+
+    def of_seed(seed: int) -> list[Run]:
+        return [
+            *(Run(row, settings.budget, seed) for row in ours),
+            Run("full_supervision", 0, seed),
+            *(Run(peer, settings.budget, seed) for peer in settings.peers),
+        ]
+
+    first = [*once, *of_seed(0), *random]
+    others = [each for seed in range(1, settings.seeds) for each in of_seed(seed)]
+    budgets = [
+        Run(row, budget, seed)
+        for seed in range(settings.seeds)
+        for budget in settings.budgets
+        for row in ("annotated_only", "whole_method")
+    ]
+    without = [Run("without_spread", settings.budget, seed) for seed in range(settings.seeds)]
+    return list(dict.fromkeys(first + others + budgets + without))
+
+
+def turn(out: Path, what: Path | str, wait: bool = True) -> AbstractContextManager[bool]:
+    """As `locked`: work at `what`, a folder within `out` or a name, that no other process has begun."""
+    return locked(out / "locks" / Path(out, what).relative_to(out), wait)
+
+
+def in_order(rows: Iterable[str]) -> list[str]:
+    """The rows as the table has them; peers, by name, come last."""
+    return [row for row in ROWS if row in rows] + sorted(set(rows) - ROWS.keys())
