@@ -12,7 +12,8 @@ from scipy import ndimage
 from csingan.direction import is_directed
 
 MARGIN = 3  # px around a nucleus that its blurred outline may colour; also cut out of the background
-ALIKE = 3  # a new nucleus looks like one of so many real ones of the most similar size and elongation
+ALIKE = 3  # a new nucleus looks like one of so many real ones of the most similar size and elongation,
+STRETCH = 0.5  # if they need no more stretching (log of the factor, both axes added): else they get stripes
 VIEWS = 5  # of the background in one draft
 SMOOTH = 24.0  # px over which views and bends change
 SHARPNESS = 12.0  # how abruptly one view passes into another
@@ -207,8 +208,7 @@ def _paint(
     rows, columns = (slice(max(side.start - MARGIN, 0), side.stop + MARGIN) for side in box)
     mask = (layout[rows, columns] == label).astype(np.float32)
     new = _shape(mask)
-    differences = [np.abs(nucleus.shape.size - new.size).sum() for nucleus in nuclei]
-    nucleus = nuclei[rng.choice(np.argsort(differences)[:ALIKE])]
+    nucleus = nuclei[_draw_alike(new, nuclei, rng)]
     old = nucleus.shape
     # The map that takes the new nucleus's principal axes to the old one's, each perhaps reversed.
     turn = old.axes @ np.diag(rng.choice([-1.0, 1.0], 2)) @ np.linalg.inv(new.axes)
@@ -222,6 +222,14 @@ def _paint(
     )
     share = cv2.GaussianBlur(mask, (0, 0), 1.0)[..., None]
     canvas[rows, columns] += share * (fitted - canvas[rows, columns])
+
+
+def _draw_alike(new: _Shape, nuclei: list[_Nucleus], rng: np.random.Generator) -> int:
+    """One of the nuclei that are as large and as elongated; the most similar one where none is."""
+    stretch = np.array([np.abs(nucleus.shape.size - new.size).sum() for nucleus in nuclei])
+    nearest = np.argsort(stretch)[:ALIKE]
+    alike = nearest[stretch[nearest] <= max(STRETCH, stretch.min())]
+    return rng.choice(alike)
 
 
 KINDS: dict[str, type[Draft]] = {"flat": FlatColours, "collage": Collage}

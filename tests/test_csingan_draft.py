@@ -73,6 +73,18 @@ def test_the_texture_of_a_nucleus_turns_with_it(monkeypatch):
     assert sorted(ends) == [False, True]  # one end of the upright bar is pale, either
 
 
+def test_no_nucleus_is_stretched_where_one_of_its_shape_is_there(monkeypatch):
+    collage = draft.make("collage", *patch())  # a disc and a bar: each within reach of ALIKE
+    layout = np.zeros((64, 64), np.int32)
+    cv2.circle(layout, (32, 32), 11, 1, -1)
+    for seed in range(8):
+        result = collage(layout, np.random.default_rng(seed))
+        assert np.abs(result[inside(layout)].astype(int) - VIOLET).max() <= 2
+    monkeypatch.setattr(draft, "STRETCH", np.inf)
+    colours = {tuple(collage(layout, np.random.default_rng(seed))[32, 32]) for seed in range(8)}
+    assert colours == {VIOLET, BLUE}
+
+
 def test_two_collages_of_a_layout_differ_and_the_generator_of_random_numbers_decides():
     rng = np.random.default_rng(0)
     image = np.uint8(rng.integers(0, 255, (64, 64, 3)))
