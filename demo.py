@@ -146,11 +146,14 @@ def train_and_segment(settings: Settings, where: Tissue) -> None:
 
 
 def program(script: str, *arguments, **flags) -> None:
-    """Run a script of this repository; InputError where it fails, after it has said why."""
+    """Run a script of this repository; InputError where it fails, after it has said why.
+
+    It shares the locks of this process (see `nuclei.files.locked`).
+    """
     command = [sys.executable, str(ROOT / script), *map(str, arguments)]
     command += [text for name, value in flags.items() for text in (f"--{name.replace('_', '-')}", str(value))]
     print(f"\n$ python {script} {' '.join(command[2:])}", flush=True)
-    if subprocess.run(command, check=False).returncode:
+    if subprocess.run(command, check=False, close_fds=False).returncode:
         raise InputError(f"{script} failed; see above")
 
 

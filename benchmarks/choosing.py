@@ -128,15 +128,15 @@ def read_runs(out: Path, runs: Sequence[Run]) -> pd.DataFrame:
 def summarise(table: pd.DataFrame) -> dict[str, dict]:
     """Method -> means of SCORES over images, the AJI of every draw, and the gain in AJI over random patches.
 
-    The gain is the mean difference by image, runs averaged first, with its 95 % interval by the bootstrap
-    over images: [mean, low, high].
+    The gain is the mean difference with its 95 % interval by the bootstrap over images and draws: [mean,
+    low, high].
     """
     figures = {}
     for method, part in table.groupby("method", sort=False):
         figures[method] = {name: round(float(part[name].mean()), 4) for name in SCORES}
         figures[method]["aji_draws"] = part.groupby("draw")["aji"].mean().round(4).tolist()
         if method != BASE and (table["method"] == BASE).any():
-            figures[method]["gain"] = difference(part, table[table["method"] == BASE])
+            figures[method]["gain"] = difference(part, table[table["method"] == BASE], "draw")
     return figures
 
 

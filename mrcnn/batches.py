@@ -20,8 +20,9 @@ class Batches(keras.utils.PyDataset):
     """Training batches of fixed shape, the input of `mrcnn.network.Trainer`.
 
     An epoch is so many batches of images drawn by their weight, at even distances along the sum of all
-    weights: each batch holds of every folder what its share says. Batch k of epoch e depends on the seed, e
-    and k alone, so a resumed training sees what an uninterrupted one would have seen, whatever WORKERS is.
+    weights: each batch holds of every stratum (a folder of patches) what its share says. Within a stratum the
+    order is another one in each batch, so that any images meet. Batch k of epoch e depends on the seed, e and
+    k alone, so a resumed training sees what an uninterrupted one would have seen, whatever WORKERS is.
     Two things keep it so: `fit(..., shuffle=False)`, since Keras else shuffles the batches of an epoch, and a
     model that is built, since `fit` else builds it with an epoch that counts.
 
@@ -63,6 +64,9 @@ class Batches(keras.utils.PyDataset):
         self.fixed = fixed
         self.steps = config.STEPS_PER_EPOCH if steps is None else steps
         self.weights = _weights(dataset)
+        self.strata = np.unique(
+            [str(info.get("stratum")) for info in dataset.image_info], return_inverse=True
+        )[1]
         self.error: Exception | None = None  # what a batch raised first; see `own_errors`
         self._epoch_begun = False
         self._told_of_surplus = False
@@ -90,10 +94,11 @@ class Batches(keras.utils.PyDataset):
         return ({name: np.stack([example[name] for example in examples]) for name in examples[0]},)
 
     def _draw(self, rng: np.random.Generator) -> np.ndarray:
-        ends = np.cumsum(self.weights)
+        order = np.lexsort((rng.random(len(self.weights)), self.strata))
+        ends = np.cumsum(self.weights[order])
         places = (rng.random() + np.arange(self.config.BATCH_SIZE)) / self.config.BATCH_SIZE
         # The last place may lie beyond the last end by a rounding error.
-        return np.searchsorted(ends, places * ends[-1], side="right").clip(max=len(ends) - 1)
+        return order[np.searchsorted(ends, places * ends[-1], side="right").clip(max=len(ends) - 1)]
 
     def _example(self, image_id: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
         info = self.dataset.image_info[image_id]

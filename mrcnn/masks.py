@@ -181,4 +181,7 @@ def paste_mask(mask: np.ndarray, box: Iterable[float], shape: tuple[int, int]) -
         flags=flags,
         borderMode=cv2.BORDER_REPLICATE,
     )
-    return window >= 0.5, top, left
+    rows, columns = np.arange(top, bottom) + 0.5, np.arange(left, right) + 0.5
+    # The mask says nothing of pixels whose centre lies outside the box.
+    inside = ((rows >= y1) & (rows <= y2))[:, None] & (columns >= x1) & (columns <= x2)
+    return (window >= 0.5) & inside, top, left

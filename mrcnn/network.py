@@ -224,7 +224,7 @@ class Trainer(keras.Model):
         """The five losses by name, each a scalar."""
         network, config = self.network, self.network.config
         images, shape = inputs["images"], tuple(inputs["images"].shape[1:3])
-        gt = inputs["gt_class_ids"], inputs["gt_boxes"], inputs["gt_masks"]
+        gt = inputs["gt_class_ids"], inputs["gt_boxes"], inputs["gt_masks"], inputs["outlined"]
         levels, logits, deltas = network.look(images, training)
         match, anchor_deltas = targets.anchor_targets(
             network.anchors(images), gt[1], gt[0], config, self.seed

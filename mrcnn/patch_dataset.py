@@ -30,10 +30,9 @@ class PatchDataset(utils.Dataset):
             share: of a batch that is theirs, in proportion to those of other folders.
             outlined: whether the outlines are to be learnt, or only where nuclei are.
         """
+        together = {"stratum": Path(folder), "weight": share / len(names), "outlined": outlined}
         for name in names:
-            self.add_image(
-                "nuclei", name, path=Path(folder) / name, weight=share / len(names), outlined=outlined
-            )
+            self.add_image("nuclei", name, path=Path(folder) / name, **together)
 
     def _load(self, image_id: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Image, label image and class ids, read once."""

@@ -15,6 +15,7 @@ from mrcnn.config import Config
 POSITIVE_ANCHOR_OVERLAP = 0.7
 NEGATIVE_ANCHOR_OVERLAP = 0.3
 POSITIVE_ROI_OVERLAP = 0.5
+NEGATIVE_OVERLAP_OF_A_GUESS = 0.3  # with a box that is a guess: the object may be what is proposed
 IGNORED_OVERLAP = 0.001  # Matterport's: a negative may not touch a region to ignore
 
 
@@ -70,7 +71,7 @@ def anchor_targets(anchors, gt_boxes, gt_class_ids, config: Config, seed):
     return match, boxes.encode(repeated, matched, config.RPN_BBOX_STD_DEV)
 
 
-def roi_targets(proposals, gt_class_ids, gt_boxes, gt_masks, config: Config, seed):
+def roi_targets(proposals, gt_class_ids, gt_boxes, gt_masks, outlined, config: Config, seed):
     """Choose the regions to train the heads on, positives first, and what the heads should answer there.
 
     The ground-truth boxes join the proposals, so that the heads learn from the first step on.
@@ -80,6 +81,7 @@ def roi_targets(proposals, gt_class_ids, gt_boxes, gt_masks, config: Config, see
         gt_class_ids: (B, G) int32.
         gt_boxes: (B, G, 4).
         gt_masks: (B, G, h, w), each mask inside its box.
+        outlined: (B,) float32, 1 where boxes and masks are true, 0 where they are a guess.
 
     Returns:
         rois: (B, T, 4), T = TRAIN_ROIS_PER_IMAGE; the first T * ROI_POSITIVE_RATIO places are for positives.
@@ -95,7 +97,8 @@ def roi_targets(proposals, gt_class_ids, gt_boxes, gt_masks, config: Config, see
     best = ops.max(overlaps, axis=2)
     real = boxes.area(proposals) > 1.0
     positive = ops.logical_and(real, best >= POSITIVE_ROI_OVERLAP)
-    negative = ops.logical_and(ops.logical_and(real, best < POSITIVE_ROI_OVERLAP), ops.logical_not(ignored))
+    limit = ops.where(outlined > 0, POSITIVE_ROI_OVERLAP, NEGATIVE_OVERLAP_OF_A_GUESS)[:, None]
+    negative = ops.logical_and(ops.logical_and(real, best < limit), ops.logical_not(ignored))
 
     total = config.TRAIN_ROIS_PER_IMAGE
     positives = int(total * config.ROI_POSITIVE_RATIO)

@@ -105,12 +105,16 @@ def take_lock(file: IO, wait: bool) -> bool:
 def locked(path: Path, wait: bool = True) -> Iterator[bool]:
     """Run the block while no other process runs one with that file, which is made and left there.
 
+    Programs that the block starts with `close_fds=False` keep the lock too: where this process is killed,
+    until they have ended.
+
     Yields whether that is so: without `wait`, False where another one does.
     """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("ab")
     with file:
+        os.set_inheritable(file.fileno(), True)
         yield take_lock(file, wait)
 
 

@@ -237,3 +237,26 @@ with locked(Path({str(path)!r})):
         killed.kill()
         with files.locked(path) as ours:
             assert ours
+
+
+def test_a_program_that_outlives_the_process_that_started_it_keeps_its_lock(tmp_path: Path) -> None:
+    path = tmp_path / "work"
+    program = f"""
+import subprocess, sys
+from pathlib import Path
+from nuclei.files import locked
+with locked(Path({str(path)!r})):
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], close_fds=False)
+    print(child.pid, flush=True)
+    child.wait()
+"""
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as killed:
+        child = int(killed.stdout.readline())
+        killed.kill()
+        killed.wait()
+        with files.locked(path, wait=False) as ours:
+            assert not ours
+        os.kill(child, signal.SIGKILL)
+        with files.locked(path) as ours:
+            assert ours

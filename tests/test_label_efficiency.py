@@ -31,8 +31,9 @@ def add_run(out, row, budget, seed, aji, minutes=7.5):
     scores = {**dict.fromkeys(NAMES, 0.5), "aji": aji}
     table = pd.DataFrame({"image": list("abcd")[: len(aji)], "nuclei": 9, "predicted": 7, **scores})
     table.to_csv(folder / "scores.csv", index=False)
+    code = {"code": "abc123"}
     fields = {"row": row, "budget": budget, "seed": seed, "steps": 100}
-    write_json(folder / RUN, {**fields, "annotated_share": 0.049, "training_minutes": minutes})
+    write_json(folder / RUN, {**fields, "annotated_share": 0.049, "training_minutes": minutes, **code})
     return folder
 
 
@@ -58,21 +59,26 @@ def test_the_first_table_comes_first_then_the_seeds_then_the_budgets():
     assert len(set(names)) == len(names)
 
 
-def test_the_difference_is_paired_by_image_and_averaged_over_runs():
-    def table(*runs):
-        return pd.DataFrame(
-            [
-                {"image": image, "aji": aji, "seed": seed}
-                for seed, run in enumerate(runs)
-                for image, aji in run.items()
-            ]
-        )
-
-    mean, low, high = report.difference(
-        table({"a": 0.5, "b": 0.7}, {"a": 0.7, "b": 0.7}), table({"a": 0.5, "b": 0.6})
+def runs_of(*runs):
+    """A table of runs that scored so: image -> AJI."""
+    return pd.DataFrame(
+        [
+            {"image": image, "aji": aji, "seed": seed}
+            for seed, run in enumerate(runs)
+            for image, aji in run.items()
+        ]
     )
-    assert mean == pytest.approx(0.1)  # 0.6 - 0.5 and 0.7 - 0.6
-    assert (low, high) == (0.1, 0.1)
+
+
+def test_the_difference_is_paired_by_image_and_averaged_over_runs():
+    ours, other = runs_of({"a": 0.6, "b": 0.7}, {"a": 0.6, "b": 0.7}), runs_of({"a": 0.5, "b": 0.6})
+    assert report.difference(ours, other) == [0.1, 0.1, 0.1]
+
+
+def test_runs_that_differ_widen_the_interval_of_the_difference():
+    ours, other = runs_of({"a": 0.5, "b": 0.6}, {"a": 0.7, "b": 0.8}), runs_of({"a": 0.5, "b": 0.6})
+    # Of two runs both drawn are the first, or both the second, in a quarter of the cases each.
+    assert report.difference(ours, other) == [0.1, 0.0, 0.2]
 
 
 def test_tables_plots_and_overlays_of_what_is_finished(tmp_path):
@@ -96,6 +102,7 @@ def test_tables_plots_and_overlays_of_what_is_finished(tmp_path):
     assert whole["aji_sd"] == pytest.approx(0.15)
     assert (whole["aji_test_near"], whole["aji_test_far"]) == (0.7, 0.4)
     assert figures["annotated_only"]["runs"] == 2
+    assert figures["annotated_only"]["code"] == ["abc123"]
     assert figures["annotated_only"]["training_minutes"] == 7.5
     assert whole["training_minutes"] is None
     assert figures["differences"]["whole_method - label_free"][0] == pytest.approx(0.25)

@@ -143,3 +143,10 @@ def test_pasting_does_not_round_the_box():
     assert left == 2
     # The mask ends at 2.5 + 5 = 7.5 px: pixels with centres 2.5 .. 7.5 belong to it, up to the tie.
     assert window[0].sum() in (5, 6)
+
+
+def test_a_pixel_whose_centre_lies_outside_the_box_is_not_in_the_mask():
+    full = np.ones((28, 28), np.float32)
+    window, top, left = utils.paste_mask(full, (0.6, 1.4, 3.4, 3.6), (10, 12))
+    assert (top, left) == (0, 1)
+    assert np.argwhere(window).tolist() == [[1, 0], [1, 1], [1, 2], [2, 0], [2, 1], [2, 2]]

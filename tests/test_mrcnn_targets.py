@@ -51,10 +51,11 @@ def test_an_image_without_objects_has_only_negative_anchors():
     assert np.isfinite(np.array(deltas)).all()
 
 
-def roi_targets(proposals, gt_ids=GT_IDS):
+def roi_targets(proposals, gt_ids=GT_IDS, outlined=1):
     masks = np.zeros((1, 3, 4, 4), np.uint8)
     masks[0, 0, :2] = 1  # the upper half of the object
-    found = targets.roi_targets(np.float32([proposals]), gt_ids, GT_BOXES, masks, Tiny(), SEED)
+    gt = gt_ids, GT_BOXES, masks, np.float32([outlined])
+    found = targets.roi_targets(np.float32([proposals]), *gt, Tiny(), SEED)
     return [np.array(value)[0] for value in found]
 
 
@@ -79,3 +80,10 @@ def test_roi_targets_without_objects_are_background_only():
     assert class_ids[:3].tolist() == [-1, -1, -1]
     assert sorted(class_ids[3:].tolist()) == [-1, -1, 0]
     assert np.isfinite(deltas).all()
+
+
+def test_beside_a_guessed_box_nothing_is_called_background():
+    beside, far = [0, 0, 10, 4], [30, 30, 40, 40]  # an overlap of 0.4 with the object, and none
+    for outlined, expected in ((1, [beside, far]), (0, [far])):
+        rois, class_ids, _, _ = roi_targets([beside, far, PADDING], outlined=outlined)
+        assert sorted(rois[class_ids == 0].tolist()) == expected

@@ -81,10 +81,8 @@ def execute(plan: Plan, run: Run, folder: Path) -> None:
     program("evaluate.py", segmented, plan.where.test_labels, out=folder)
     steps = plan.steps if run.row in EQUAL_STEPS else 0
     share = _annotated_share(plan.where, run)
-    write_json(
-        folder / RUN,
-        {**asdict(run), "steps": steps, "annotated_share": share, "training_minutes": minutes},
-    )
+    made = {"steps": steps, "annotated_share": share, "training_minutes": minutes, "code": _code_version()}
+    write_json(folder / RUN, {**asdict(run), **made})
 
 
 def _train(plan: Plan, run: Run, folder: Path) -> float | None:
@@ -100,6 +98,7 @@ def _train(plan: Plan, run: Run, folder: Path) -> float | None:
     program(
         "pseudo_label.py", data=data, synthetic=synthetic, pseudo=folder / "data_pseudo", rounds=rounds,
         steps=plan.steps // (rounds + 1), batch=settings.batch, seed=run.seed, out=folder / "mrcnn",
+        validation=0,  # the last weights of every row, whatever the number of its patches
     )  # fmt: skip
     return None if went_on else round((time.monotonic() - began) / 60, 1)
 
@@ -110,7 +109,8 @@ def _peer(plan: Plan, run: Run, segmented: Path) -> float:
     command += ["--data", _choose(plan, run) / "data", "--images", plan.where.test_images]
     command += ["--out", segmented, "--minutes", plan.settings.minutes, "--seed", run.seed]
     print(f"\n$ {' '.join(map(str, command))}", flush=True)
-    if subprocess.run([str(part) for part in command], check=False, cwd=ROOT).returncode:
+    command = [str(part) for part in command]
+    if subprocess.run(command, check=False, close_fds=False, cwd=ROOT).returncode:
         raise InputError(f"{run.row} failed; see above; leave it out with --peers")
     return plan.settings.minutes
 
@@ -131,3 +131,12 @@ def _annotated_share(where: Tissue, run: Run) -> float:
         return 1.0
     pixels = sum(math.prod(read_image(path).shape[:2]) for path in list_images(where.train_images))
     return round(run.budget * patches.PATCH**2 / pixels, 4)
+
+
+def _code_version() -> str | None:
+    """The commit of this checkout, "-dirty" where files differ from it; None where there is no git."""
+    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    try:
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

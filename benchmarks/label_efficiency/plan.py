@@ -108,7 +108,8 @@ def list_runs(settings: Settings) -> list[Run]:
 
 def turn(out: Path, what: Path | str, wait: bool = True) -> AbstractContextManager[bool]:
     """As `locked`: work at `what`, a folder within `out` or a name, that no other process has begun."""
-    return locked(out / "locks" / Path(out, what).relative_to(out), wait)
+    name = what.relative_to(out) if isinstance(what, Path) else what
+    return locked(out / "locks" / name, wait)
 
 
 def in_order(rows: Iterable[str]) -> list[str]:

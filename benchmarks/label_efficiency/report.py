@@ -31,9 +31,9 @@ def write(out: Path, where: Tissue, groups: Mapping[str, list[str]], budget: int
 
     Returns:
         the figures of results.json: a dict a row of the first table, each with the mean over images and runs
-        (`aji`, `pq`, ...), `aji_sd` over images, `aji_runs`, `runs`, `annotated_share` and
-        `training_minutes` (of the runs that nothing interrupted; None where there is none); `differences` in
-        AJI between rows with their 95 % intervals; `budgets`; `made_with`.
+        (`aji`, `pq`, ...), `aji_sd` over images, `aji_runs`, `runs`, the commits of their `code`,
+        `annotated_share` and `training_minutes` (of the runs that nothing interrupted; None where there is
+        none); `differences` in AJI between rows with their 95 % intervals; `budgets`; `made_with`.
     """
     scores = read_runs(out)
     if scores.empty:
@@ -73,21 +73,34 @@ def summary(table: pd.DataFrame, groups: Mapping[str, list[str]]) -> dict:
     for name, stems in groups.items():
         figures[f"aji_{name}"] = _round(images.loc[images.index.isin(stems), "aji"].mean())
     figures["runs"] = len(runs)
+    figures["code"] = sorted(table["code"].dropna().unique())
     figures["annotated_share"] = float(table["annotated_share"].iloc[0])
     minutes = table.drop_duplicates(["budget", "seed"])["training_minutes"].dropna()
     figures["training_minutes"] = round(float(minutes.mean()), 1) if len(minutes) else None
     return figures
 
 
-def difference(ours: pd.DataFrame, other: pd.DataFrame) -> list[float]:
-    """Mean difference in AJI over the images, ours less the other, and its 95 % interval.
+def difference(ours: pd.DataFrame, other: pd.DataFrame, run: str = "seed") -> list[float]:
+    """Mean difference in AJI over images and runs, ours less the other, and its 95 % interval.
 
-    Runs of a row are averaged first; the interval is a bootstrap over images.
+    The interval is a bootstrap over the images, which are the same for both, and over the runs of each
+    (column `run`). Of a single run it cannot say how much another one would differ: it is too narrow then.
     """
-    means = [table.groupby("image")["aji"].mean() for table in (ours, other)]
-    values = (means[0] - means[1]).dropna().to_numpy()
-    drawn = np.random.default_rng(0).choice(values, (RESAMPLES, len(values))).mean(axis=1)
-    return [_round(value) for value in (values.mean(), *np.percentile(drawn, (2.5, 97.5)))]
+    rng = np.random.default_rng(0)
+    tables = [table.pivot_table("aji", "image", run) for table in (ours, other)]
+    images = tables[0].index.intersection(tables[1].index)
+    values = [table.loc[images].to_numpy() for table in tables]  # (I, runs)
+
+    def redrawn(each: np.ndarray) -> np.ndarray:
+        """(RESAMPLES, I) means over as many runs, drawn with replacement."""
+        runs = each.shape[1]
+        return rng.multinomial(runs, [1 / runs] * runs, RESAMPLES) / runs @ each.T
+
+    differences = redrawn(values[0]) - redrawn(values[1])
+    drawn = rng.integers(len(images), size=differences.shape)
+    means = np.take_along_axis(differences, drawn, axis=1).mean(axis=1)
+    mean = values[0].mean() - values[1].mean()
+    return [_round(value) for value in (mean, *np.percentile(means, (2.5, 97.5)))]
 
 
 def _differences(first: pd.DataFrame) -> dict[str, list[float]]:
