@@ -20,7 +20,7 @@ import tyro
 
 from benchmarks.annotated_images import read_splits, sort_images
 from benchmarks.label_efficiency.execute import K2, STRIDE
-from benchmarks.label_efficiency.report import difference
+from benchmarks.label_efficiency.report import difference, with_detection
 from demo import annotate_selected, program
 from nuclei import methods
 from nuclei.errors import InputError
@@ -118,11 +118,7 @@ def read_runs(out: Path, runs: Sequence[Run]) -> pd.DataFrame:
     for one in runs:
         table = pd.read_csv(out / one.name / "scores" / "scores.csv")
         tables.append(table.assign(method=one.method, fold=one.fold, draw=one.draw))
-    table = pd.concat(tables, ignore_index=True)
-    matched = table["dq"] * (table["nuclei"] + table["predicted"]) / 2  # by the definition of DQ
-    table["precision"] = matched / table["predicted"].clip(lower=1)
-    table["recall"] = matched / table["nuclei"].clip(lower=1)
-    return table
+    return with_detection(pd.concat(tables, ignore_index=True))
 
 
 def summarise(table: pd.DataFrame) -> dict[str, dict]:

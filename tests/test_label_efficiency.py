@@ -114,7 +114,7 @@ def test_tables_plots_and_overlays_of_what_is_finished(tmp_path):
     assert scores.loc[("whole_method", 12, 0, "b"), ["nuclei", "predicted", "aji"]].tolist() == [9, 7, 0.4]
     text = (tmp_path / "results.md").read_text()
     assert text.endswith("steps: 100\n")
-    assert "| + pseudo labels: the whole method | 1 | 4.9 % |  |" in text
+    assert "| + pseudo labels: the whole method | 1 | 4.9 % |  | 0.550 (0.150) | 0.550 | 0.500 |" in text
     assert {"rows.png", "budgets.png", "best.png", "worst.png"} <= {p.name for p in tmp_path.iterdir()}
 
 

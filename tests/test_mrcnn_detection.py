@@ -14,7 +14,7 @@ from nuclei import metrics
 from tests.tiny_network import RADIUS, SIDE, Discs, backbone, config, discs, eagerly
 
 CENTRES = ([(30, 30), (80, 40), (60, 100), (105, 90)], [(20, 100), (64, 64), (100, 30)])
-STEPS = 120
+STEPS = 180
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,10 @@ from nuclei.metrics import NAMES
 
 STEPS_OF_THE_METHOD = ("annotated_only", "synthetic", "whole_method")  # each is to beat the one before
 KEPT = ("row", "budget", "seed", "image", "nuclei", "predicted")  # of every run and image, with its scores
+SCORES = (*NAMES, "precision", "recall")
+TITLES = {  # of columns beside AJI
+    "dice": "Dice", "dq": "DQ", "sq": "SQ", "pq": "PQ", "precision": "precision", "recall": "recall",
+}  # fmt: skip
 RESAMPLES = 10_000  # of the test images, for the intervals
 
 
@@ -31,9 +35,10 @@ def write(out: Path, where: Tissue, groups: Mapping[str, list[str]], budget: int
 
     Returns:
         the figures of results.json: a dict a row of the first table, each with the mean over images and runs
-        (`aji`, `pq`, ...), `aji_sd` over images, `aji_runs`, `runs`, the commits of their `code`,
-        `annotated_share` and `training_minutes` (of the runs that nothing interrupted; None where there is
-        none); `differences` in AJI between rows with their 95 % intervals; `budgets`; `made_with`.
+        (`aji`, `pq`, ..., `precision`, `recall`), `aji_sd` over images, `aji_runs`, `runs`, the commits of
+        their `code`, `annotated_share` and `training_minutes` (of the runs that nothing interrupted; None
+        where there is none); `differences` in AJI between rows with their 95 % intervals; `budgets`;
+        `made_with`.
     """
     scores = read_runs(out)
     if scores.empty:
@@ -60,14 +65,21 @@ def read_runs(out: Path) -> pd.DataFrame:
     for path in sorted((out / "runs").glob(f"*/{RUN}")):
         table = pd.read_csv(path.parent / "scores.csv")
         tables.append(table.assign(**read_json(path), folder=path.parent.name))
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+    return with_detection(pd.concat(tables, ignore_index=True)) if tables else pd.DataFrame()
+
+
+def with_detection(scores: pd.DataFrame) -> pd.DataFrame:
+    """The scores of images, with `precision` and `recall` of the nuclei at an IoU of 0.5 beside them."""
+    matched = scores["dq"] * (scores["nuclei"] + scores["predicted"]) / 2  # by the definition of DQ
+    found = matched / scores["predicted"].clip(lower=1), matched / scores["nuclei"].clip(lower=1)
+    return scores.assign(precision=found[0], recall=found[1])
 
 
 def summary(table: pd.DataFrame, groups: Mapping[str, list[str]]) -> dict:
     """The figures of one row: `table` has its runs' images."""
-    images = table.groupby("image")[list(NAMES)].mean()
+    images = table.groupby("image")[list(SCORES)].mean()
     runs = table.groupby(["budget", "seed"])
-    figures = {name: _round(images[name].mean()) for name in NAMES}
+    figures = {name: _round(images[name].mean()) for name in SCORES}
     figures["aji_sd"] = _round(images["aji"].std(ddof=0))
     figures["aji_runs"] = [_round(value) for value in runs["aji"].mean()]
     for name, stems in groups.items():
@@ -129,28 +141,33 @@ def _round(value: float) -> float:
 
 
 def _tables(figures: dict, groups: Mapping[str, list[str]]) -> str:
-    """Both tables in Markdown."""
-    rows = [row for row in figures if isinstance(figures[row], dict) and "aji" in figures[row]]
-    names = [*NAMES[:-1], *(f"aji_{name}" for name in groups)]
-    head = ["", "runs", "pixels annotated", "training, min", *names]
+    """All tables in Markdown."""
+    rows = {row: one for row, one in figures.items() if isinstance(one, dict) and "aji" in one}
+    of_groups = [f"aji_{name}" for name in groups]
+    head = ["", "runs", "pixels annotated", "training, min", "AJI (sd over images)", "AJI of the runs"]
+    head += [*TITLES.values(), *(f"AJI, {name}" for name in groups)]
     lines = [_line(head), _line(["---"] * len(head))]
-    for row in rows:
-        one = figures[row]
-        values = [f"{one[name]:.3f}" for name in names]
-        values[names.index("aji")] += f" +- {one['aji_sd']:.3f}"
+    for row, one in rows.items():
         share = f"{100 * one['annotated_share']:.1f} %"
         minutes = "" if one["training_minutes"] is None else f"{one['training_minutes']:g}"
-        lines.append(_line([ROWS.get(row, row), str(one["runs"]), share, minutes, *values]))
+        aji = f"{one['aji']:.3f} ({one['aji_sd']:.3f})", ", ".join(f"{each:.3f}" for each in one["aji_runs"])
+        others = [f"{one[name]:.3f}" for name in (*TITLES, *of_groups)]
+        lines.append(_line([ROWS.get(row, row), str(one["runs"]), share, minutes, *aji, *others]))
     lines += ["", _line(["difference in AJI", "mean", "95 % interval"]), _line(["---"] * 3)]
     for name, (mean, low, high) in figures["differences"].items():
         lines.append(_line([name, f"{mean:+.3f}", f"{low:+.3f} to {high:+.3f}"]))
-    budgets = sorted({int(one) for of_row in figures["budgets"].values() for one in of_row})
-    lines += ["", _line(["AJI by patches", *map(str, budgets)]), _line(["---"] * (len(budgets) + 1))]
-    for row, of_row in figures["budgets"].items():
-        values = [f"{of_row[str(one)]['aji']:.3f}" if str(one) in of_row else "" for one in budgets]
-        lines.append(_line([ROWS[row], *values]))
+    lines += ["", *_table_of_budgets(figures["budgets"])]
     lines += ["", ", ".join(f"{name}: {value}" for name, value in figures["made_with"].items())]
     return "\n".join(lines) + "\n"
+
+
+def _table_of_budgets(figures: dict[str, dict[str, dict]]) -> list[str]:
+    budgets = sorted({int(one) for of_row in figures.values() for one in of_row})
+    lines = [_line(["AJI by patches", *map(str, budgets)]), _line(["---"] * (len(budgets) + 1))]
+    for row, of_row in figures.items():
+        values = [f"{of_row[str(one)]['aji']:.3f}" if str(one) in of_row else "" for one in budgets]
+        lines.append(_line([ROWS[row], *values]))
+    return lines
 
 
 def _line(cells: list[str]) -> str:
