@@ -271,9 +271,13 @@ def read_selection(data: Path) -> list[str]:
     names = read_selection_table(data)["patch"].tolist()
     if not names:
         raise InputError(f"{path} selects no patch; run consis_based.py again")
+    known = set(list_patches(data))  # a name is never taken for a path: p0/, ../other/p0
     for name in names:
-        if not is_patch(Path(data) / name):
-            raise InputError(f"{path} names the patch {name}, which is not in {data}/; mend the table")
+        if name not in known:
+            raise InputError(
+                f"{path} names the patch {name}, which is not in {data}/; mend the table: names of folders "
+                f"in {data}/, one a row, comma separated"
+            )
     return names
 
 
@@ -289,11 +293,23 @@ def read_selection_table(data: Path) -> pd.DataFrame:
 
 def _read_table(path: Path, *columns: str) -> pd.DataFrame:
     try:
+        # The first row alone tells another separator, whatever pandas makes of the others.
+        _check_columns(path, pd.read_csv(path, nrows=0).columns, ("patch", *columns))
         # A patch may be called "007" or "NA": the one is no number, the other not missing.
         table = pd.read_csv(path, dtype={"patch": str}, keep_default_na=False, na_values=[""])
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as a table: {error}") from error
-    missing = [name for name in ("patch", *columns) if name not in table]
-    if missing:
-        raise InputError(f"{path} has no column {', '.join(missing)}; mend the table or delete it")
     return table.dropna(subset="patch", ignore_index=True)  # spreadsheets leave empty rows
+
+
+def _check_columns(path: Path, found: Sequence[str], wanted: Sequence[str]) -> None:
+    missing = [name for name in wanted if name not in found]
+    if not missing:
+        return
+    for separator, name in ((";", "semicolons"), ("\t", "tabs")):
+        if separator in found[0]:
+            raise InputError(
+                f"{path} has no column {', '.join(missing)}; its columns are separated by {name}: save it "
+                "with commas"
+            )
+    raise InputError(f"{path} has no column {', '.join(missing)}; mend the table or delete it")

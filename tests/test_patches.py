@@ -110,13 +110,25 @@ def test_the_selection_comes_back_in_its_order(data):
         (None, "run consis_based.py first"),
         ("name\na\n", "has no column patch"),
         ("patch\n", "selects no patch"),
-        ("patch\nz\n", "names the patch z"),
+        ("patch\nz\n", "names the patch z, which is not in"),
+        ("patch\na\na/\n", "names the patch a/,.*names of folders in .*, one a row, comma separated"),
+        ("patch\n../data/a\n", "names the patch ../data/a,"),
+        ("patch\n.\n", "names the patch .,"),
+        (f"patch\n{'a' * 300}\n", "names the patch aaa"),
+        ("patch\ta\n", "has no column patch; its columns are separated by tabs"),
+        ("patch;score\na;1,5\nb;1,5,2\n", "has no column patch; its columns are separated by semicolons"),
     ],
 )
 def test_bad_selections_are_refused(data, text, message):
     if text is not None:
         (data / "selected.csv").write_text(text)
     with pytest.raises(InputError, match=message):
+        patches.read_selection(data)
+
+
+def test_a_selection_names_no_place_outside_of_the_data(data, tmp_path):
+    (data / "selected.csv").write_text(f"patch\n{data / 'a'}\n")
+    with pytest.raises(InputError, match="names the patch /.*/a, which is not in"):
         patches.read_selection(data)
 
 
