@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import combinations, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -89,11 +89,10 @@ def _check(settings: Settings) -> None:
         raise InputError(f"--effort is {settings.effort}; it must be above 0")
     if settings.size is not None and settings.size < SMALLEST:
         raise InputError(f"--size is {settings.size}; a sample has at least {SMALLEST} px a side")
-    for name in ("data", "out"):
-        if settings.synthetic.resolve() == getattr(settings, name).resolve():
+    for one, other in combinations(("synthetic", "data", "out"), 2):
+        if getattr(settings, one).resolve() == getattr(settings, other).resolve():
             raise InputError(
-                f"--synthetic and --{name} are both {settings.synthetic}/; give the synthetic pairs a folder "
-                "of their own"
+                f"--{one} and --{other} are both {getattr(settings, one)}/; give each a folder of its own"
             )
     if settings.folder and settings.patch:
         raise InputError("--folder and --patch exclude each other; pass one of them")

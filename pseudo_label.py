@@ -16,7 +16,16 @@ from mrcnn.config import find_model
 from mrcnn.sources import Source
 from nuclei import patches
 from nuclei.errors import InputError
-from nuclei.files import atomic_folder, changes, check_is_ours, digest, is_finished, start, write_settings
+from nuclei.files import (
+    atomic_folder,
+    changes,
+    check_is_ours,
+    digest,
+    is_finished,
+    overlap,
+    start,
+    write_settings,
+)
 from nuclei.script import run
 
 # Keras and matplotlib are imported where they are used: --help and bad input need not wait.
@@ -51,6 +60,7 @@ STEPS_PER_EPOCH = 25  # an epoch here is only the distance between two backups
 LEARNT_WITH = ("rounds", "steps", "batch", "learning_rate", "seed")  # the settings a training depends on
 LABELLED_WITH = ("views", "confidence", "agreement", "doubt")  # and those of a labelling before it
 OF_A_ROUND = ("round", "model")  # what differs between the rounds of a run, which share the folder of labels
+STEPS = ("train", "label")  # of a round; each has a folder, within out, with the number of the round
 MODEL = "model"  # the folder, within out, of the final model
 LOGS = "logs"  # the folder, within that of a training, of its progress
 
@@ -99,6 +109,25 @@ def _check(settings: Settings) -> None:
         raise InputError(
             "nothing to train on: --synthetic is None and --no-annotated is set; give one of them"
         )
+    if settings.rounds:
+        _check_pseudo(settings)
+
+
+def _check_pseudo(settings: Settings) -> None:
+    """InputError where the labelled patches, whose folder rounds empty, would lie among other things."""
+    results = [f"{step}_{number}" for step in STEPS for number in range(settings.rounds + 1)]
+    others = {
+        "--data": [settings.data],
+        "--synthetic": [] if settings.synthetic is None else [settings.synthetic],
+        "--out": [settings.out / name for name in (MODEL, *results)],
+    }
+    for flag, folders in others.items():
+        for folder in folders:
+            if overlap(settings.pseudo, folder):
+                raise InputError(
+                    f"--pseudo {settings.pseudo} and {folder} of {flag} overlap; give the labelled patches "
+                    "a folder of their own"
+                )
 
 
 def _collect(settings: Settings) -> Material:
@@ -126,7 +155,7 @@ def _check_folders(settings: Settings, material: Material) -> None:
     stale = {}
     for number in range(settings.rounds + 1):
         made_with = _made_with(settings, material, number)
-        for name in (f"train_{number}", f"label_{number}"):
+        for name in (f"{step}_{number}" for step in STEPS):
             stale[settings.out / name] = changes(settings.out / name, made_with, besides=("model",))
     if settings.rounds:
         check_is_ours(settings.pseudo)

@@ -118,6 +118,12 @@ def locked(path: Path, wait: bool = True) -> Iterator[bool]:
         yield take_lock(file, wait)
 
 
+def overlap(one: Path, other: Path) -> bool:
+    """Whether two folders, which may be absent, are the same one or one lies in the other."""
+    one, other = Path(one).resolve(), Path(other).resolve()
+    return one.is_relative_to(other) or other.is_relative_to(one)
+
+
 def is_unfinished(path: Path) -> bool:
     """Whether `path` is the temporary of a write that was killed; readers pass over it."""
     return path.name.startswith(_UNFINISHED)

@@ -200,6 +200,23 @@ def test_json_may_begin_with_a_byte_order_mark(tmp_path):
     assert files.read_json(tmp_path / "a.json") == [1]
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ("a", "a", True),
+        ("a", "a/b/c", True),
+        ("link/b", "a", True),
+        ("a/../c", "c", True),
+        ("a", "ab", False),
+        ("a/b", "a/c", False),
+    ],
+)
+def test_folders_overlap_where_one_lies_in_the_other(tmp_path, one, other, expected):
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    assert files.overlap(tmp_path / one, tmp_path / other) == expected
+    assert files.overlap(tmp_path / other, tmp_path / one) == expected
+
+
 def test_one_process_at_a_time_runs_a_locked_block(tmp_path: Path) -> None:
     path = tmp_path / "new" / "work"
     program = f"""

@@ -325,6 +325,7 @@ def half_a_folder(data: Path) -> list[str]:
         (lambda data: ["--size", "32"], ["--size", "64"]),
         (lambda data: ["--synthetic", "../" + data.parent.name + "/data"], ["--synthetic", "--data"]),
         (lambda data: ["--out", "data_synthetic"], ["--synthetic", "--out"]),
+        (lambda data: ["--out", "data"], ["--out", "--data"]),
         (lambda data: ["--density", "1.2", "0.8"], ["a:", "density"]),
         (lambda data: ["--density", "9", "9"], ["a:", "density"]),
         (lambda data: ["--touching", "1.5"], ["touching"]),

@@ -1,5 +1,6 @@
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -86,6 +87,30 @@ def test_a_folder_that_cannot_be_written(folder):
     assert finished.returncode == 1
     assert "Traceback" not in finished.stderr
     assert "error: cannot write" in finished.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "other"),
+    [
+        (["--pseudo", "runs", "--out", "runs/mrcnn"], "--out"),
+        (["--pseudo", "runs", "--out", "runs"], "--out"),
+        (["--pseudo", "runs/train_0", "--out", "runs"], "--out"),
+        (["--pseudo", "runs/model/labels", "--out", "runs"], "--out"),
+        (["--pseudo", "data"], "--data"),
+        (["--pseudo", "data/more"], "--data"),
+        (["--pseudo", "."], "--data"),
+        (["--pseudo", "data_synthetic/../data_synthetic"], "--synthetic"),
+    ],
+)
+def test_the_pseudo_labels_need_a_folder_of_their_own(folder, flags, other):
+    refused = call(folder, "pseudo_label.py", *flags)
+    assert_refused(refused, f"--pseudo {flags[1]}", other, "a folder of their own")
+    assert not (folder / "runs").exists()
+
+
+def test_the_pseudo_labels_may_lie_beside_the_results():
+    pseudo_label._check(Settings(pseudo=Path("runs/labels"), out=Path("runs")))
+    pseudo_label._check(Settings(pseudo=Path("data"), rounds=0))  # which writes none
 
 
 def test_the_folder_of_pseudo_labels_must_be_ours(folder):
