@@ -99,6 +99,7 @@ class Pairs:
                 f"{self._path} is no record of synthetic pairs; move it away, or name another folder with "
                 "--synthetic"
             )
+        _check_record(self._path, record)
         return record
 
     def _record(self, names: Sequence[str]) -> dict:
@@ -112,12 +113,15 @@ def check_folder(folder: Path, data: Path, annotated: Collection[str]) -> None:
     """Look whether the pairs in `folder` may be learnt beside the `annotated` patches in `data`.
 
     Raises:
-        InputError: a run that wrote pairs has not come to its end, or a patch was annotated anew since.
+        InputError: a run that wrote pairs has not come to its end, its record is broken, or a patch was
+            annotated anew since.
+        OSError: an annotated patch has no image, or one that is no file; check the patches first.
     """
     for path in sorted(folder.glob("*.json")):
         record, patch = read_json(path), path.stem
         if not _is_record(record):
             continue
+        _check_record(path, record)
         if "fingerprint" not in record:
             raise InputError(
                 f"the synthetic pairs of {patch} in {folder}/ are not complete; run main_train.py again"
@@ -132,6 +136,21 @@ def check_folder(folder: Path, data: Path, annotated: Collection[str]) -> None:
 
 def _is_record(value: object) -> bool:
     return isinstance(value, dict) and {"made_with", "names"} <= value.keys()
+
+
+def _check_record(path: Path, record: dict) -> None:
+    """InputError where the values of a record, which names folders to remove, are of other kinds."""
+    made_with, names = record["made_with"], record["names"]
+    if isinstance(made_with, dict) and isinstance(names, list) and all(map(_is_name, names)):
+        return
+    raise InputError(
+        f"{path} is a broken record of synthetic pairs; delete it and the pairs of {path.stem} beside it, "
+        "then run main_train.py again"
+    )
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and value not in ("", "..") and Path(value).name == value
 
 
 def _names(record: dict) -> list[str]:

@@ -99,6 +99,22 @@ def test_a_file_that_is_no_record_is_left_alone(tmp_path, content):
         pairs.check()
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"made_with": 5, "names": 7}',
+        '{"made_with": {}, "names": ["a_0", null]}',
+        '{"made_with": {}, "names": ["../data/a"]}',
+    ],
+)
+def test_a_broken_record_is_named(tmp_path, content):
+    pairs = written(of_a(tmp_path))
+    (pairs.folder / "a.json").write_text(content)
+    for look in (pairs.check, pairs.are_complete, lambda: check_folder(pairs.folder, tmp_path, [])):
+        with pytest.raises(InputError, match="a.json is a broken record.*delete it and the pairs of a"):
+            look()
+
+
 def test_pairs_of_a_killed_run_are_not_for_learning(tmp_path):
     pairs = written(of_a(tmp_path))
     (pairs.folder / "mine.json").write_text("[]")
