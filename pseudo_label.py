@@ -137,16 +137,18 @@ def _collect(settings: Settings) -> Material:
         raise InputError(f"every patch in {settings.data}/ is annotated; use --rounds 0")
     if settings.annotated and not annotated.names:
         raise InputError(f"no patch in {settings.data}/ is annotated; annotate those of selected.csv first")
-    names = annotated.names
-    annotated, validation = sources.hold_back(annotated, settings.validation, settings.seed)
-    learnt = {"annotated": annotated} if settings.annotated else {}
+    to_check = [annotated]
+    learnt_from, validation = sources.hold_back(annotated, settings.validation, settings.seed)
+    learnt = {"annotated": learnt_from} if settings.annotated else {}
     if settings.synthetic is not None:
-        check_folder(settings.synthetic, settings.data, names)
         learnt["synthetic"] = sources.synthetic_pairs(settings.synthetic, validation)
-    for source in (*learnt.values(), validation):
+        to_check.append(learnt["synthetic"])
+    for source in to_check:
         source.check()
     if settings.rounds:
         unlabelled.check(masks=False)
+    if settings.synthetic is not None:  # last, since a patch that cannot be read is not one that has changed
+        check_folder(settings.synthetic, settings.data, annotated.names)
     return Material(learnt, validation, unlabelled)
 
 

@@ -68,6 +68,35 @@ def test_broken_patches_are_named_before_anything_is_trained(folder, broken):
     assert not (folder / "runs").exists()
 
 
+def no_image(folder):
+    (folder / "data" / "a" / "images" / "a.png").unlink()
+
+
+def a_folder_as_mask(folder):
+    (folder / "data" / "a" / "masks" / "x.png").mkdir()
+
+
+def half_a_mask(folder):
+    mask = folder / "data" / "a" / "masks" / "0.png"
+    mask.write_bytes(mask.read_bytes()[: mask.stat().st_size // 2])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (no_image, "data/a/images/a.png does not exist"),
+        (a_folder_as_mask, "data/a/masks/x.png is not a readable PNG"),
+        (half_a_mask, "data/a/masks/0.png is not a readable PNG"),
+    ],
+)
+def test_a_broken_patch_is_named_before_it_is_compared_with_its_pairs(folder, spoil, words):
+    made_with = {ANNOTATION: patches.fingerprint(folder / "data", ["a"])}
+    Pairs(folder / "data_synthetic", "a", ["a_0"], made_with).finish()
+    spoil(folder)
+    for flags in ([], ["--no-annotated"]):
+        assert_refused(call(folder, "pseudo_label.py", *flags), words)
+
+
 def test_nothing_left_to_label(folder):
     patches.write_masks(folder / "data" / "b", np.eye(64, dtype=np.int32))
     assert_refused(call(folder, "pseudo_label.py"), "every patch in data/ is annotated; use --rounds 0")
