@@ -1,9 +1,13 @@
+import os
+import subprocess
+import sys
 from dataclasses import dataclass
 
 import pytest
 
 from nuclei.errors import InputError
 from nuclei.script import run
+from tests.programs import ROOT
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,41 @@ def test_help_explains_the_constants(monkeypatch, capsys):
         call(monkeypatch, lambda settings: None, "--help")
     assert stop.value.code == 0
     assert "clusters" in capsys.readouterr().out
+
+
+def test_a_file_that_the_system_refuses_is_one_line(monkeypatch, capsys, tmp_path):
+    for path, reason in ((tmp_path, "Is a directory"), (tmp_path / ("a" * 300), "File name too long")):
+        with pytest.raises(SystemExit) as stop:
+            call(monkeypatch, lambda settings, path=path: path.read_bytes())
+        assert stop.value.code == 1
+        assert capsys.readouterr().err == f"error: {path}: {reason}\n"
+
+
+def test_an_error_of_the_system_without_a_file_is_one_line(monkeypatch, capsys):
+    def main(settings):
+        raise TimeoutError("the server does not answer")
+
+    with pytest.raises(SystemExit):
+        call(monkeypatch, main)
+    assert capsys.readouterr().err == "error: the server does not answer\n"
+
+
+@pytest.mark.parametrize("arguments", [[], ["--k1", "100000"], ["--help"]])
+def test_a_reader_that_has_seen_enough_ends_the_program_quietly(tmp_path, arguments):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from tests.test_script import Settings\n"
+        "from nuclei.script import run\n"
+        "run(lambda settings: print('line\\n' * settings.k1), Settings, 'What it does.')\n"
+    )
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer) as closed:
+        done = subprocess.run(
+            [sys.executable, script, *arguments], stdout=closed, stderr=subprocess.PIPE, text=True,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (141, "")
 
 
 def test_a_defect_of_ours_keeps_its_traceback(monkeypatch):
