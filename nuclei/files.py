@@ -18,14 +18,15 @@ from nuclei.errors import InputError
 SETTINGS = "settings.json"
 STARTED = "started.json"
 _UNFINISHED = ".unfinished-"
+_NAME_KEPT = 50  # characters, of four bytes at most, of a name that has room for 255 bytes
 
 
 def _temporary_beside(path: Path) -> Path:
     """A name on the same file system as `path`, so that the rename that ends a write is atomic."""
     with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix stays last: image writers choose the format by it.
-    return path.with_name(f"{_UNFINISHED}{uuid.uuid4().hex[:8]}-{path.name}")
+    # The suffix stays last: image writers choose the format by it. A longer name might be refused.
+    return path.with_name(f"{_UNFINISHED}{uuid.uuid4().hex[:8]}-{path.name[-_NAME_KEPT:]}")
 
 
 @contextlib.contextmanager
@@ -53,7 +54,8 @@ def atomic_file(path: Path) -> Iterator[Path]:
             yield temporary
             os.replace(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it may never have been made, and what failed before says more
+            temporary.unlink()
 
 
 @contextlib.contextmanager

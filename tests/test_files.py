@@ -36,6 +36,26 @@ def test_a_digest_is_of_all_parts_in_a_row() -> None:
     assert files.digest([b"abd"]) != files.digest([b"abc"])
 
 
+@pytest.mark.parametrize("character", ["a", "\u7d30"])
+def test_a_file_may_have_the_longest_name_that_the_system_takes(tmp_path: Path, character: str) -> None:
+    name = character * (244 // len(character.encode())) + ".weights.h5"
+    with files.atomic_file(tmp_path / name) as temporary:
+        temporary.write_text("text")
+        assert temporary.name.endswith(".weights.h5") and files.is_unfinished(temporary)
+    with files.atomic_folder(tmp_path / "folder" / name) as temporary:
+        (temporary / "a").touch()
+    assert names(tmp_path) == sorted([name, "folder"]) and names(tmp_path / "folder") == [name]
+
+
+def test_a_name_that_the_system_does_not_take_is_told(tmp_path: Path) -> None:
+    path, message = tmp_path / ("a" * 256), "cannot write .*a: File name too long"
+    with pytest.raises(InputError, match=message), files.atomic_file(path) as temporary:
+        temporary.touch()
+    with pytest.raises(InputError, match=message), files.atomic_folder(path):
+        pass
+    assert names(tmp_path) == []
+
+
 def test_failed_write_keeps_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("old")
