@@ -14,7 +14,7 @@ from mrcnn.config import find_model
 from nuclei import results
 from nuclei.annotation.formats import COCO_FILE, SUFFIXES
 from nuclei.errors import InputError
-from nuclei.files import digest, is_finished, write_settings
+from nuclei.files import check_names, digest, is_finished, write_settings
 from nuclei.formats import list_images, read_image, write_image
 from nuclei.pictures import overlay
 from nuclei.script import run
@@ -89,7 +89,7 @@ def _check(settings: Settings, side: int) -> None:
 
 
 def _find_images(places: tuple[Path, ...]) -> list[Path]:
-    """All images, folders opened; InputError where one is missing or two would share a result."""
+    """All images, folders opened; InputError for a missing one, a bad name, or two of one result."""
     if not places:
         raise InputError("no image given; name images or folders: python segment.py IMAGE...")
     paths: dict[str, Path] = {}
@@ -100,6 +100,7 @@ def _find_images(places: tuple[Path, ...]) -> list[Path]:
             other = paths.setdefault(path.stem, path)
             if other != path:
                 raise InputError(f"{path} and {other} would share the result {path.stem}.tif; rename one")
+    check_names(paths.values())
     return list(paths.values())
 
 

@@ -131,6 +131,15 @@ def is_unfinished(path: Path) -> bool:
     return path.name.startswith(_UNFINISHED)
 
 
+def check_names(paths: Iterable[Path]) -> None:
+    """InputError for a name that is not UTF-8: it can neither be printed nor written into a table."""
+    for path in paths:
+        try:
+            path.name.encode()
+        except UnicodeEncodeError:
+            raise InputError(f"{path} has a name that is not UTF-8; rename it") from None
+
+
 def write_json(path: Path, value: object) -> None:
     """Write `value` as indented JSON, atomically; paths become strings."""
     with atomic_file(path) as temporary:

@@ -9,7 +9,7 @@ import numpy as np
 import tifffile
 
 from nuclei.errors import InputError
-from nuclei.files import atomic_file, is_unfinished
+from nuclei.files import atomic_file, check_names, is_unfinished
 
 TIFF_SUFFIXES = (".tif", ".tiff")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", *TIFF_SUFFIXES)
@@ -96,7 +96,11 @@ def write_labels(path: Path, labels: np.ndarray) -> None:
 
 
 def list_images(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> list[Path]:
-    """The image files of a folder (not of its subfolders), by name; InputError when there are none."""
+    """The image files of a folder (not of its subfolders), by name.
+
+    Raises:
+        InputError: there are none, or the name of one is not UTF-8.
+    """
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder")
@@ -104,6 +108,7 @@ def list_images(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> lis
     paths = sorted(path for path in paths if path.is_file() and not is_unfinished(path))
     if not paths:
         raise InputError(f"{folder} holds no image ({', '.join(suffixes)})")
+    check_names(paths)
     return paths
 
 

@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from nuclei.errors import InputError
-from nuclei.files import atomic_file, atomic_folder, digest, is_unfinished, read_json
+from nuclei.files import atomic_file, atomic_folder, check_names, digest, is_unfinished, read_json
 from nuclei.formats import read_image
 
 PATCH = 256  # px, the side of a patch unless a script is told otherwise
@@ -39,7 +39,7 @@ def list_patches(folder: Path) -> list[str]:
     """Names of the patches in `folder`, sorted.
 
     Raises:
-        InputError: the folder is missing or holds no patch.
+        InputError: the folder is missing or holds no patch, or the name of one is not UTF-8.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -47,6 +47,7 @@ def list_patches(folder: Path) -> list[str]:
     names = sorted(path.name for path in folder.iterdir() if is_patch(path))
     if not names:
         raise InputError(f"{folder}/ holds no patch; {_HOW_TO_FILL}")
+    check_names(folder / name for name in names)
     return names
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import cv2
@@ -167,6 +168,12 @@ def test_list_images(tmp_path: Path) -> None:
         formats.list_images(tmp_path / "folder.png")
     with pytest.raises(InputError, match="is not a folder"):
         formats.list_images(tmp_path / "missing")
+
+
+def test_a_name_in_another_encoding_is_refused(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"caf\xe9.png")).touch()
+    with pytest.raises(InputError, match="caf.*[.]png has a name that is not UTF-8; rename it"):
+        formats.list_images(tmp_path)
 
 
 def test_pair_by_stem(tmp_path: Path) -> None:

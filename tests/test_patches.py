@@ -1,3 +1,5 @@
+import os
+
 import cv2
 import numpy as np
 import pandas as pd
@@ -79,6 +81,12 @@ def test_missing_and_empty_folders_are_told_apart(tmp_path):
         patches.list_patches(tmp_path / "nowhere")
     with pytest.raises(InputError, match="holds no patch"):
         patches.list_patches(tmp_path)
+
+
+def test_a_patch_whose_name_cannot_be_written_is_refused(data):
+    (data / "b").rename(data / os.fsdecode(b"caf\xe9"))
+    with pytest.raises(InputError, match="caf.* has a name that is not UTF-8; rename it"):
+        patches.list_patches(data)
 
 
 def test_a_killed_write_is_not_a_patch(data):

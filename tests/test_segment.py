@@ -1,4 +1,5 @@
 import json
+import os
 
 import numpy as np
 import pytest
@@ -51,9 +52,12 @@ def test_bad_images_are_named_and_nothing_is_written(saved, tmp_path):
     (tmp_path / "c.png").write_text("not an image")
     for folder in ("x", "y"):
         write_image(tmp_path / folder / "a.png", PIXELS)
+    latin_1 = os.fsdecode(b"caf\xe9.png")
+    write_image(tmp_path / latin_1, PIXELS)
     for arguments, words in (
         (["b.png"], ["b.png does not exist"]),
         (["c.png"], ["c.png"]),
+        ([latin_1], ["not UTF-8; rename it"]),
         (["x", "y"], ["would share the result a.tif"]),
         (["x", "--overlap", "256"], ["--overlap is 256"]),
     ):
