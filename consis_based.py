@@ -105,12 +105,12 @@ def main(settings: Settings) -> None:
 def _check_settings(settings: Settings) -> None:
     if settings.patch < 64 or settings.patch % 2:
         raise InputError(f"--patch {settings.patch} must be even and at least 64 px")
-    if settings.stride < 1:
-        raise InputError(f"--stride {settings.stride} must be at least 1 px")
+    for name, smallest in (("stride", 1), ("k1", 1), ("k2", 1), ("round", 1), ("exact_up_to", 0)):
+        if getattr(settings, name) < smallest:
+            flag = name.replace("_", "-")
+            raise InputError(f"--{flag} {getattr(settings, name)} must be at least {smallest}")
     if not 0 <= settings.spread < float("inf"):
         raise InputError(f"--spread {settings.spread:g} must be at least 0")
-    if settings.round < 1:
-        raise InputError(f"--round {settings.round} must be at least 1")
     if settings.crops is not None:
         if settings.crops.resolve() == settings.data.resolve():
             raise InputError(

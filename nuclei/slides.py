@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 import sys
 from pathlib import Path
 
@@ -151,7 +152,7 @@ def open_source(path: Path, mpp: float = MPP, source_mpp: float | None = None) -
             plain image, or a slide without um/px when source_mpp is None.
     """
     path = Path(path)
-    if mpp <= 0 or (source_mpp is not None and source_mpp <= 0):
+    if not all(0 < size < math.inf for size in (mpp, source_mpp) if size is not None):
         raise InputError("--mpp and --source-mpp are um/px, above 0")
     try:
         path.open("rb").close()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import shutil
 import subprocess
 import sys
@@ -191,11 +192,19 @@ def test_a_k2_beyond_the_quarters_is_an_error(kept):
         ({"patch": 63}, "even"),
         ({"patch": 32}, "at least 64"),
         ({"stride": 0}, "--stride 0"),
+        ({"k1": 0}, "--k1 0 must be at least 1"),
+        ({"k1": -3}, "--k1 -3 must be at least 1"),
+        ({"k2": 0}, "--k2 0 must be at least 1"),
+        ({"exact_up_to": -1}, "--exact-up-to -1 must be at least 0"),
+        ({"mpp": math.nan}, "--mpp"),
+        ({"source_mpp": math.nan}, "--source-mpp"),
     ],
 )
-def test_impossible_numbers_are_an_error(data, changes, message):
+def test_impossible_numbers_are_an_error_before_anything_is_cropped(tmp_path, changes, message):
+    write_image(tmp_path / "images" / "a.png", tissue(0, 0, size=2 * SIZE))
     with pytest.raises(InputError, match=message):
-        consis_based.main(settings(data, **changes))
+        consis_based.main(settings(tmp_path / "data", images=tmp_path / "images", **changes))
+    assert not (tmp_path / "data").exists()
 
 
 def test_quarters_never_go_among_the_patches(data):
