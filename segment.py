@@ -14,7 +14,7 @@ from mrcnn.config import find_model
 from nuclei import results
 from nuclei.annotation.formats import COCO_FILE, SUFFIXES
 from nuclei.errors import InputError
-from nuclei.files import check_names, digest, is_finished, write_settings
+from nuclei.files import check_can_hold_files, check_names, digest, is_finished, write_settings
 from nuclei.formats import list_images, read_image, write_image
 from nuclei.pictures import overlay
 from nuclei.script import run
@@ -40,6 +40,7 @@ def main(settings: Settings) -> None:
     paths = _find_images(settings.images)
     weights, config = find_model(settings.model)
     _check(settings, side=config["IMAGE_SHAPE"][0])
+    check_can_hold_files(settings.out)
     # A broken image shows before anything slow starts.
     pixels = {path: results.fingerprint(read_image(path)) for path in paths}
     made_with = _made_with(settings, weights.read_bytes())

@@ -190,9 +190,16 @@ def find_model(folder: Path) -> tuple[Path, dict]:
     """Where the weights of a saved model lie, and the attributes of its configuration.
 
     Raises:
-        InputError: the folder holds no model.
+        InputError: the folder holds no model, or its configuration is none of a network.
     """
     weights = Path(folder) / WEIGHTS
     if not weights.exists():
         raise InputError(f"{folder} holds no trained model ({WEIGHTS}); run pseudo_label.py first")
-    return weights, read_json(Path(folder) / CONFIG)
+    attributes = read_json(Path(folder) / CONFIG)
+    # What else may be wrong in it shows when the network is built; this is needed before.
+    shape = attributes.get("IMAGE_SHAPE") if isinstance(attributes, dict) else None
+    if not isinstance(shape, list) or not shape or not all(isinstance(side, int) for side in shape):
+        raise InputError(
+            f"{Path(folder) / CONFIG} describes no network; run pseudo_label.py again or name another --model"
+        )
+    return weights, attributes

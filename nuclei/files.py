@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -39,6 +40,18 @@ def writing(path: Path) -> Iterator[None]:
         raise InputError(
             f"cannot write {path}: {reason}; check its permissions and the free disk space"
         ) from error
+
+
+def check_can_hold_files(folder: Path) -> None:
+    """InputError where no file can be written into `folder`, which is not made: it shows before slow work."""
+    with writing(folder):
+        there = Path(folder).resolve()
+        while not there.exists():
+            there = there.parent
+        if not there.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
 @contextlib.contextmanager

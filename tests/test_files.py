@@ -117,6 +117,19 @@ def test_unwritable_place(tmp_path: Path) -> None:
         pass
 
 
+def test_a_place_that_cannot_hold_files_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    for below in ("file", "file/below/it"):
+        with pytest.raises(InputError, match=f"cannot write .*{below}: Not a directory"):
+            files.check_can_hold_files(tmp_path / below)
+    files.check_can_hold_files(tmp_path / "new" / "folder")
+    assert names(tmp_path) == ["file"]
+    # Root may write anywhere, so that the answer of the system is put in its mouth.
+    monkeypatch.setattr(files.os, "access", lambda path, mode: path != tmp_path)
+    with pytest.raises(InputError, match="cannot write .*new/folder: Permission denied"):
+        files.check_can_hold_files(tmp_path / "new" / "folder")
+
+
 def test_json_round_trip(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     files.write_json(path, {"k1": 4, "out": Path("runs")})

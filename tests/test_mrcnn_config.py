@@ -78,5 +78,13 @@ def test_a_folder_without_a_model_is_named(tmp_path):
     with pytest.raises(InputError, match=rf"{tmp_path} holds no trained model .*run pseudo_label.py first"):
         find_model(tmp_path)
     (tmp_path / "mask_rcnn.h5").write_bytes(b"")
-    (tmp_path / "config.json").write_text('{"NAME": "a"}')
-    assert find_model(tmp_path) == (tmp_path / "mask_rcnn.h5", {"NAME": "a"})
+    (tmp_path / "config.json").write_text('{"IMAGE_SHAPE": [256, 256, 3]}')
+    assert find_model(tmp_path) == (tmp_path / "mask_rcnn.h5", {"IMAGE_SHAPE": [256, 256, 3]})
+
+
+@pytest.mark.parametrize("config", ["{}", "[]", '{"IMAGE_SHAPE": 5}', '{"IMAGE_SHAPE": [null]}'])
+def test_a_configuration_of_something_else_is_named(tmp_path, config):
+    (tmp_path / "mask_rcnn.h5").touch()
+    (tmp_path / "config.json").write_text(config)
+    with pytest.raises(InputError, match="config.json describes no network; run pseudo_label.py again"):
+        find_model(tmp_path)

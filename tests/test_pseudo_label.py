@@ -219,7 +219,7 @@ def test_folders_of_other_settings_show_before_anything_is_trained(folder):
 def test_a_step_depends_on_the_patches_and_the_weights_that_it_reads(folder, changed, steps):
     weights, labels = folder / "mask_rcnn.h5", tissue.generate("lymphoid", 64, 3)
     weights.write_bytes(b"weights")
-    (folder / "config.json").write_text("{}")
+    (folder / "config.json").write_text('{"IMAGE_SHAPE": [256, 256, 3]}')
 
     def made_with():
         settings = Settings(folder / "data", folder / "data_synthetic")

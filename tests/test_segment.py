@@ -65,6 +65,14 @@ def test_bad_images_are_named_and_nothing_is_written(saved, tmp_path):
     assert not (tmp_path / "segmented").exists()
 
 
+def test_a_place_that_cannot_hold_the_results_is_told_before_an_image_is_read(saved, tmp_path):
+    (tmp_path / "a.png").write_text("not an image")
+    (tmp_path / "file").touch()
+    for out in ("file", "file/below", "x" * 300):
+        refused = call(tmp_path, "segment.py", "a.png", "--model", saved, "--out", out)
+        assert_refused(refused, f"cannot write {out}: ")
+
+
 def test_images_of_any_size_get_labels_of_their_size_once(saved, tmp_path):
     write_image(tmp_path / "images" / "a.png", PIXELS)
     write_image(tmp_path / "images" / "b.png", PIXELS[:40, :50])
