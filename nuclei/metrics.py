@@ -27,6 +27,7 @@ from tqdm import tqdm
 from nuclei import results
 from nuclei.errors import InputError
 from nuclei.formats import pair_by_stem, read_labels
+from nuclei.polygons import check_ids
 
 NAMES = ("dice", "aji", "aji_plus", "dq", "sq", "pq", "ap50")
 
@@ -221,15 +222,19 @@ def evaluate(pred: Path, truth: Path) -> pd.DataFrame:
         One row per image: image, nuclei (true), predicted (nuclei), and the scores by their `NAMES`.
 
     Raises:
-        InputError: a prediction has no truth or another size, or a file cannot be read.
+        InputError: a prediction has no truth or another size, or a file cannot be read or is a mask.
     """
     rows = []
     for pred_path, truth_path in tqdm(pair_by_stem(pred, truth), desc="score", unit="image", disable=None):
         p, t = read_labels(pred_path), read_labels(truth_path)
+        scores = results.read_scores(pred_path, p)
+        check_ids(t, truth_path)
+        if scores is None:  # a nucleus that segment.py found may be in pieces
+            check_ids(p, pred_path)
         if p.shape != t.shape:
             raise InputError(f"{pred_path} is {_size(p)} px, but {truth_path} is {_size(t)} px")
         counts = {"nuclei": len(np.unique(t[t > 0])), "predicted": len(np.unique(p[p > 0]))}
-        rows.append({"image": pred_path.stem, **counts, **score(t, p, results.read_scores(pred_path, p))})
+        rows.append({"image": pred_path.stem, **counts, **score(t, p, scores)})
     return pd.DataFrame(rows)
 
 

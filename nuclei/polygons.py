@@ -8,10 +8,15 @@ and (0.5, 0.5) its centre. A nucleus of one pixel at row r, column c is the squa
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import shapely
 from scipy import ndimage
+
+from nuclei.errors import InputError
+
+_BINARY_PARTS = 3  # so many parts of the only id are nuclei that all got one id
 
 # An edge may run through the centres of pixels. They are asked about a point a little to the upper left,
 # so that two polygons that share such an edge share out its pixels, none to both and none to neither.
@@ -126,6 +131,17 @@ def renumber(labels: np.ndarray) -> np.ndarray:
     order = order[ids[order] != 0]
     number[order] = np.arange(1, len(order) + 1)
     return number[index].reshape(labels.shape)
+
+
+def check_ids(labels: np.ndarray, path: Path) -> None:
+    """InputError where the label image of the file `path`, (H, W) int32, is a mask of all nuclei."""
+    if len(np.unique(labels[labels > 0])) != 1:
+        return
+    (parts,) = count_parts(np.int32(labels > 0))
+    if parts >= _BINARY_PARTS:
+        raise InputError(
+            f"{path} has one id in {parts} separate places, so it is a mask; give each nucleus its own id"
+        )
 
 
 def count_parts(labels: np.ndarray) -> np.ndarray:

@@ -94,6 +94,30 @@ def test_program_names_what_is_wrong_in_one_line(folders: dict[str, Path], probl
     assert not (folders["pred"] / "scores.csv").exists()
 
 
+@pytest.mark.parametrize("which", ["pred", "truth"])
+def test_a_mask_is_not_scored_as_labels(folders: dict[str, Path], which: str) -> None:
+    places = [(2, 2), (2, 20), (20, 2)]
+    mask = np.zeros((40, 50), np.uint8)
+    (folders[which] / "b.tif").unlink()
+    for count, (y, x) in enumerate(places, 1):
+        mask[y : y + 8, x : x + 8] = 255
+        write_image(folders[which] / "b.png", mask)
+        if count < len(places):  # one nucleus, or one in two parts
+            main(Settings(folders["pred"], folders["truth"]))
+    result = evaluate(folders["pred"], folders["truth"])
+    assert result.returncode == 1
+    assert "b.png has one id in 3 separate places, so it is a mask" in result.stderr.splitlines()[-1]
+
+
+def test_a_nucleus_in_pieces_that_segment_py_found_is_scored(folders: dict[str, Path]) -> None:
+    pieces = np.zeros((40, 50), np.int32)
+    pieces[2:12:4, 2:12] = 1
+    write_labels(folders["pred"] / "b.tif", pieces)
+    write_json(folders["pred"] / "scores" / "b.json", {"image": "b.png", "scores": [0.9]})
+    main(Settings(folders["pred"], folders["truth"]))
+    assert pd.read_csv(folders["pred"] / "scores.csv")["predicted"].tolist() == [2, 1]
+
+
 def test_overlays_colour_by_outcome(folders: dict[str, Path], tmp_path: Path) -> None:
     out = tmp_path / "new" / "out"
     main(Settings(folders["pred"], folders["truth"], out=out, images=folders["images"]))

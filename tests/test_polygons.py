@@ -1,9 +1,12 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import shapely
 
 from nuclei import tissue
-from nuclei.polygons import count_parts, cover, fill_holes, mend, outlines, paint, renumber
+from nuclei.errors import InputError
+from nuclei.polygons import check_ids, count_parts, cover, fill_holes, mend, outlines, paint, renumber
 
 HARD = """
 1 1 . . 2 2 2 2 2 . . .
@@ -136,3 +139,15 @@ def test_renumbering_makes_equal_nuclei_equal_arrays():
     shuffled = np.append(0, 5 + np.random.default_rng(0).permutation(labels.max()))[labels]
     np.testing.assert_array_equal(renumber(shuffled), renumber(labels))
     assert renumber(np.array([[0, 7], [3, 7]])).tolist() == [[0, 1], [2, 1]]
+
+
+def test_a_mask_is_told_from_labels():
+    path, mask = Path("a.png"), np.zeros((9, 9), np.int32)
+    check_ids(mask, path)
+    mask[:2, :2] = mask[4:, :2] = 255  # one nucleus in two parts
+    check_ids(mask, path)
+    mask[4:, 4:] = 255
+    with pytest.raises(InputError, match="a.png has one id in 3 separate places, so it is a mask"):
+        check_ids(mask, path)
+    mask[4:, 4:] = 2
+    check_ids(mask, path)

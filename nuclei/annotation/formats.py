@@ -12,7 +12,7 @@ from nuclei.annotation.shapes import Annotation, Shape, image_name
 from nuclei.errors import InputError
 from nuclei.files import read_json
 from nuclei.formats import TIFF_SUFFIXES, read_labels, write_labels
-from nuclei.polygons import count_parts, outlines
+from nuclei.polygons import check_ids, outlines
 
 Format = Literal["geojson", "labelme", "imagej", "label_tiff", "coco"]
 SUFFIXES: dict[Format, str] = {
@@ -22,7 +22,6 @@ SUFFIXES: dict[Format, str] = {
     "label_tiff": ".tif",
 }  # of the formats with one file an image
 COCO_FILE = "coco.json"
-_BINARY_PARTS = 3  # so many parts of the only id are nuclei that all got one id
 
 
 def detect(path: Path) -> Format | None:
@@ -69,11 +68,7 @@ def read_label_tiff(path: Path) -> Annotation:
     """
     labels = read_labels(path)
     ids = np.unique(labels[labels > 0])
-    parts = count_parts(np.int32(labels > 0)) if len(ids) == 1 else [0]
-    if parts[0] >= _BINARY_PARTS:
-        raise InputError(
-            f"{path} has one id in {parts[0]} separate places, so it is a mask; give each nucleus its own id"
-        )
+    check_ids(labels, path)
     shapes = [
         Shape(outline, f"{path}: id {label}") for outline, label in zip(outlines(labels), ids, strict=True)
     ]
