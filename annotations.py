@@ -219,6 +219,8 @@ def _find(folder: Path, data: Path, formats: tuple[Format, ...]) -> dict[str, tu
     Raises:
         InputError: no or broken files, files of unknown patches, or several of one patch.
     """
+    if folder.is_file():
+        raise InputError(f"{folder} is a file; name the folder that it is in: {folder.parent}")
     if not folder.is_dir():
         raise InputError(f"{folder}/ does not exist; run python annotations.py export, or name the folder")
     found: dict[str, tuple[Path, Annotation]] = {}

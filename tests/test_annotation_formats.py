@@ -124,6 +124,7 @@ def test_geojson_of_several_qupath_versions(tmp_path):
         ([feature([[[0, 0], [1, None], [1, 1]]])], "feature 1 has coordinates"),
         ([feature([[[0, 0], [1, float("nan")], [1, 1]]])], "feature 1 has coordinates"),
         ([feature([[[0, 0], [1e999, 1], [1, 1]]])], "feature 1 has coordinates"),
+        ([feature(None)], "feature 1 has no coordinates"),
         ([feature([["a", "b", "c"]])], "feature 1 has coordinates"),
         ([3], "feature 1 has no valid 'geometry'"),
         ({"type": "Topology"}, "is a Topology"),

@@ -222,6 +222,7 @@ def test_wrong_places(folder, capsys):
     empty = Path("empty")
     for settings, words in (
         (Import(Path("nowhere")), ["nowhere/ does not exist", "annotations.py export"]),
+        (Import(Path("data/selected.csv")), ["selected.csv is a file; name the folder that it is in: data"]),
         (Import(empty), ["empty/ holds no annotation"]),
         (Import(empty, format=("coco",)), ["empty/ holds no coco annotation"]),
         (Export(data=empty), ["empty/selected.csv does not exist"]),

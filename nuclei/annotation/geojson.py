@@ -88,8 +88,10 @@ def _shape(feature: object, where: str) -> Shape:
     ):
         geometry = field(feature, "nucleusGeometry", dict, where)
     kind, coordinates = geometry.get("type"), geometry.get("coordinates")
-    if kind not in ("Polygon", "MultiPolygon") or not isinstance(coordinates, list):
+    if kind not in ("Polygon", "MultiPolygon"):
         raise InputError(f"{where} is a {kind}, not a polygon; outline that nucleus or delete the object")
+    if not isinstance(coordinates, list):
+        raise InputError(f"{where} has no coordinates; outline that nucleus or delete the object")
     parts = [polygon(rings, where) for rings in ([coordinates] if kind == "Polygon" else coordinates)]
     metadata = properties.get("metadata")
     image = metadata.get("image", "") if isinstance(metadata, dict) else ""
