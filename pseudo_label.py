@@ -137,18 +137,15 @@ def _collect(settings: Settings) -> Material:
         raise InputError(f"every patch in {settings.data}/ is annotated; use --rounds 0")
     if settings.annotated and not annotated.names:
         raise InputError(f"no patch in {settings.data}/ is annotated; annotate those of selected.csv first")
-    to_check = [annotated]
+    annotated.check()  # first: a patch that cannot be read is not one that has changed
     learnt_from, validation = sources.hold_back(annotated, settings.validation, settings.seed)
     learnt = {"annotated": learnt_from} if settings.annotated else {}
     if settings.synthetic is not None:
+        check_folder(settings.synthetic, settings.data, annotated.names)
         learnt["synthetic"] = sources.synthetic_pairs(settings.synthetic, validation)
-        to_check.append(learnt["synthetic"])
-    for source in to_check:
-        source.check()
+        learnt["synthetic"].check()
     if settings.rounds:
         unlabelled.check(masks=False)
-    if settings.synthetic is not None:  # last, since a patch that cannot be read is not one that has changed
-        check_folder(settings.synthetic, settings.data, annotated.names)
     return Material(learnt, validation, unlabelled)
 
 
