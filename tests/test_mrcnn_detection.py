@@ -135,7 +135,8 @@ def test_tiles_of_an_image_that_is_enlarged(network, change):
 
 
 def test_images_of_different_sizes_come_back_in_their_order(network, change, capsys):
-    change(IMAGE_RESIZE_MODE="pad64", IMAGE_MIN_DIM=64)
+    # What it has learnt by heart it knows for certain; of a part it may see another disc with half a heart.
+    change(IMAGE_RESIZE_MODE="pad64", IMAGE_MIN_DIM=64, DETECTION_MIN_CONFIDENCE=0.7)
     image, other = (discs(centres)[0] for centres in CENTRES)
     found = network.detect([image, other, image[14:120], other[:45], other], verbose=1)
     assert [len(one["scores"]) for one in found] == [4, 3, 4, 1, 3]
