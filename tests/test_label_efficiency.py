@@ -137,6 +137,26 @@ def test_what_all_runs_share_is_kept_and_other_settings_are_refused(tmp_path):
             begin(replace(settings, **other), where)
 
 
+def test_runs_made_elsewhere_count_and_are_not_repeated(tmp_path):
+    where = tissue_folders(tmp_path / "tissue")
+    elsewhere, here = tmp_path / "elsewhere", tmp_path / "here"
+    add_run(elsewhere, "label_free", 0, 0, [0.4, 0.2])
+    add_run(elsewhere, "synthetic", 12, 1, [0.5, 0.3])
+    report.write(elsewhere, where, {}, 12, {})
+    add_run(here, "synthetic", 12, 0, [0.7, 0.3], minutes=3)
+    kept = report.read_kept(elsewhere / "scores.csv", steps=100)
+    assert set(kept["folder"]) == {"label_free_0_0", "synthetic_12_1"}
+    figures = report.write(here, where, {}, 12, {}, kept)
+    assert figures["synthetic"]["aji_runs"] == [0.5, 0.4]
+    assert figures["synthetic"]["training_minutes"] == 5.2  # of 3 and 7.5
+    assert figures["label_free"]["aji"] == pytest.approx(0.3)
+    with pytest.raises(InputError, match="has trainings of 100 steps, not 200"):
+        report.read_kept(elsewhere / "scores.csv", steps=200)
+    (elsewhere / "scores.csv").write_text("row,image\n")
+    with pytest.raises(InputError, match="has no column budget, seed, .*; it is no scores.csv"):
+        report.read_kept(elsewhere / "scores.csv", steps=100)
+
+
 def test_a_peer_without_its_environment_is_named_at_once(tmp_path, monkeypatch):
     assert execute.peer_python("torchvision") == Path(sys.executable)
     monkeypatch.setattr(execute, "ROOT", tmp_path)
@@ -176,3 +196,8 @@ def test_a_run_that_is_finished_or_another_process_works_at_is_passed_over(tmp_p
     executed.clear()
     experiment.main(settings)
     assert executed == ["annotated_only_12_0"]
+    executed.clear()
+    elsewhere = replace(settings, out=tmp_path / "elsewhere", steps=150, kept=out / "scores.csv")
+    with pytest.raises(InputError, match="of 100 steps, not 150"):
+        experiment.main(elsewhere)
+    assert not executed

@@ -8,11 +8,11 @@ random patches, and on patches whose quarters need not be alike (the paper's thi
 every training image annotated; and other tools (`benchmarks.peers`), trained on the same patches for as many
 minutes. The seed of a run is that of all its stages.
 
-Each run is kept and never repeated; the same command goes on where it stopped. First comes the table with one
-seed in every row, then the other seeds, the other budgets, and the rule without its third term. The command
-may be started several times, side by side: each process takes the next run that no other one works at. With
-cores of its own for each (`taskset -c 0 python -m ...`, `taskset -c 1 ...`) all together do more than one
-alone, and minutes compare.
+Each run is kept and never repeated; the same command goes on where it stopped, with `--kept scores.csv` on
+another machine too. First comes the table with one seed in every row, then the other seeds, the other
+budgets, and the rule without its third term. The command may be started several times, side by side: each
+process takes the next run that no other one works at. With cores of its own for each (`taskset -c 0 python -m
+...`, `taskset -c 1 ...`) all together do more than one alone, and minutes compare.
 """
 
 from __future__ import annotations
@@ -39,7 +39,14 @@ def main(settings: Settings) -> None:
         where = annotated_images.sort_images(settings.folder, settings.out / "tissue")
         made_with = begin(settings, where)
     plan = Plan(settings, where, made_with["steps"])
-    runs = list_runs(settings)
+    kept = report.read_kept(settings.kept, plan.steps) if settings.kept else None
+    known = set() if kept is None else set(kept["folder"])
+    runs = [each for each in list_runs(settings) if each.name not in known]
+
+    def write_report() -> dict:
+        with turn(settings.out, "report"):
+            return report.write(settings.out, where, groups, settings.budget, made_with, kept)
+
     for number, each in enumerate(runs, 1):
         folder = settings.out / "runs" / each.name
         with turn(settings.out, folder, wait=False) as ours:
@@ -47,10 +54,8 @@ def main(settings: Settings) -> None:
                 continue
             print(f"\n=== {number} of {len(runs)}: {each.name}", flush=True)
             execute(plan, each, folder)
-        with turn(settings.out, "report"):
-            report.write(settings.out, where, groups, settings.budget, made_with)
-    with turn(settings.out, "report"):
-        print(json.dumps(report.write(settings.out, where, groups, settings.budget, made_with)))
+        write_report()
+    print(json.dumps(write_report()))
 
 
 if __name__ == "__main__":

@@ -47,6 +47,7 @@ class Settings:
     effort: float = 1.0  # multiplies the training steps of the GANs
     views: int = 4  # turned and mirrored views of a tile that are averaged, 1 to 8
     peers: tuple[str, ...] = PEERS  # other tools; `make peers` installs them
+    kept: Path | None = None  # scores.csv of runs made elsewhere with these settings: they are not repeated
     out: Path = Path("runs/label_efficiency")  # every run, results.json, results.md, plots and overlays
 
 

@@ -9,13 +9,15 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.label_efficiency import pictures
-from benchmarks.label_efficiency.plan import ROWS, RUN, in_order
+from benchmarks.label_efficiency.plan import EQUAL_STEPS, ROWS, RUN, Run, in_order
 from demo import Tissue
+from nuclei.errors import InputError
 from nuclei.files import atomic_file, read_json, write_json
 from nuclei.metrics import NAMES
 
 STEPS_OF_THE_METHOD = ("annotated_only", "synthetic", "whole_method")  # each is to beat the one before
-KEPT = ("row", "budget", "seed", "image", "nuclei", "predicted")  # of every run and image, with its scores
+OF_A_RUN = ("row", "budget", "seed", "steps", "annotated_share", "training_minutes", "code")
+KEPT = (*OF_A_RUN, "image", "nuclei", "predicted", *NAMES)  # of every image in every run
 SCORES = (*NAMES, "precision", "recall")
 TITLES = {  # of columns beside AJI
     "dice": "Dice", "dq": "DQ", "sq": "SQ", "pq": "PQ", "precision": "precision", "recall": "recall",
@@ -23,7 +25,14 @@ TITLES = {  # of columns beside AJI
 RESAMPLES = 10_000  # of the test images, for the intervals
 
 
-def write(out: Path, where: Tissue, groups: Mapping[str, list[str]], budget: int, made_with: dict) -> dict:
+def write(
+    out: Path,
+    where: Tissue,
+    groups: Mapping[str, list[str]],
+    budget: int,
+    made_with: dict,
+    kept: pd.DataFrame | None = None,
+) -> dict:
     """Write scores.csv, results.json, results.md, both plots and the overlays of the finished runs.
 
     Args:
@@ -32,6 +41,7 @@ def write(out: Path, where: Tissue, groups: Mapping[str, list[str]], budget: int
         groups: lists of file stems of test images by name.
         budget: annotated patches of the first table.
         made_with: settings, device and day.
+        kept: of `read_kept`, whose runs count like those in `out`.
 
     Returns:
         the figures of results.json: a dict a row of the first table, each with the mean over images and runs
@@ -40,11 +50,11 @@ def write(out: Path, where: Tissue, groups: Mapping[str, list[str]], budget: int
         where there is none); `differences` in AJI between rows with their 95 % intervals; `budgets`;
         `made_with`.
     """
-    scores = read_runs(out)
+    scores = pd.concat([read_runs(out), kept], ignore_index=True)
     if scores.empty:
         return {}
     with atomic_file(out / "scores.csv") as temporary:
-        scores[[*KEPT, *NAMES]].round(4).to_csv(temporary, index=False)
+        scores[list(KEPT)].round(4).to_csv(temporary, index=False)
     first = scores[scores["budget"].isin((0, budget))]
     figures = {row: summary(first[first["row"] == row], groups) for row in in_order(first["row"].unique())}
     figures["differences"] = _differences(first)
@@ -66,6 +76,28 @@ def read_runs(out: Path) -> pd.DataFrame:
         table = pd.read_csv(path.parent / "scores.csv")
         tables.append(table.assign(**read_json(path), folder=path.parent.name))
     return with_detection(pd.concat(tables, ignore_index=True)) if tables else pd.DataFrame()
+
+
+def read_kept(path: Path, steps: int) -> pd.DataFrame:
+    """The runs in a `scores.csv` of `write`, as `read_runs` has them; their folders are not there.
+
+    Raises:
+        InputError: it is no such table, or its trainings had another number of steps than `steps`.
+    """
+    try:
+        table = pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as a table: {error}") from error
+    missing = [name for name in KEPT if name not in table]
+    if missing:
+        raise InputError(f"{path} has no column {', '.join(missing)}; it is no scores.csv of this benchmark")
+    others = set(table.loc[table["row"].isin(EQUAL_STEPS), "steps"]) - {steps}
+    if others:
+        raise InputError(
+            f"{path} has trainings of {others.pop()} steps, not {steps}; pass --steps, or no --kept"
+        )
+    runs = table[["row", "budget", "seed"]].itertuples(index=False)
+    return with_detection(table.assign(folder=[Run(*each).name for each in runs]))
 
 
 def with_detection(scores: pd.DataFrame) -> pd.DataFrame:
