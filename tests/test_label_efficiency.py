@@ -81,6 +81,12 @@ def test_runs_that_differ_widen_the_interval_of_the_difference():
     assert report.difference(ours, other) == [0.1, 0.0, 0.2]
 
 
+def test_runs_of_one_seed_are_compared_with_each_other():
+    ours = runs_of({"a": 0.5, "b": 0.6}, {"a": 0.7, "b": 0.8})
+    other = runs_of({"a": 0.4, "b": 0.5}, {"a": 0.6, "b": 0.7})
+    assert report.difference(ours, other) == [0.1, 0.1, 0.1]
+
+
 def test_tables_plots_and_overlays_of_what_is_finished(tmp_path):
     where = tissue_folders(tmp_path / "tissue")
     image = np.full((32, 32, 3), 220, np.uint8)

@@ -127,20 +127,23 @@ def summary(table: pd.DataFrame, groups: Mapping[str, list[str]]) -> dict:
 def difference(ours: pd.DataFrame, other: pd.DataFrame, run: str = "seed") -> list[float]:
     """Mean difference in AJI over images and runs, ours less the other, and its 95 % interval.
 
-    The interval is a bootstrap over the images, which are the same for both, and over the runs of each
-    (column `run`). Of a single run it cannot say how much another one would differ: it is too narrow then.
+    The interval is a bootstrap over the images, which are the same for both, and over the runs (column
+    `run`): in pairs where both have the same ones, since those of one seed share patches, and else each by
+    itself. Of a single run it cannot say how much another one would differ: it is too narrow then.
     """
     rng = np.random.default_rng(0)
     tables = [table.pivot_table("aji", "image", run) for table in (ours, other)]
     images = tables[0].index.intersection(tables[1].index)
-    values = [table.loc[images].to_numpy() for table in tables]  # (I, runs)
+    values = [table.loc[images].to_numpy().T for table in tables]  # (runs, I)
 
-    def redrawn(each: np.ndarray) -> np.ndarray:
-        """(RESAMPLES, I) means over as many runs, drawn with replacement."""
-        runs = each.shape[1]
-        return rng.multinomial(runs, [1 / runs] * runs, RESAMPLES) / runs @ each.T
+    def draw_runs(count: int) -> np.ndarray:
+        """(RESAMPLES, count) the weight of each run, when as many are drawn with replacement."""
+        return rng.multinomial(count, [1 / count] * count, RESAMPLES) / count
 
-    differences = redrawn(values[0]) - redrawn(values[1])
+    weights = [draw_runs(len(each)) for each in values]
+    if tables[0].columns.equals(tables[1].columns):
+        weights[1] = weights[0]
+    differences = weights[0] @ values[0] - weights[1] @ values[1]
     drawn = rng.integers(len(images), size=differences.shape)
     means = np.take_along_axis(differences, drawn, axis=1).mean(axis=1)
     mean = values[0].mean() - values[1].mean()
