@@ -49,6 +49,7 @@ def draw_budgets(path: Path, figures: dict) -> None:
     for row, style in (("full_supervision", "--"), ("label_free", ":")):
         if row in figures:
             axes.axhline(figures[row]["aji"], linestyle=style, color="grey", label=ROWS[row])
+    axes.set_xticks(sorted({int(one) for of_row in figures["budgets"].values() for one in of_row}))
     axes.legend(fontsize="small")
     axes.grid(alpha=0.3)
     _save(path, figure)
