@@ -22,7 +22,7 @@ SCORES = (*NAMES, "precision", "recall")
 TITLES = {  # of columns beside AJI
     "dice": "Dice", "dq": "DQ", "sq": "SQ", "pq": "PQ", "precision": "precision", "recall": "recall",
 }  # fmt: skip
-RESAMPLES = 10_000  # of the test images, for the intervals
+RESAMPLES = 10_000  # of images and runs, for the intervals
 
 
 def write(
