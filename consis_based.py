@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 
-from nuclei.budget import patches_of_budget, pool_pixels
+from nuclei.budget import check_budget, patches_of_budget, pool_pixels
 from nuclei.errors import InputError
 from nuclei.feature_store import FeatureStore
 from nuclei.files import write_settings
@@ -111,6 +111,8 @@ def _check_settings(settings: Settings) -> None:
             raise InputError(f"--{flag} {getattr(settings, name)} must be at least {smallest}")
     if not 0 <= settings.spread < float("inf"):
         raise InputError(f"--spread {settings.spread:g} must be at least 0")
+    if settings.budget is not None:
+        check_budget(settings.budget)
     if settings.crops is not None:
         if settings.crops.resolve() == settings.data.resolve():
             raise InputError(

@@ -109,6 +109,11 @@ def _check(settings: Settings) -> None:
         raise InputError(
             "nothing to train on: --synthetic is None and --no-annotated is set; give one of them"
         )
+    for flag, folder in (("--data", settings.data), ("--synthetic", settings.synthetic)):
+        if folder is not None and settings.out.resolve().is_relative_to(folder.resolve()):
+            raise InputError(
+                f"--out {settings.out} lies in the patches of {flag}; give it a folder of its own"
+            )
     if settings.rounds:
         _check_pseudo(settings)
 

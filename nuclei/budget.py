@@ -11,6 +11,11 @@ import pandas as pd
 from nuclei.errors import InputError
 
 
+def check_budget(budget: str) -> None:
+    """InputError where `patches_of_budget` could not read it, whatever the pool."""
+    _parse(budget)
+
+
 def patches_of_budget(budget: str, pixels: int, size: int) -> int:
     """How many patches of `size` px may be annotated.
 
@@ -22,16 +27,22 @@ def patches_of_budget(budget: str, pixels: int, size: int) -> int:
     Raises:
         InputError: neither of them, or less than one patch.
     """
+    number, is_share = _parse(budget)
+    count = int(number / 100 * pixels / size**2) if is_share else int(number)
+    if count < 1:
+        least = 100 * size**2 / pixels
+        raise InputError(f"--budget {budget} is less than one patch, which is {least:.2g}% of the pixels")
+    return count
+
+
+def _parse(budget: str) -> tuple[float, bool]:
+    """The number, and whether it is per cent of the pixels."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(%?)\s*", budget)
     if match is None or not match[2] and "." in match[1]:
         raise InputError(
             f"--budget {budget!r} is neither a share such as 5% nor a number of patches such as 12"
         )
-    count = int(float(match[1]) / 100 * pixels / size**2) if match[2] else int(match[1])
-    if count < 1:
-        least = 100 * size**2 / pixels
-        raise InputError(f"--budget {budget} is less than one patch, which is {least:.2g}% of the pixels")
-    return count
+    return float(match[1]), match[2] == "%"
 
 
 def pool_pixels(names: Sequence[str], sources: pd.DataFrame | None, size: int) -> int:

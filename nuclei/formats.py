@@ -164,7 +164,12 @@ def _decode_tiff(path: Path, labels: bool) -> np.ndarray:
         if tiff.pages[0].photometric not in COLOURS and not labels:
             # Indices of a palette, inks or inverted values would pass for grey or RGB.
             raise InputError(f"{path} is a {tiff.pages[0].photometric.name.lower()} TIFF; convert it to RGB")
-        return tiff.series[0].asarray()
+        series = tiff.series[0]
+        planes = series.shape[0] if series.ndim == 3 and series.shape[2] > 4 else 1
+        if planes in (3, 4) and series.axes[0] not in "SC" and not labels:
+            # So few pages, such as a stack in depth, would pass for colours.
+            raise InputError(f"{path} is a stack of {planes} images; save the one to use by itself")
+        return series.asarray()
 
 
 def _decode_cv2(path: Path, content: bytes) -> np.ndarray:

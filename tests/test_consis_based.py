@@ -229,6 +229,11 @@ def test_a_budget_takes_the_place_of_k1(kept, capsys):
         consis_based.main(settings(kept, budget="9%"))
 
 
+def test_a_budget_that_is_none_shows_before_anything_is_cropped(tmp_path):
+    with pytest.raises(InputError, match="--budget 'many' is neither a share such as 5% nor a number"):
+        consis_based.main(settings(tmp_path / "data", budget="many", images=tmp_path / "images"))
+
+
 def test_a_second_round_selects_what_the_first_does_not_cover(kept, capsys):
     consis_based.main(settings(kept, k1=1))
     (first,) = read_selection(kept)

@@ -102,6 +102,13 @@ def test_stack_is_no_image(tmp_path: Path, shape: tuple[int, ...]) -> None:
         formats.read_image(tmp_path / "a.tif")
 
 
+@pytest.mark.parametrize("planes", [3, 4])
+def test_pages_are_not_taken_for_colours(tmp_path: Path, planes: int) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((planes, 20, 30), np.uint8), photometric="minisblack")
+    with pytest.raises(InputError, match=f"a.tif is a stack of {planes} images"):
+        formats.read_image(tmp_path / "a.tif")
+
+
 def test_float_image_is_refused(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((4, 4), np.float32))
     with pytest.raises(InputError, match="float32"):

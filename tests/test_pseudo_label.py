@@ -49,6 +49,14 @@ def test_nothing_annotated_yet(folder):
     assert_refused(call(folder, "pseudo_label.py"), "no patch in data/ is annotated")
 
 
+@pytest.mark.parametrize(
+    ("out", "flag"), [("data", "--data"), ("data/mrcnn", "--data"), ("data_synthetic", "--synthetic")]
+)
+def test_results_do_not_go_among_patches(folder, out, flag):
+    refused = call(folder, "pseudo_label.py", "--out", out)
+    assert_refused(refused, f"--out {out} lies in the patches of {flag}; give it a folder of its own")
+
+
 def test_bad_masks_are_named_before_anything_is_trained(folder):
     mask = folder / "data" / "a" / "masks" / "0.png"
     pixels = cv2.imread(str(mask), cv2.IMREAD_GRAYSCALE)
