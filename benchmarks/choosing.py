@@ -1,10 +1,12 @@
 """Which patches serve the network of stage 3? `python -m benchmarks.choosing FOLDER`, one JSON line out.
 
 FOLDER is that of `benchmarks.label_efficiency`; only its training images are looked at, so that a method of
-choosing may be decided by what is found. They are dealt into folds. For every fold each method chooses
-patches of the other images, Mask R-CNN learns these patches alone, and the images of the fold are scored.
+choosing may be decided by what is found. They are dealt into folds, by chance or into groups of their own,
+such as one an organ. For every fold each method chooses patches of the other images, Mask R-CNN learns these
+patches alone, and the images of the fold are scored.
 
-Each run is kept and never repeated; the same command goes on where it stopped.
+Each run is kept and never repeated; the same command goes on where it stopped, and may be started several
+times, side by side (`taskset -c 0 python -m ...`, `taskset -c 1 ...`).
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +23,12 @@ import tyro
 
 from benchmarks.annotated_images import read_splits, sort_images
 from benchmarks.label_efficiency.execute import K2, STRIDE
-from benchmarks.label_efficiency.report import difference, with_detection
+from benchmarks.label_efficiency.plan import turn
+from benchmarks.label_efficiency.report import with_detection
 from demo import annotate_selected, program
 from nuclei import methods
 from nuclei.errors import InputError
-from nuclei.files import is_finished, write_json, write_settings
+from nuclei.files import is_finished, read_json, write_json, write_settings
 from nuclei.script import run
 
 METHODS = {  # what stage 1 is told
@@ -34,6 +38,7 @@ METHODS = {  # what stage 1 is told
 }
 BASE = "random"  # what every other method is compared with
 SCORES = ("aji", "pq", "dq", "sq", "precision", "recall")
+RESAMPLES = 10_000
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,7 @@ class Settings:
     methods: tuple[str, ...] = ("consistency", "without_spread", "kmeans", BASE)  # of METHODS
     draws: int = 2  # runs of each method on each fold, every one with a seed of its own
     folds: int = 4  # parts of the training images; each is scored once in a draw
+    groups: Path | None = None  # instead: JSON, lists of stems by name, such as the images of each organ
     k1: int = 12  # patches to annotate
     steps: int = 150  # of training, of four patches each
     out: Path = Path("runs/choosing")  # every run, and results.json
@@ -63,46 +69,63 @@ def main(settings: Settings) -> None:
     if unknown:
         raise InputError(f"--methods has {' '.join(unknown)}; known are {' '.join(METHODS)}")
     stems, _ = read_splits(settings.folder)
-    if not 2 <= settings.folds <= len(stems):
-        raise InputError(f"--folds is {settings.folds}; it must be 2 to {len(stems)}, the training images")
-    folds = deal(stems, settings.folds)
+    folds = deal(stems, settings.folds) if settings.groups is None else read_groups(settings.groups, stems)
     runs = [
         Run(method, fold, draw)
         for draw in range(settings.draws)
-        for fold in range(settings.folds)
+        for fold in range(len(folds))
         for method in settings.methods
     ]
-    for number, each in enumerate(runs, 1):
-        print(f"\n=== {number} of {len(runs)}: {each.name}", flush=True)
-        _execute(settings, each, folds)
+    for wait in (False, True):  # first what nobody else works at, then what others have not ended yet
+        for number, each in enumerate(runs, 1):
+            with turn(settings.out, settings.out / each.name, wait) as ours:
+                if ours:
+                    print(f"\n=== {number} of {len(runs)}: {each.name}", flush=True)
+                    _execute(settings, each, folds)
     figures = summarise(read_runs(settings.out, runs))
     write_json(settings.out / "results.json", figures)
     print(json.dumps(figures))
 
 
 def deal(stems: Sequence[str], folds: int) -> list[list[str]]:
-    """The stems in `folds` parts whose sizes differ by one at most, always the same ones."""
+    """The stems in `folds` parts whose sizes differ by one at most, always the same ones; or InputError."""
+    if not 2 <= folds <= len(stems):
+        raise InputError(f"--folds is {folds}; it must be 2 to {len(stems)}, the training images")
     order = np.random.default_rng(0).permutation(sorted(stems)).tolist()
     return [sorted(order[fold::folds]) for fold in range(folds)]
 
 
+def read_groups(path: Path, stems: Sequence[str]) -> list[list[str]]:
+    """The folds that a file names; InputError unless each training image is in one of two or more."""
+    groups = read_json(path)
+    groups = list(groups.values()) if isinstance(groups, dict) else []
+    if len(groups) < 2 or not all(isinstance(group, list) and group for group in groups):
+        raise InputError(f"{path} needs two lists of file stems or more, by name")
+    if sorted(map(str, chain(*groups))) != sorted(stems):
+        raise InputError(
+            f"{path} must have every training image once, and no other; they are {', '.join(stems)}"
+        )
+    return [sorted(group) for group in groups]
+
+
 def _execute(settings: Settings, one: Run, folds: list[list[str]]) -> None:
     """Choose, annotate from the truth, train, segment and score; the settings are written last."""
-    folder, seed = settings.out / one.name, one.draw * settings.folds + one.fold
-    made_with = {"folds": settings.folds, "k1": settings.k1, "steps": settings.steps}
+    folder, seed = settings.out / one.name, one.draw * len(folds) + one.fold
+    made_with = {"folds": folds, "k1": settings.k1, "steps": settings.steps}
     if is_finished(folder, made_with):
         return
     others = [stem for fold in folds if fold is not folds[one.fold] for stem in fold]
-    where = sort_images(settings.folder, settings.out / f"tissue_{one.fold}", (others, folds[one.fold]))
     # The features of a patch are computed once: all runs keep them in one place.
-    program(
-        "consis_based.py", data=folder / "data", crops=None, images=where.train_images, stride=STRIDE,
-        **METHODS[one.method], k1=settings.k1, k2=K2, seed=seed, out=settings.out / "selection",
-    )  # fmt: skip
+    with turn(settings.out, "selection"):
+        where = sort_images(settings.folder, settings.out / f"tissue_{one.fold}", (others, folds[one.fold]))
+        program(
+            "consis_based.py", data=folder / "data", crops=None, images=where.train_images, stride=STRIDE,
+            **METHODS[one.method], k1=settings.k1, k2=K2, seed=seed, out=settings.out / "selection",
+        )  # fmt: skip
     annotate_selected(folder / "data", where.train_labels)
     program(
         "pseudo_label.py", data=folder / "data", synthetic=None, rounds=0, steps=settings.steps, seed=seed,
-        out=folder / "mrcnn",
+        validation=0, out=folder / "mrcnn",
     )  # fmt: skip
     program(
         "segment.py", where.test_images, model=folder / "mrcnn" / "model", out=folder / "segmented",
@@ -122,18 +145,26 @@ def read_runs(out: Path, runs: Sequence[Run]) -> pd.DataFrame:
 
 
 def summarise(table: pd.DataFrame) -> dict[str, dict]:
-    """Method -> means of SCORES over images, the AJI of every draw, and the gain in AJI over random patches.
-
-    The gain is the mean difference with its 95 % interval by the bootstrap over images and draws: [mean,
-    low, high].
-    """
+    """Method -> means of SCORES over images, the AJI of every draw, and the gain over random patches."""
     figures = {}
     for method, part in table.groupby("method", sort=False):
         figures[method] = {name: round(float(part[name].mean()), 4) for name in SCORES}
         figures[method]["aji_draws"] = part.groupby("draw")["aji"].mean().round(4).tolist()
         if method != BASE and (table["method"] == BASE).any():
-            figures[method]["gain"] = difference(part, table[table["method"] == BASE], "draw")
+            figures[method]["gain"] = gain(part, table[table["method"] == BASE])
     return figures
+
+
+def gain(ours: pd.DataFrame, base: pd.DataFrame) -> list[float]:
+    """Mean difference in AJI over the runs of the same fold and draw, and its 95 % interval (low, high).
+
+    The interval is a bootstrap over these runs, not over images: those of a fold share a network.
+    """
+    runs = [table.groupby(["fold", "draw"])["aji"].mean() for table in (ours, base)]
+    differences = (runs[0] - runs[1]).dropna().to_numpy()
+    drawn = np.random.default_rng(0).choice(differences, (RESAMPLES, len(differences)))
+    interval = np.percentile(drawn.mean(axis=1), (2.5, 97.5))
+    return [round(float(value), 4) for value in (differences.mean(), *interval)]
 
 
 if __name__ == "__main__":

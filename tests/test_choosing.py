@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from benchmarks import choosing
-from benchmarks.choosing import Run, Settings, deal, read_runs, summarise
+from benchmarks.choosing import Run, Settings, deal, read_groups, read_runs, summarise
 from nuclei.errors import InputError
 from nuclei.files import write_json
 
@@ -30,21 +30,43 @@ def test_precision_and_recall_follow_from_dq_and_the_counts(tmp_path):
     assert found[["method", "fold", "draw"]].values.tolist() == [["random", 0, 1]] * 2
 
 
-def test_the_gain_over_random_patches_is_paired_by_image():
-    def rows(method, draw, **aji):
-        others = dict.fromkeys(choosing.SCORES, 0.5)
-        return [{**others, "method": method, "draw": draw, "image": key, "aji": aji[key]} for key in aji]
+def test_the_gain_over_random_patches_is_paired_by_run():
+    def run(method, fold, draw, *aji):
+        others = {**dict.fromkeys(choosing.SCORES, 0.5), "method": method, "fold": fold, "draw": draw}
+        return [{**others, "image": f"{fold}{number}", "aji": value} for number, value in enumerate(aji)]
 
     table = pd.DataFrame(
-        rows("random", 0, a=0.2, b=0.6) + rows("random", 1, a=0.4, b=0.6) + rows("kmeans", 0, a=0.4, b=0.7)
-    )
+        run("random", 0, 0, 0.2, 0.6) + run("random", 1, 0, 0.3, 0.5) + run("random", 0, 1, 0.9, 0.9)
+        + run("kmeans", 0, 0, 0.4, 0.8) + run("kmeans", 1, 0, 0.2, 0.6)
+    )  # fmt: skip
     figures = summarise(table)
-    assert figures["random"]["aji_draws"] == [0.4, 0.5]
-    assert figures["kmeans"]["aji"] == 0.55
-    assert figures["kmeans"]["gain"] == [0.1, 0.0, 0.2]  # 0.4 - 0.3 and 0.7 - 0.6; image a alone, draws
-    # of 0.4 and of 0.2 alone, are each one in sixteen of the bootstrap
+    assert figures["random"]["aji_draws"] == [0.4, 0.9]
+    assert figures["kmeans"]["aji"] == 0.5
+    # +0.2 in fold 0 and 0 in fold 1: each of them twice is one in four of the bootstrap.
+    assert figures["kmeans"]["gain"] == [0.1, 0.0, 0.2]
     assert "gain" not in figures["random"]
     assert "gain" not in summarise(table[table["method"] == "kmeans"])["kmeans"]
+
+
+def test_groups_take_the_place_of_folds(tmp_path):
+    write_json(tmp_path / "organs.json", {"liver": ["c", "a"], "kidney": ["b"]})
+    assert read_groups(tmp_path / "organs.json", ["a", "b", "c"]) == [["a", "c"], ["b"]]
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        (["a"], "needs two lists"),
+        ({"all": ["a", "b"]}, "needs two lists"),
+        ({"one": ["a", "b"], "none": []}, "needs two lists"),
+        ({"one": ["a"], "two": ["b", "a"]}, "every training image once"),
+        ({"one": ["a"], "two": ["c"]}, "every training image once"),
+    ],
+)
+def test_groups_that_are_none_are_refused(tmp_path, groups, message):
+    write_json(tmp_path / "organs.json", groups)
+    with pytest.raises(InputError, match=message):
+        read_groups(tmp_path / "organs.json", ["a", "b"])
 
 
 @pytest.mark.parametrize("folds", [1, 3])
