@@ -1,4 +1,4 @@
-"""Stage 1: which patches to annotate (consistency-based patch selection, Lou et al. 2022)."""
+"""Stage 1: which patches to annotate (two-stage clustering after Lou et al. 2022)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from nuclei.features import Extractor
     from nuclei.selection import Selected
 
-METHODS = Literal["consistency", "random", "kmeans", "k-center", "typiclust", "facility-location"]
+METHODS = Literal[
+    "representative", "consistency", "random", "kmeans", "k-center", "typiclust", "facility-location"
+]
 
 
 @dataclass(frozen=True)
@@ -43,14 +45,13 @@ class Settings:
     mpp: float = 0.25  # um per px at which slides are read; matters with images only
     source_mpp: float | None = None  # um per px of images and slides that do not say it themselves
     patch: int = 256  # px, the side of a patch
-    method: METHODS = "consistency"  # the paper's rule, or one of its rivals
+    method: METHODS = "representative"  # `consistency` is the paper's rule; the others are rivals
     k1: int = 12  # clusters of patches, so the number of patches to annotate
     budget: str | None = None  # instead of k1: a share of the pixels ("5%") or a number of patches ("12")
     k2: int = 4  # clusters of quarters within each cluster of patches
-    spread: float = 1.0  # weight of the alikeness of a patch's quarters in `consistency`; 1 in the paper
     round: int = 1  # from 2 on, what is annotated or was selected before counts as covered
     features: Literal["efficientnet_lite0", "resnet50"] = "efficientnet_lite0"  # resnet50 is downloaded
-    exact_up_to: int = 50_000  # points; `consistency` clusters larger sets by mini-batch KMeans
+    exact_up_to: int = 50_000  # points; the two-stage rules cluster larger sets by mini-batch KMeans
     seed: int = 0  # of the clustering
     device: str = "auto"  # auto, cpu, cuda, cuda:1, ...
     out: Path = Path("runs/selection")  # pictures of the selection, features kept for the next run
@@ -109,8 +110,6 @@ def _check_settings(settings: Settings) -> None:
         if getattr(settings, name) < smallest:
             flag = name.replace("_", "-")
             raise InputError(f"--{flag} {getattr(settings, name)} must be at least {smallest}")
-    if not 0 <= settings.spread < float("inf"):
-        raise InputError(f"--spread {settings.spread:g} must be at least 0")
     if settings.budget is not None:
         check_budget(settings.budget)
     if settings.crops is not None:
@@ -179,17 +178,18 @@ def _features(
 def _choose(
     settings: Settings, store: FeatureStore, keys: list[bytes], count: int, known: list[int]
 ) -> list[Selected]:
+    from nuclei.rules import RULES
     from nuclei.selection import select, select_by
 
     pool = {"rows": store.rows(keys), "keys": keys, "seed": settings.seed, "known": known}
-    if settings.method == "consistency":
+    if settings.method in RULES:
         return select(
             store.patches,
             store.quarters,
             count,
             settings.k2,
             exact_up_to=settings.exact_up_to,
-            spread=settings.spread,
+            rule=settings.method,
             **pool,
         )
     return select_by(settings.method, store.patches, store.quarters, count, **pool)

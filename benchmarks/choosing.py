@@ -29,13 +29,10 @@ from demo import annotate_selected, program
 from nuclei import methods
 from nuclei.errors import InputError
 from nuclei.files import is_finished, read_json, write_json, write_settings
+from nuclei.rules import RULES
 from nuclei.script import run
 
-METHODS = {  # what stage 1 is told
-    "consistency": {},
-    "without_spread": {"spread": 0},
-    **{name: {"method": name} for name in methods.METHODS},
-}
+METHODS = (*RULES, *methods.METHODS)
 BASE = "random"  # what every other method is compared with
 SCORES = ("aji", "pq", "dq", "sq", "precision", "recall")
 RESAMPLES = 10_000
@@ -44,7 +41,7 @@ RESAMPLES = 10_000
 @dataclass(frozen=True)
 class Settings:
     folder: tyro.conf.Positional[Path]  # annotated images: images/, labels/ and splits.json
-    methods: tuple[str, ...] = ("consistency", "without_spread", "kmeans", BASE)  # of METHODS
+    methods: tuple[str, ...] = (BASE, *RULES)  # of METHODS
     draws: int = 2  # runs of each method on each fold, every one with a seed of its own
     folds: int = 4  # parts of the training images; each is scored once in a draw
     groups: Path | None = None  # instead: JSON, lists of stems by name, such as the images of each organ
@@ -65,7 +62,7 @@ class Run:
 
 
 def main(settings: Settings) -> None:
-    unknown = sorted(set(settings.methods) - METHODS.keys())
+    unknown = sorted(set(settings.methods) - set(METHODS))
     if unknown:
         raise InputError(f"--methods has {' '.join(unknown)}; known are {' '.join(METHODS)}")
     stems, _ = read_splits(settings.folder)
@@ -120,7 +117,7 @@ def _execute(settings: Settings, one: Run, folds: list[list[str]]) -> None:
         where = sort_images(settings.folder, settings.out / f"tissue_{one.fold}", (others, folds[one.fold]))
         program(
             "consis_based.py", data=folder / "data", crops=None, images=where.train_images, stride=STRIDE,
-            **METHODS[one.method], k1=settings.k1, k2=K2, seed=seed, out=settings.out / "selection",
+            method=one.method, k1=settings.k1, k2=K2, seed=seed, out=settings.out / "selection",
         )  # fmt: skip
     annotate_selected(folder / "data", where.train_labels)
     program(

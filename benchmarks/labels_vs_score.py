@@ -183,7 +183,7 @@ def _chosen_pixels(item: Run, features: Path, stems: list[str], rng: np.random.G
     corners = [(stem, *corner) for stem in stems for corner in _read(features, stem, "corners")]
     kept = np.sort(rng.choice(len(patches), round(len(patches) * (1 - DROPPED)), replace=False))
     if item.method == CONSISTENCY:
-        found = select(patches[kept], four[kept], item.budget, K2, item.number)
+        found = select(patches[kept], four[kept], item.budget, K2, item.number, rule=item.method)
         chosen = [record.index for record in found]
     else:
         chosen = METHODS[item.method](patches[kept], item.budget, item.number)

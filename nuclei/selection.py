@@ -1,7 +1,7 @@
-"""Which patches are worth annotating: consistency-based selection after Lou et al. 2022.
+"""Which patches are worth annotating: two-stage clustering after Lou et al. 2022.
 
-The patches are clustered; of each cluster the patch is taken that stands for it best: close to the cluster's
-centre, made of the tissue that most of the cluster is made of, and alike in its four quarters.
+The patches are clustered, and the quarters of the patches of each cluster once more; by these a rule
+(`nuclei.rules`) takes the patch of each cluster that stands for it best.
 
 The features may be memory-mapped: what is read of them at a time is bounded, whatever their number.
 """
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 from sklearn.cluster import KMeans, MiniBatchKMeans
@@ -19,12 +18,12 @@ from threadpoolctl import threadpool_limits
 
 from nuclei.errors import InputError
 from nuclei.methods import METHODS
+from nuclei.rules import RULES, Cluster, gather
 
 STARTS = (10, 100)  # fewest and most random starts of KMeans, of which the best is taken
 STARTS_TIMES_POINTS = 10_000  # in between: as many as take a second or so
 BATCH = 8192  # points of a mini-batch
 MAX_BATCHES = 20  # of them; the centres have come to rest by then
-CHUNK = 512  # patches that are scored at a time
 
 
 @dataclass(frozen=True)
@@ -48,14 +47,11 @@ def select(
     exact_up_to: int | None = None,
     rows: np.ndarray | None = None,
     keys: Sequence[bytes] | None = None,
-    spread: float = 1.0,
+    rule: str = "representative",
 ) -> list[Selected]:
     """Choose one patch of each of `k1` clusters (Lou et al. 2022, section III-A).
 
-    The score of a patch is the sum of three terms: `coarse`, its distance to the centre of its coarse
-    cluster; `fine`, the mean distance of its four quarters to the centre of the largest fine cluster;
-    `spread`, the largest distance between two of its quarters, times its weight. Only patches with a quarter
-    in the largest fine cluster are candidates.
+    The score of a patch is the sum of the terms of the rule; of equal ones the first in the pool is taken.
 
     Args:
         features: (R, D) of the patches.
@@ -72,7 +68,7 @@ def select(
         keys: N of them, what the patches are in themselves, such as digests of their images. They are
             clustered in the order of their keys, so that neither their names nor the rounding of the
             features changes the selection; in the order of the pool unless told otherwise.
-        spread: the weight of that term, 1 in the paper; with 0 the quarters need not be alike.
+        rule: of `rules.RULES`: what a patch must be like to stand for its cluster.
 
     Returns:
         One record a cluster.
@@ -101,7 +97,7 @@ def select(
             )
         return [
             _select_of_cluster(
-                number, clusters[label], features, quarters, rows, centres[label], k2, seed, cluster, spread
+                number, clusters[label], features, quarters, rows, centres[label], k2, seed, cluster, rule
             )
             for number, label in enumerate(taken)
         ]
@@ -126,7 +122,7 @@ def select_by(
     _check(features, quarters, k, 1)
     order = _order(rows, keys)
     _check_count(features, rows[order], k, k + len(set(known)))
-    points = _gather(features, rows[order])
+    points = gather(features, rows[order])
     place = np.argsort(order)  # of each position in that order
     known = place[list(known)].tolist()
     with threadpool_limits(1):  # as in `select`
@@ -174,7 +170,7 @@ def _select_of_cluster(
     k2: int,
     seed: int,
     cluster: Callable,
-    spread: float,
+    rule: str,
 ) -> Selected:
     """The patch of one coarse cluster: `members` (M,) are positions, `centre` (D,) is the coarse centre."""
     pieces = quarters.reshape(-1, quarters.shape[-1])
@@ -182,43 +178,24 @@ def _select_of_cluster(
     # Blank background repeats itself: there, fewer fine clusters than K2 are all there are.
     k2 = _count_different(pieces, of_members, k2)
     labels, centres = cluster(pieces, of_members, k2, seed)
-    largest = np.bincount(labels).argmax()  # the lowest id among equals
-    has_largest = (labels.reshape(-1, 4) == largest).any(axis=1)
 
-    candidates = np.sort(members[has_largest])
-    terms = _terms(features, quarters, rows[candidates], centre, centres[largest])
-    score = terms["coarse"] + terms["fine"] + spread * terms["spread"]
-    best = score.argmin()  # the first in the pool among equals
+    forwards = np.argsort(members)  # so that the first of equal ones is the first in the pool
+    members = members[forwards]
+    found = Cluster(rows[members], centre, labels.reshape(-1, 4)[forwards], centres)
+    candidates, terms = RULES[rule](found, features, quarters)
+    score = sum(terms.values())
+    best = score.argmin()
     terms = {name: float(term[best]) for name, term in terms.items()}
-    members = tuple(np.sort(members).tolist())
-    return Selected(number, int(candidates[best]), float(score[best]), terms, members)
-
-
-def _terms(
-    features: np.ndarray, quarters: np.ndarray, rows: np.ndarray, coarse: np.ndarray, fine: np.ndarray
-) -> dict[str, np.ndarray]:
-    """The three terms of the score for the patches `rows` (C,), (C,) float64 each; both centres are (D,)."""
-    terms = {name: np.empty(len(rows)) for name in ("coarse", "fine", "spread")}
-    for start in range(0, len(rows), CHUNK):
-        chunk = slice(start, start + CHUNK)
-        four = _gather(quarters, rows[chunk])
-        terms["coarse"][chunk] = _length(_gather(features, rows[chunk]) - coarse)
-        terms["fine"][chunk] = _length(four - fine).mean(axis=1)
-        pairs = [_length(four[:, i] - four[:, j]) for i, j in combinations(range(4), 2)]
-        terms["spread"][chunk] = np.max(pairs, axis=0)
-    return terms
-
-
-def _length(vectors: np.ndarray) -> np.ndarray:
-    """Euclidean, over the last axis; without the copies that np.linalg.norm makes."""
-    return np.sqrt(np.einsum("...d,...d->...", vectors, vectors))
+    return Selected(
+        number, int(members[candidates[best]]), float(score[best]), terms, tuple(members.tolist())
+    )
 
 
 def _kmeans(points: np.ndarray, rows: np.ndarray, k: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Labels (N,) and centres (k, D) of the `rows` (N,) of points (P, D)."""
     # Ten starts seldom find the best clusters of a small pool, so that each seed would select other patches.
     starts = int(np.clip(STARTS_TIMES_POINTS / len(rows), *STARTS))
-    kmeans = KMeans(k, n_init=starts, random_state=seed).fit(_gather(points, rows))
+    kmeans = KMeans(k, n_init=starts, random_state=seed).fit(gather(points, rows))
     return kmeans.labels_, kmeans.cluster_centers_
 
 
@@ -228,26 +205,18 @@ def _mini_batch_kmeans(
     """As `_kmeans`, but no more than a batch of the points is in memory at a time (Sculley 2010)."""
     shuffled = np.random.default_rng(seed).permutation(rows)
     # A good start saves most of the passes over the data.
-    start = KMeans(k, n_init=3, random_state=seed).fit(_gather(points, shuffled[: max(BATCH, 20 * k)]))
+    start = KMeans(k, n_init=3, random_state=seed).fit(gather(points, shuffled[: max(BATCH, 20 * k)]))
     kmeans = MiniBatchKMeans(k, init=start.cluster_centers_, n_init=1, random_state=seed)
     for first in range(0, min(len(rows), MAX_BATCHES * BATCH), BATCH):
         batch = shuffled[first : first + BATCH]
         forwards = np.argsort(batch)  # a memory-mapped file is read several times faster than at random
-        kmeans.partial_fit(_gather(points, batch[forwards])[np.argsort(forwards)])
+        kmeans.partial_fit(gather(points, batch[forwards])[np.argsort(forwards)])
     labels = np.empty(len(rows), np.int32)
     forwards = np.argsort(rows)
     for first in range(0, len(rows), BATCH):
         chunk = forwards[first : first + BATCH]
-        labels[chunk] = kmeans.predict(_gather(points, rows[chunk]))
+        labels[chunk] = kmeans.predict(gather(points, rows[chunk]))
     return labels, kmeans.cluster_centers_
-
-
-def _gather(points: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """points[rows] in memory, float32."""
-    gathered = np.asarray(points[rows], np.float32)
-    if not np.isfinite(gathered.sum(dtype=np.float64)):
-        raise ValueError("the features hold values that are not finite")
-    return gathered
 
 
 def _count_different(points: np.ndarray, rows: np.ndarray, enough: int) -> int:

@@ -77,5 +77,5 @@ def test_folds_that_cannot_be_made_are_refused(tmp_path, folds):
 
 
 def test_unknown_methods_are_named(tmp_path):
-    with pytest.raises(InputError, match="--methods has best; known are consistency without_spread random"):
+    with pytest.raises(InputError, match="--methods has best; known are representative consistency random"):
         choosing.main(Settings(tmp_path, methods=("random", "best"), out=tmp_path / "out"))

@@ -19,6 +19,7 @@ from nuclei.errors import InputError
 from nuclei.formats import write_image
 from nuclei.methods import METHODS
 from nuclei.patches import list_patches, read_patch, read_selection, write_masks, write_patch
+from nuclei.rules import RULES
 
 SCRIPT = Path(consis_based.__file__)
 SIZE = 64  # px
@@ -93,9 +94,9 @@ def test_the_program_selects_and_writes_the_folders(data, tmp_path):
     assert "python main_train.py" in closing
 
     table = pd.read_csv(data / "selected.csv")
-    assert table.columns.tolist() == ["patch", "round", "cluster", "score", "coarse", "fine", "spread"]
+    assert table.columns.tolist() == ["patch", "round", "cluster", "score", "coarse", "fine"]
     assert table["cluster"].tolist() == [0, 1] and table["round"].tolist() == [1, 1]
-    np.testing.assert_allclose(table["score"], table[["coarse", "fine", "spread"]].sum(axis=1), atol=1e-3)
+    np.testing.assert_allclose(table["score"], table[["coarse", "fine"]].sum(axis=1), atol=1e-3)
 
     crops = tmp_path / "data_30000_cut"
     assert sum(len(list_patches(crops / str(cluster))) for cluster in range(2)) == 4 * COUNT
@@ -269,7 +270,14 @@ def test_the_first_round_says_that_annotated_patches_are_there(kept, capsys):
     assert "1 patches are annotated already; --round 2" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("method", [name for name in get_args(consis_based.METHODS) if name != "consistency"])
+def test_the_rule_of_the_paper_adds_its_third_term(kept):
+    consis_based.main(settings(kept, method="consistency"))
+    table = pd.read_csv(kept / "selected.csv")
+    assert table.columns.tolist() == ["patch", "round", "cluster", "score", "coarse", "fine", "spread"]
+    np.testing.assert_allclose(table["score"], table[["coarse", "fine", "spread"]].sum(axis=1), atol=1e-3)
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_every_rival_selects_and_draws(kept, tmp_path, method):
     consis_based.main(settings(kept, method=method, k1=3))
     assert len(set(read_selection(kept))) == 3
@@ -278,8 +286,8 @@ def test_every_rival_selects_and_draws(kept, tmp_path, method):
     assert sum(len(list_patches(tmp_path / "crops" / str(cluster))) for cluster in range(3)) == 4 * COUNT
 
 
-def test_every_rival_can_be_named():
-    assert get_args(consis_based.METHODS) == ("consistency", *METHODS)
+def test_every_rule_and_rival_can_be_named():
+    assert get_args(consis_based.METHODS) == (*RULES, *METHODS)
 
 
 def test_quarters_can_be_left_out(kept, tmp_path):

@@ -52,10 +52,8 @@ def test_the_first_table_comes_first_then_the_seeds_then_the_budgets():
         "random_patches_12_2",
     ]
     assert {name.rpartition("_")[2] for name in names[9:14]} == {"1"}
-    assert names[14:18] == [
-        f"{row}_3_{seed}" for seed in (0, 1) for row in ("annotated_only", "whole_method")
-    ]
-    assert names[18:] == ["without_spread_12_0", "without_spread_12_1"]
+    assert names[14:16] == ["paper_rule_12_0", "paper_rule_12_1"]
+    assert names[16:] == [f"{row}_3_{seed}" for seed in (0, 1) for row in ("annotated_only", "whole_method")]
     assert len(set(names)) == len(names)
 
 

@@ -6,6 +6,7 @@ import pytest
 from nuclei import selection
 from nuclei.errors import InputError
 from nuclei.methods import METHODS
+from nuclei.rules import RULES
 from nuclei.selection import select, select_by
 
 
@@ -38,8 +39,8 @@ def rounded_otherwise(array: np.ndarray) -> np.ndarray:
     return array * np.float32(1 + 1e-6 * np.random.default_rng(5).normal(size=array.shape))
 
 
-def test_scores_worked_out_by_hand():
-    chosen = select(*two_clusters(), k1=2, k2=2, seed=0)
+def test_scores_of_the_paper_worked_out_by_hand():
+    chosen = select(*two_clusters(), k1=2, k2=2, rule="consistency")
     assert [record.cluster for record in chosen] == [0, 1]
     near, far = sorted(chosen, key=lambda record: record.index)
 
@@ -52,33 +53,28 @@ def test_scores_worked_out_by_hand():
     assert far.score == pytest.approx(4)
 
 
-@pytest.mark.parametrize(("weight", "index", "score"), [(1, 2, 8 / 3), (0.5, 0, 7 / 3), (0, 0, 4 / 3)])
-def test_the_weight_of_alike_quarters(weight, index, score):
-    apart = [(-1, 0), (1, 0)] * 2  # 4/3 from the centre of all quarters, (4/3, 0), and 2 from each other
-    quarters = np.float32([apart, apart, [(4, 0)] * 4])
-    (record,) = select(np.ones((3, 2)), quarters, k1=1, k2=1, spread=weight)
-    assert (record.index, record.score) == (index, pytest.approx(score))
+def test_scores_of_representative_patches_worked_out_by_hand():
+    near, far = sorted(select(*two_clusters(), k1=2, k2=2), key=lambda record: record.index)
+    # Of seven quarters around (0, 0) and five at (40, 0) the first patch shows both.
+    assert near.index == 0 and near.members == (0, 1, 2)
+    assert near.terms == pytest.approx({"coarse": 0, "fine": 0}, abs=1e-5)
+    # Of six at (1000, 0) and two at (1000, 50) the second patch shows both.
+    assert far.index == 4 and far.members == (3, 4)
+    assert far.terms == pytest.approx({"coarse": 4, "fine": 0}, abs=1e-5)
 
 
-def test_a_patch_outside_the_largest_fine_cluster_is_no_candidate():
-    mixed = [(0, 0), (0, 0), (100, 0), (0, 100)]  # score 0 + 50 + 141.4
-    uniform = [(100, 0)] * 4  # score 0 + 100 + 0, but none of its quarters lies at (0, 0)
-    quarters = np.float32([mixed] * 5 + [uniform])
-    (record,) = select(np.ones((6, 2)), quarters, k1=1, k2=3)
-    assert record.index == 0
-    assert (record.terms["fine"], record.terms["spread"]) == pytest.approx((50, 100 * 2**0.5))
-
-
-def test_equal_scores_go_to_the_first_patch():
+@pytest.mark.parametrize("rule", RULES)
+def test_equal_scores_go_to_the_first_patch(rule):
     quarters = np.zeros((3, 4, 1))
     features = np.float32([[9], [0], [0]])
-    (record,) = select(features, quarters, k1=1, k2=1)
+    (record,) = select(features, quarters, k1=1, k2=1, rule=rule)
     assert record.index == 1
     assert record.score == pytest.approx(3)
 
 
-def test_identical_blank_patches_need_no_second_fine_cluster():
-    (record,) = select(np.ones((4, 3)), np.ones((4, 4, 3)), k1=1, k2=5)
+@pytest.mark.parametrize("rule", RULES)
+def test_identical_blank_patches_need_no_second_fine_cluster(rule):
+    (record,) = select(np.ones((4, 3)), np.ones((4, 4, 3)), k1=1, k2=5, rule=rule)
     assert (record.index, record.score) == (0, 0)
 
 
@@ -87,15 +83,17 @@ def test_same_seed_same_selection():
     assert select(features, quarters, 4, 3, seed=5) == select(features, quarters, 4, 3, seed=5)
 
 
+@pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("exact_up_to", [None, 10])
-def test_the_order_of_the_patches_does_not_matter(exact_up_to, monkeypatch):
+def test_the_order_of_the_patches_does_not_matter(exact_up_to, rule, monkeypatch):
     monkeypatch.setattr(selection, "BATCH", 8)
     features, quarters = random_patches()
     keys = random_keys(len(features))
     order = np.random.default_rng(0).permutation(len(features))
-    before = select(features, quarters, 4, 3, keys=keys, exact_up_to=exact_up_to)
+    options = {"exact_up_to": exact_up_to, "rule": rule}
+    before = select(features, quarters, 4, 3, keys=keys, **options)
     keys = [keys[i] for i in order]
-    after = select(features[order], quarters[order], 4, 3, keys=keys, exact_up_to=exact_up_to)
+    after = select(features[order], quarters[order], 4, 3, keys=keys, **options)
     assert [record.index for record in before] == [order[record.index] for record in after]
     assert [record.score for record in before] == [record.score for record in after]
     assert [set(record.members) for record in before] == [set(order[list(r.members)]) for r in after]
@@ -124,7 +122,7 @@ def test_copies_of_a_patch_have_one_key():
     features, quarters = (np.repeat(array, 2, axis=0) for array in two_clusters())
     keys = [key for key in random_keys(5) for _ in range(2)]
     chosen = select(features, quarters, 2, 2, keys=keys)
-    assert sorted(record.index for record in chosen) == [2, 6]  # the first of both copies
+    assert sorted(record.index for record in chosen) == [0, 8]  # the first of both copies
     with pytest.raises(ValueError, match="9 keys do not fit 10 patches"):
         select(features, quarters, 2, 2, keys=keys[1:])
 

@@ -4,13 +4,13 @@ FOLDER is laid out as `benchmarks.annotated_images` says; patches are chosen fro
 
 Every row of the table is trained for as many steps, of as many patches each, and scored on whole test images:
 label-free; the annotated patches alone; with their synthetic pairs; the whole method; the whole method on
-random patches, and on patches whose quarters need not be alike (the paper's third term left out);
+random patches, and on those of the paper's rule;
 every training image annotated; and other tools (`benchmarks.peers`), trained on the same patches for as many
 minutes. The seed of a run is that of all its stages.
 
 Each run is kept and never repeated; the same command goes on where it stopped, with `--kept scores.csv` on
-another machine too. First comes the table with one seed in every row, then the other seeds, the other
-budgets, and the rule without its third term. The command may be started several times, side by side: each
+another machine too. First comes the table with one seed in every row, then the other seeds, the paper's
+rule, and the other budgets. The command may be started several times, side by side: each
 process takes the next run that no other one works at. With cores of its own for each (`taskset -c 0 python -m
 ...`, `taskset -c 1 ...`) all together do more than one alone, and minutes compare.
 """

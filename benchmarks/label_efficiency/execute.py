@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from benchmarks.label_efficiency.plan import EQUAL_STEPS, PEERS, RULES, RUN, WHOLE, Plan, Run, turn
+from benchmarks.label_efficiency.plan import EQUAL_STEPS, PEERS, RUN, WHOLE, Plan, Run, turn
 from demo import ROOT, Tissue, annotate, annotate_selected, program
 from nuclei import baseline, patches
 from nuclei.errors import InputError
@@ -44,7 +44,7 @@ def _choose(plan: Plan, run: Run) -> Path:
         if not is_finished(folder, made_with):
             program(
                 "consis_based.py", data=folder / "data", crops=None, images=plan.where.train_images,
-                stride=STRIDE, **RULES[run.rule], k1=run.budget, k2=K2, seed=run.seed,
+                stride=STRIDE, method=run.rule, k1=run.budget, k2=K2, seed=run.seed,
                 out=folder / "selection",
             )  # fmt: skip
             annotate_selected(folder / "data", plan.where.train_labels)

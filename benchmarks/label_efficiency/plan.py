@@ -18,18 +18,15 @@ ROWS = {
     "annotated_only": "annotated patches only",
     "synthetic": "+ synthetic pairs",
     "whole_method": "+ pseudo labels: the whole method",
-    "without_spread": "the whole method, quarters need not be alike",
+    "paper_rule": "the whole method, patches of the paper's rule",
     "random_patches": "the whole method, random patches",
     "full_supervision": "full supervision",
 }
 EQUAL_STEPS = tuple(ROWS)[1:]
-WHOLE = ("whole_method", "without_spread", "random_patches")  # with pseudo labels
+WHOLE = ("whole_method", "paper_rule", "random_patches")  # with pseudo labels
 PEERS = ("stardist", "torchvision", "cellpose")
-RULES = {  # what stage 1 is told; rows of other rules than the paper's have their names
-    "consistency": {},
-    "without_spread": {"spread": 0},
-    "random_patches": {"method": "random"},
-}
+STANDARD = "representative"  # what stage 1 is told of `--method`; rows of other rules have their names
+RULES = {"paper_rule": "consistency", "random_patches": "random"}
 
 
 @dataclass(frozen=True)
@@ -65,8 +62,8 @@ class Run:
 
     @property
     def rule(self) -> str:
-        """How the patches are chosen, of RULES."""
-        return self.row if self.row in RULES else "consistency"
+        """How the patches are chosen: a `--method` of stage 1."""
+        return RULES.get(self.row, STANDARD)
 
 
 @dataclass(frozen=True)
@@ -103,8 +100,8 @@ def list_runs(settings: Settings) -> list[Run]:
         for budget in settings.budgets
         for row in ("annotated_only", "whole_method")
     ]
-    without = [Run("without_spread", settings.budget, seed) for seed in range(settings.seeds)]
-    return list(dict.fromkeys(first + others + budgets + without))
+    paper = [Run("paper_rule", settings.budget, seed) for seed in range(settings.seeds)]
+    return list(dict.fromkeys(first + others + paper + budgets))
 
 
 def turn(out: Path, what: Path | str, wait: bool = True) -> AbstractContextManager[bool]:
