@@ -76,7 +76,7 @@ def main(settings: Settings) -> None:
     for wait in (False, True):  # first what nobody else works at, then what others have not ended yet
         for number, each in enumerate(runs, 1):
             with turn(settings.out, settings.out / each.name, wait) as ours:
-                if ours:
+                if ours and not is_finished(settings.out / each.name, _made_with(settings, folds)):
                     print(f"\n=== {number} of {len(runs)}: {each.name}", flush=True)
                     _execute(settings, each, folds)
     figures = summarise(read_runs(settings.out, runs))
@@ -108,9 +108,6 @@ def read_groups(path: Path, stems: Sequence[str]) -> list[list[str]]:
 def _execute(settings: Settings, one: Run, folds: list[list[str]]) -> None:
     """Choose, annotate from the truth, train, segment and score; the settings are written last."""
     folder, seed = settings.out / one.name, one.draw * len(folds) + one.fold
-    made_with = {"folds": folds, "k1": settings.k1, "steps": settings.steps}
-    if is_finished(folder, made_with):
-        return
     others = [stem for fold in folds if fold is not folds[one.fold] for stem in fold]
     # The features of a patch are computed once: all runs keep them in one place.
     with turn(settings.out, "selection"):
@@ -129,7 +126,12 @@ def _execute(settings: Settings, one: Run, folds: list[list[str]]) -> None:
         format="label_tiff",
     )  # fmt: skip
     program("evaluate.py", folder / "segmented", where.test_labels, out=folder / "scores")
-    write_settings(folder, made_with)
+    write_settings(folder, _made_with(settings, folds))
+
+
+def _made_with(settings: Settings, folds: list[list[str]]) -> dict:
+    """What all runs have alike."""
+    return {"folds": folds, "k1": settings.k1, "steps": settings.steps}
 
 
 def read_runs(out: Path, runs: Sequence[Run]) -> pd.DataFrame:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import date
 from pathlib import Path
 
@@ -148,17 +148,18 @@ def test_runs_made_elsewhere_count_and_are_not_repeated(tmp_path):
     add_run(elsewhere, "synthetic", 12, 1, [0.5, 0.3])
     report.write(elsewhere, where, {}, 12, {})
     add_run(here, "synthetic", 12, 0, [0.7, 0.3], minutes=3)
-    kept = report.read_kept(elsewhere / "scores.csv", steps=100)
+    kept = report.read_kept(elsewhere / "scores.csv")
+    report.check_steps(kept, 100, elsewhere / "scores.csv")
     assert set(kept["folder"]) == {"label_free_0_0", "synthetic_12_1"}
     figures = report.write(here, where, {}, 12, {}, kept)
     assert figures["synthetic"]["aji_runs"] == [0.5, 0.4]
     assert figures["synthetic"]["training_minutes"] == 5.2  # of 3 and 7.5
     assert figures["label_free"]["aji"] == pytest.approx(0.3)
     with pytest.raises(InputError, match="has trainings of 100 steps, not 200"):
-        report.read_kept(elsewhere / "scores.csv", steps=200)
+        report.check_steps(kept, 200, elsewhere / "scores.csv")
     (elsewhere / "scores.csv").write_text("row,image\n")
     with pytest.raises(InputError, match="has no column budget, seed, .*; it is no scores.csv"):
-        report.read_kept(elsewhere / "scores.csv", steps=100)
+        report.read_kept(elsewhere / "scores.csv")
 
 
 def test_a_peer_without_its_environment_is_named_at_once(tmp_path, monkeypatch):
@@ -168,6 +169,11 @@ def test_a_peer_without_its_environment_is_named_at_once(tmp_path, monkeypatch):
     (tmp_path / "benchmarks" / "peers" / "requirements-stardist.txt").touch()
     with pytest.raises(InputError, match="stardist needs an environment of its own: make peers"):
         experiment.main(Settings(tmp_path / "nowhere", peers=("stardist",)))
+    kept = [run for run in list_runs(Settings("folder")) if run.row == "stardist"]
+    kept = pd.DataFrame([{**asdict(run), "steps": 0} for run in kept]).reindex(columns=report.KEPT)
+    kept.to_csv(tmp_path / "scores.csv", index=False)
+    with pytest.raises(InputError, match="nowhere/splits.json does not exist"):  # it need not run again
+        experiment.main(Settings(tmp_path / "nowhere", peers=("stardist",), kept=tmp_path / "scores.csv"))
 
 
 def test_patches_are_shared_by_the_rows_that_choose_alike():

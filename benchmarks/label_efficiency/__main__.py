@@ -32,16 +32,18 @@ def main(settings: Settings) -> None:
     unknown = sorted(set(settings.peers) - set(PEERS))
     if unknown:
         raise InputError(f"--peers has {' '.join(unknown)}; known are {' '.join(PEERS)}")
-    for peer in settings.peers:
+    kept = report.read_kept(settings.kept) if settings.kept else None
+    known = set() if kept is None else set(kept["folder"])
+    runs = [each for each in list_runs(settings) if each.name not in known]
+    for peer in sorted({each.row for each in runs} & set(PEERS)):
         peer_python(peer)
     _, groups = annotated_images.read_splits(settings.folder)
     with turn(settings.out, "begin"):
         where = annotated_images.sort_images(settings.folder, settings.out / "tissue")
         made_with = begin(settings, where)
     plan = Plan(settings, where, made_with["steps"])
-    kept = report.read_kept(settings.kept, plan.steps) if settings.kept else None
-    known = set() if kept is None else set(kept["folder"])
-    runs = [each for each in list_runs(settings) if each.name not in known]
+    if kept is not None:
+        report.check_steps(kept, plan.steps, settings.kept)
 
     def write_report() -> dict:
         with turn(settings.out, "report"):

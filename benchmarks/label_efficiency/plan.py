@@ -9,6 +9,7 @@ from pathlib import Path
 
 import tyro
 
+import consis_based
 from demo import Tissue
 from nuclei.files import locked
 
@@ -25,7 +26,7 @@ ROWS = {
 EQUAL_STEPS = tuple(ROWS)[1:]
 WHOLE = ("whole_method", "paper_rule", "random_patches")  # with pseudo labels
 PEERS = ("stardist", "torchvision", "cellpose")
-STANDARD = "representative"  # what stage 1 is told of `--method`; rows of other rules have their names
+STANDARD = consis_based.Settings.method  # rows of other rules have their names
 RULES = {"paper_rule": "consistency", "random_patches": "random"}
 
 

@@ -78,11 +78,11 @@ def read_runs(out: Path) -> pd.DataFrame:
     return with_detection(pd.concat(tables, ignore_index=True)) if tables else pd.DataFrame()
 
 
-def read_kept(path: Path, steps: int) -> pd.DataFrame:
+def read_kept(path: Path) -> pd.DataFrame:
     """The runs in a `scores.csv` of `write`, as `read_runs` has them; their folders are not there.
 
     Raises:
-        InputError: it is no such table, or its trainings had another number of steps than `steps`.
+        InputError: it is no such table.
     """
     try:
         table = pd.read_csv(path)
@@ -91,13 +91,17 @@ def read_kept(path: Path, steps: int) -> pd.DataFrame:
     missing = [name for name in KEPT if name not in table]
     if missing:
         raise InputError(f"{path} has no column {', '.join(missing)}; it is no scores.csv of this benchmark")
-    others = set(table.loc[table["row"].isin(EQUAL_STEPS), "steps"]) - {steps}
+    runs = table[["row", "budget", "seed"]].itertuples(index=False)
+    return with_detection(table.assign(folder=[Run(*each).name for each in runs]))
+
+
+def check_steps(kept: pd.DataFrame, steps: int, path: Path) -> None:
+    """InputError where the trainings of ours, kept in the file `path`, had another number of steps."""
+    others = set(kept.loc[kept["row"].isin(EQUAL_STEPS), "steps"]) - {steps}
     if others:
         raise InputError(
             f"{path} has trainings of {others.pop()} steps, not {steps}; pass --steps, or no --kept"
         )
-    runs = table[["row", "budget", "seed"]].itertuples(index=False)
-    return with_detection(table.assign(folder=[Run(*each).name for each in runs]))
 
 
 def with_detection(scores: pd.DataFrame) -> pd.DataFrame:
