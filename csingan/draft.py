@@ -11,7 +11,9 @@ from scipy import ndimage
 
 from csingan.direction import is_directed
 
-MARGIN = 3  # px around a nucleus that its blurred outline may colour; also cut out of the background
+HALO = 3  # px around a nucleus that it colours, as edges are blurred: its own, no background
+FADE = 1.0  # px, deviation of the blur by which a nucleus and its halo pass into what is beside them
+MARGIN = HALO + 3  # px around a nucleus that are looked at
 ALIKE = 3  # a new nucleus looks like one of so many real ones of the most similar size and elongation,
 STRETCH = 0.5  # if they need no more stretching (log of the factor, both axes added): else they get stripes
 VIEWS = 5  # of the background in one draft
@@ -80,9 +82,10 @@ class Collage:
 
     def __call__(self, layout: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         canvas = _rearrange(self._background, layout.shape, self._directed, rng)
+        territories = _territories(layout)
         for label, box in enumerate(ndimage.find_objects(layout), start=1):
             if box is not None:
-                _paint(canvas, layout, label, box, self._nuclei, rng)
+                _paint(canvas, layout, territories, label, box, self._nuclei, rng)
         return canvas.round().clip(0, 255).astype(np.uint8)
 
 
@@ -101,7 +104,7 @@ class _Shape:
 
 @dataclass(frozen=True)
 class _Nucleus:
-    """A nucleus of the patch, its colours continued beyond its outline."""
+    """A nucleus of the patch with what is around it, but for other nuclei: there it is continued."""
 
     crop: np.ndarray  # (h, w, 3) float32
     shape: _Shape  # in pixels of the crop
@@ -115,25 +118,54 @@ def _shape(mask: np.ndarray) -> _Shape:
     return _Shape(points.mean(axis=0), directions * np.sqrt(variances))
 
 
+def _territories(labels: np.ndarray) -> np.ndarray:
+    """(H, W) the label of the nearest nucleus, also where its halo lies; 0 elsewhere."""
+    if not labels.any():
+        return labels
+    distances, (rows, columns) = ndimage.distance_transform_edt(labels == 0, return_indices=True)
+    return np.where(distances <= HALO, labels[rows, columns], 0)
+
+
 def _nuclei(image: np.ndarray, labels: np.ndarray) -> list[_Nucleus]:
+    image = np.pad(image, ((MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0)), mode="edge")
+    labels = np.pad(labels, MARGIN)
+    territories = _territories(labels)
     nuclei = []
     for label, box in enumerate(ndimage.find_objects(labels), start=1):
         if box is None:
             continue
-        mask = np.pad(labels[box] == label, MARGIN)
-        crop = np.pad(image[box], ((MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0)))
-        rows, columns = ndimage.distance_transform_edt(~mask, return_distances=False, return_indices=True)
-        nuclei.append(_Nucleus(crop[rows, columns].astype(np.float32), _shape(mask)))
+        window = _widened(box)
+        mask, others = labels[window] == label, ~np.isin(territories[window], (0, label))
+        nuclei.append(_Nucleus(_continued(image[window], mask, others).astype(np.float32), _shape(mask)))
     return nuclei
+
+
+def _continued(image: np.ndarray, mask: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """The image (h, w, 3) of a nucleus; others give way to what is as far from its outline elsewhere."""
+    far = np.ceil(ndimage.distance_transform_edt(~mask))
+    continued = image.copy()
+    # First from anywhere, for where nothing is as far.
+    for alike in (far >= 0, *(far == distance for distance in range(1, MARGIN + 1))):
+        usable, wanted = alike & ~others, alike & others
+        if usable.any() and wanted.any():
+            places = ndimage.distance_transform_edt(~usable, return_distances=False, return_indices=True)
+            rows, columns = places[:, wanted]
+            continued[wanted] = image[rows, columns]
+    return continued
+
+
+def _widened(box: tuple[slice, ...]) -> tuple[slice, ...]:
+    """A box with `MARGIN` around it, as far as the image goes."""
+    return tuple(slice(max(side.start - MARGIN, 0), side.stop + MARGIN) for side in box)
 
 
 def _without_nuclei(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Four layers (H, W, 4) float32: the colours, nuclei filled in from around, and where that was done."""
-    side = 2 * MARGIN + 1
+    side = 2 * HALO + 1
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
     holes = cv2.dilate((labels > 0).astype(np.uint8), disc)
     filled = cv2.inpaint(image, holes, side, cv2.INPAINT_NS)
-    soft = cv2.GaussianBlur(holes.astype(np.float32), (0, 0), 2 * MARGIN)
+    soft = cv2.GaussianBlur(holes.astype(np.float32), (0, 0), 2 * HALO)
     return np.dstack([filled.astype(np.float32), soft])
 
 
@@ -199,15 +231,15 @@ def _smooth_field(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarra
 def _paint(
     canvas: np.ndarray,
     layout: np.ndarray,
+    territories: np.ndarray,
     label: int,
-    box: tuple[slice, slice],
+    box: tuple[slice, ...],
     nuclei: list[_Nucleus],
     rng: np.random.Generator,
 ) -> None:
-    """Fit a real nucleus of similar shape into one outline of the layout, on `canvas`."""
-    rows, columns = (slice(max(side.start - MARGIN, 0), side.stop + MARGIN) for side in box)
-    mask = (layout[rows, columns] == label).astype(np.float32)
-    new = _shape(mask)
+    """Fit a real nucleus of similar shape, and its halo, into one outline of the layout, on `canvas`."""
+    window = _widened(box)
+    new = _shape(layout[window] == label)
     nucleus = nuclei[_draw_alike(new, nuclei, rng)]
     old = nucleus.shape
     # The map that takes the new nucleus's principal axes to the old one's, each perhaps reversed.
@@ -216,12 +248,13 @@ def _paint(
     fitted = cv2.warpAffine(
         nucleus.crop,
         np.column_stack([turn, shift]),
-        mask.shape[::-1],
+        territories[window].shape[::-1],
         flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE,
     )
-    share = cv2.GaussianBlur(mask, (0, 0), 1.0)[..., None]
-    canvas[rows, columns] += share * (fitted - canvas[rows, columns])
+    own = (territories[window] == label).astype(np.float32)
+    share = cv2.GaussianBlur(own, (0, 0), FADE)[..., None]
+    canvas[window] += share * (fitted - canvas[window])
 
 
 def _draw_alike(new: _Shape, nuclei: list[_Nucleus], rng: np.random.Generator) -> int:
