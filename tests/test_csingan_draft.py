@@ -73,6 +73,32 @@ def test_the_texture_of_a_nucleus_turns_with_it(monkeypatch):
     assert sorted(ends) == [False, True]  # one end of the upright bar is pale, either
 
 
+def test_a_nucleus_comes_with_its_halo():
+    labels = np.zeros((64, 64), np.int32)
+    cv2.circle(labels, (32, 32), 10, 1, -1)
+    image = np.full((64, 64, 3), PINK, np.uint8)
+    cv2.circle(image, (32, 32), 12, VIOLET, -1)  # as if the outline had been drawn too far inside
+    layout = np.roll(labels, (-12, 9), axis=(0, 1))
+    result = draft.make("collage", image, labels)(layout, np.random.default_rng(0)).astype(int)
+    for radius, colour in ((8, VIOLET), (11, VIOLET), (17, PINK)):
+        ring = cv2.circle(np.zeros((64, 64), np.uint8), (41, 20), radius, 1) > 0
+        assert np.abs(result[ring].mean(axis=0) - colour).max() <= 8
+
+
+def test_a_nucleus_leaves_its_neighbours_behind(monkeypatch):
+    monkeypatch.setattr(draft, "ALIKE", 1)
+    image, labels = patch()
+    labels[29:47, 10:27], image[29:47, 10:27] = 2, BLUE  # touches the disc from below
+    collage = draft.make("collage", image, labels)
+    layout = np.zeros((64, 64), np.int32)
+    cv2.circle(layout, (45, 20), 10, 1, -1)
+    result = collage(layout, np.random.default_rng(0)).astype(int)
+    around = (layout == 0) & (cv2.dilate(layout.astype(np.uint8), np.ones((13, 13), np.uint8)) > 0)
+    assert np.abs(result[around] - BLUE).sum(axis=1).min() > 100
+    outside = around & (cv2.dilate(layout.astype(np.uint8), np.ones((3, 3), np.uint8)) == 0)
+    assert np.abs(result[outside].mean(axis=0) - PINK).max() <= 8
+
+
 def test_no_nucleus_is_stretched_where_one_of_its_shape_is_there(monkeypatch):
     collage = draft.make("collage", *patch())  # a disc and a bar: each within reach of ALIKE
     layout = np.zeros((64, 64), np.int32)
