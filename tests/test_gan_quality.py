@@ -13,6 +13,7 @@ from benchmarks.gan_quality import (
     background_difference,
     boundary_gradient,
     difference,
+    edge_place,
     feature_gaussians,
     fit_gaussian,
     frechet_distance,
@@ -121,6 +122,21 @@ def test_boundary_gradient_falls_in_blurred_tissue(pair: tuple[np.ndarray, np.nd
     assert 0 < soft < 0.8 * sharp
 
 
+def test_the_place_of_an_edge_is_where_the_colour_has_changed_by_half() -> None:
+    labels = np.zeros((SIDE, SIDE), np.int32)
+    labels[30:70, 30:70] = 3
+    purple, pink = (90, 50, 130), (235, 180, 210)
+    image = np.where(labels[..., None] > 0, purple, pink).astype(np.uint8)
+    assert edge_place(image, labels) == pytest.approx(0, abs=0.01)  # half a pixel on either side
+    for shift in (-2, 3):  # the outlines lie so far inside of the edges
+        outlines = np.zeros_like(labels)
+        outlines[30 + shift : 70 - shift, 30 + shift : 70 - shift] = 3
+        assert edge_place(image, outlines) == pytest.approx(shift, abs=0.3)
+        assert edge_place(blurred(image, 1), outlines) == pytest.approx(shift, abs=0.5)
+    assert edge_place(255 - image, labels) == 0
+    assert edge_place(image, np.zeros_like(labels)) == edge_place(image, labels + 1) == 0
+
+
 def test_splits_into_an_annotated_patch_of_median_nuclei_and_the_rest() -> None:
     labels = np.zeros((70, 100), np.int32)
     labels[5, 5:30:5] = range(1, 6)  # five nuclei in the first patch of 32 px, one in the second, ...
@@ -144,6 +160,7 @@ def test_the_patch_itself_is_perfect_but_for_being_a_copy(pair: tuple[np.ndarray
     blank = (np.full_like(pair[0], 200), np.zeros_like(pair[1]))
     found = quality([pair, pair], pair)
     assert found["auc_gap"] == pytest.approx(0) and found["boundary"] == pytest.approx(1)
+    assert found["edge"] == pytest.approx(0)
     assert found["realism"] == pytest.approx(0, abs=1e-3) and found["repeats"] == pytest.approx(1, abs=1e-4)
     # Without nuclei there is nothing to be true to, but the image is looked at.
     assert quality([pair, blank], pair)["boundary"] == found["boundary"]
