@@ -85,7 +85,9 @@ class Collage:
         territories = _territories(layout)
         for label, box in enumerate(ndimage.find_objects(layout), start=1):
             if box is not None:
-                _paint(canvas, layout, territories, label, box, self._nuclei, rng)
+                window = _widened(box)
+                mask, territory = layout[window] == label, territories[window] == label
+                _paint(canvas[window], mask, territory, self._nuclei, rng)
         return canvas.round().clip(0, 255).astype(np.uint8)
 
 
@@ -230,16 +232,13 @@ def _smooth_field(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarra
 
 def _paint(
     canvas: np.ndarray,
-    layout: np.ndarray,
-    territories: np.ndarray,
-    label: int,
-    box: tuple[slice, ...],
+    mask: np.ndarray,
+    territory: np.ndarray,
     nuclei: list[_Nucleus],
     rng: np.random.Generator,
 ) -> None:
-    """Fit a real nucleus of similar shape, and its halo, into one outline of the layout, on `canvas`."""
-    window = _widened(box)
-    new = _shape(layout[window] == label)
+    """Fit a real nucleus of similar shape into a mask (h, w) on `canvas`, and its halo into its territory."""
+    new = _shape(mask)
     nucleus = nuclei[_draw_alike(new, nuclei, rng)]
     old = nucleus.shape
     # The map that takes the new nucleus's principal axes to the old one's, each perhaps reversed.
@@ -248,13 +247,12 @@ def _paint(
     fitted = cv2.warpAffine(
         nucleus.crop,
         np.column_stack([turn, shift]),
-        territories[window].shape[::-1],
+        mask.shape[::-1],
         flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE,
     )
-    own = (territories[window] == label).astype(np.float32)
-    share = cv2.GaussianBlur(own, (0, 0), FADE)[..., None]
-    canvas[window] += share * (fitted - canvas[window])
+    share = cv2.GaussianBlur(territory.astype(np.float32), (0, 0), FADE)[..., None]
+    canvas += share * (fitted - canvas)
 
 
 def _draw_alike(new: _Shape, nuclei: list[_Nucleus], rng: np.random.Generator) -> int:
