@@ -127,7 +127,7 @@ def _earlier_rounds(data: Path, number: int) -> pd.DataFrame:
     table = read_selection_table(data)
     if "round" not in table:
         table.insert(1, "round", 1)
-    if not pd.api.types.is_numeric_dtype(table["round"]):
+    if not table.empty and not pd.api.types.is_numeric_dtype(table["round"]):
         raise InputError(f"{data}/{SELECTION} has rounds that are not numbers; mend the table")
     # A row that somebody added by hand may have none.
     table["round"] = table["round"].fillna(1).astype(int)

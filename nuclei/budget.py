@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from fractions import Fraction
 
 import numpy as np
 import pandas as pd
@@ -28,21 +29,21 @@ def patches_of_budget(budget: str, pixels: int, size: int) -> int:
         InputError: neither of them, or less than one patch.
     """
     number, is_share = _parse(budget)
-    count = int(number / 100 * pixels / size**2) if is_share else int(number)
+    count = int(number * pixels / (100 * size**2)) if is_share else int(number)
     if count < 1:
         least = 100 * size**2 / pixels
         raise InputError(f"--budget {budget} is less than one patch, which is {least:.2g}% of the pixels")
     return count
 
 
-def _parse(budget: str) -> tuple[float, bool]:
-    """The number, and whether it is per cent of the pixels."""
+def _parse(budget: str) -> tuple[Fraction, bool]:
+    """The number, exactly (29 % of 100 patches are 29), and whether it is per cent of the pixels."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(%?)\s*", budget)
     if match is None or not match[2] and "." in match[1]:
         raise InputError(
             f"--budget {budget!r} is neither a share such as 5% nor a number of patches such as 12"
         )
-    return float(match[1]), match[2] == "%"
+    return Fraction(match[1]), match[2] == "%"
 
 
 def pool_pixels(names: Sequence[str], sources: pd.DataFrame | None, size: int) -> int:

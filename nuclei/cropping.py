@@ -21,6 +21,7 @@ from nuclei.parallel import map_ahead
 from nuclei.patches import (
     PATCH,
     is_patch,
+    overview_name,
     read_patch,
     read_sources,
     source_stem,
@@ -60,7 +61,8 @@ def crop_images(
         stride: distance between patches, px; the last of a row or column is moved back to the border.
         mpp: um/px to read slides at (see `nuclei.slides.open_source`).
         source_mpp: um/px of the images that do not state it; None for plain images means "as they are".
-        overviews: where a picture of each source goes, `<image>.png`, its longer side OVERVIEW px at most.
+        overviews: where a picture of each source goes (`patches.overview_name`), its longer side OVERVIEW px
+            at most.
 
     Returns:
         One row a patch of these images: patch, source (file name), x, y (of the patch's upper left corner),
@@ -80,15 +82,16 @@ def crop_images(
     _check_size(Path(data), size)
     for path in stems.values():
         with open_source(path, mpp, source_mpp) as source:
-            _check(source, size, data, before)
+            _check(source, size, stride, data, before)
     rows: list[Row] = []
     try:
         with tqdm(desc="cropping", unit="patch", total=0) as bar:
             for stem, path in stems.items():
                 bar.set_postfix_str(path.name)
                 with open_source(path, mpp, source_mpp) as source:
-                    places = _places(source, size, stride, overviews and Path(overviews) / f"{stem}.png")
                     content = _content(path)
+                    overview = overviews and Path(overviews) / overview_name(path.name, content)
+                    places = _places(source, size, stride, overview)
                     planned = [_row(source, stem, left, top, content) for left, top in places]
                     rows += planned
                     if source.is_slide:  # so that a run that is killed leaves word of the resolution
@@ -188,7 +191,7 @@ def _check_size(data: Path, size: int) -> None:
         )
 
 
-def _check(source: Source, size: int, data: Path, before: pd.DataFrame | None) -> None:
+def _check(source: Source, size: int, stride: int, data: Path, before: pd.DataFrame | None) -> None:
     """InputError where `source` is smaller than a patch, or patches of another of its name are there."""
     width, height = source.width, source.height
     if min(width, height) < size:
@@ -218,6 +221,12 @@ def _check(source: Source, size: int, data: Path, before: pd.DataFrame | None) -
         raise InputError(
             f"{data}/ holds patches of another {source.path.name}, or it was changed since they were cut; "
             "rename it, remove those patches or pass another --data"
+        )
+    on_grid = cut["x"].isin(starts(width, size, stride)) & cut["y"].isin(starts(height, size, stride))
+    if not on_grid.all():
+        raise InputError(
+            f"{data}/ holds patches of {source.path.name} that were cut with another --stride than {stride}; "
+            "pass that one, remove them or pass another --data"
         )
 
 

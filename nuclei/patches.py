@@ -231,6 +231,16 @@ def source_stem(source: str) -> str:
     return re.sub(r"[^\w.-]", "_", Path(source).stem)
 
 
+def overview_name(source: str, content: str) -> str:
+    """The file name of a small picture of an image file; `content` tells it from another one of that name."""
+    return f"{source_stem(source)}-{content}.png"
+
+
+def stem_of_overview(path: Path) -> str:
+    """The `source_stem` of the image that a file named by `overview_name` shows."""
+    return Path(path).stem.rsplit("-", 2)[0]  # a content has one dash
+
+
 def read_sources(data: Path) -> pd.DataFrame | None:
     """Where each patch was cropped from (see nuclei.cropping); None where patches were not cropped here."""
     path = Path(data) / SOURCES

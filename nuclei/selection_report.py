@@ -15,7 +15,7 @@ from sklearn.decomposition import PCA
 
 from nuclei.files import atomic_file
 from nuclei.formats import read_image, write_image
-from nuclei.patches import read_patch, source_stem
+from nuclei.patches import overview_name, read_patch, source_stem, stem_of_overview
 from nuclei.pictures import caption, montage
 from nuclei.selection import Selected
 
@@ -99,24 +99,27 @@ def write_source_pictures(
 
     Args:
         folder: where the pictures go; those that an earlier selection left there are removed.
-        overviews: `<patches.source_stem>.png`, small pictures of the sources; those without are passed over.
+        overviews: small pictures of the sources (`patches.overview_name`); those without are passed over.
         selection: the selected patches: source, x, y, cluster.
-        sources: all patches: source, x, y, and width (px) of the source.
+        sources: all patches: source, x, y, and width (px) and content of the source; without content, as
+            an older version wrote it, there are no pictures.
         size: side of a patch, px, at the resolution of x and y.
     """
     for overview in overviews.glob("*.png"):
-        (folder / overview.name).unlink(missing_ok=True)
+        (folder / f"{stem_of_overview(overview)}.png").unlink(missing_ok=True)
+    if "content" not in sources:
+        return
     for source, selected in selection.groupby("source"):
-        overview = overviews / f"{source_stem(source)}.png"
+        patches = sources[sources["source"] == source]
+        overview = overviews / overview_name(source, patches["content"].iloc[0])
         if not overview.exists():
             continue
         picture = read_image(overview).copy()
-        patches = sources[sources["source"] == source]
         scale = picture.shape[1] / patches["width"].iloc[0]
         _fade(picture, patches, size, scale)
         for _, patch in selected.iterrows():
             _frame(picture, patch, size, scale)
-        write_image(folder / overview.name, picture)
+        write_image(folder / f"{source_stem(source)}.png", picture)
 
 
 def _fade(picture: np.ndarray, patches: pd.DataFrame, size: int, scale: float) -> None:

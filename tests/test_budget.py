@@ -7,7 +7,7 @@ from nuclei.errors import InputError
 
 @pytest.mark.parametrize(
     ("budget", "expected"),
-    [("12", 12), ("5%", 5), ("5 %", 5), ("5.9%", 5), (" 100% ", 100)],
+    [("12", 12), ("5%", 5), ("5 %", 5), ("5.9%", 5), ("29%", 29), ("57%", 57), (" 100% ", 100)],
 )
 def test_shares_and_numbers(budget, expected):
     assert patches_of_budget(budget, pixels=100 * 256**2, size=256) == expected

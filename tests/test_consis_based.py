@@ -258,6 +258,14 @@ def test_a_second_round_needs_a_first(data):
         consis_based.main(settings(data, round=2))
 
 
+def test_a_second_round_goes_on_from_annotations_alone(kept):
+    (kept / "selected.csv").write_text("patch,round,cluster,score\n")  # all rows taken out by hand
+    write_masks(kept / "patch0", np.zeros((SIZE, SIZE), np.int32))
+    consis_based.main(settings(kept, k1=1, round=2))
+    table = pd.read_csv(kept / "selected.csv")
+    assert table["round"].tolist() == [2] and table["patch"][0] != "patch0"
+
+
 def test_rounds_that_are_no_numbers_are_an_error(data):
     (data / "selected.csv").write_text("patch,round\npatch0,first\n")
     with pytest.raises(InputError, match="selected.csv has rounds that are not numbers"):

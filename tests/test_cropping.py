@@ -93,15 +93,26 @@ def test_overviews_are_drawn_once(images, data, tmp_path):
     write_slide(images / "a.svs", half_glass(300, 2048))
     write_image(images / "b c.png", tissue(64, 96))
     crop_images(images, data, size=64, stride=64, overviews=tmp_path / "overviews")
-    picture = read_image(tmp_path / "overviews" / "a.png")
+    (path,) = (tmp_path / "overviews").glob("a-*.png")
+    picture = read_image(path)
     assert picture.shape == (150, 1024, 3)
     expected = cv2.resize(half_glass(300, 2048), (1024, 150), interpolation=cv2.INTER_AREA)
     assert np.abs(picture - expected.astype(float)).mean() < 2
-    assert read_image(tmp_path / "overviews" / "b_c.png").shape == (64, 96, 3)
+    (other,) = (tmp_path / "overviews").glob("b_c-*.png")
+    assert read_image(other).shape == (64, 96, 3)
 
-    write_image(tmp_path / "overviews" / "a.png", IMAGE)
+    write_image(path, IMAGE)
     crop_images(images, data, size=64, stride=64, overviews=tmp_path / "overviews")
-    assert read_image(tmp_path / "overviews" / "a.png").shape == IMAGE.shape
+    assert read_image(path).shape == IMAGE.shape
+
+
+def test_an_overview_is_not_taken_for_that_of_another_image_of_its_name(images, data, tmp_path):
+    for number, value in enumerate((50, 200)):
+        write_image(images / "a.png", np.full((64, 64, 3), value, np.uint8))
+        sources = crop_images(images, data / str(number), 64, 64, overviews=tmp_path / "overviews")
+        name = patches.overview_name("a.png", sources["content"][0])
+        assert (read_image(tmp_path / "overviews" / name) == value).all()
+        assert patches.stem_of_overview(tmp_path / name) == "a"
 
 
 def test_a_run_that_was_stopped_goes_on(images, data, reads, monkeypatch):
@@ -225,6 +236,17 @@ def test_cropping_the_same_slide_otherwise_is_refused(images, data):
         InputError, match=r"holds patches of another a\.svs of 256 x 256 px, not 128 x 128 px"
     ):
         crop_images(images, data, size=64, stride=64, mpp=0.5)
+
+
+def test_another_grid_is_refused_unless_it_has_the_places_of_the_first(images, data):
+    write_image(images / "a.png", tissue(40, 64))
+    before = crop_images(images, data, size=16, stride=16)
+    assert before["y"].unique().tolist() == [0, 16, 24]
+    for stride in (12, 32):
+        with pytest.raises(InputError, match=f"a.png that were cut with another --stride than {stride};"):
+            crop_images(images, data, size=16, stride=stride)
+    assert patches.read_sources(data).equals(before)
+    assert set(before["patch"]) < set(crop_images(images, data, size=16, stride=8)["patch"])
 
 
 def test_patches_of_another_size_are_refused_before_anything_is_cut(images, data):

@@ -48,13 +48,13 @@ def test_patches_that_are_all_alike_make_no_map(tmp_path):
 def test_source_pictures_show_where_the_selected_patches_lie(tmp_path):
     overviews, folder = tmp_path / "overviews", tmp_path / "sources"
     # At a quarter of the size: 512 px wide, of which the left half is covered by patches.
-    write_image(overviews / "my_slide.png", np.full((64, 128, 3), 100, np.uint8))
+    write_image(overviews / "my_slide-9-ab.png", np.full((64, 128, 3), 100, np.uint8))
     sources = pd.DataFrame(
         [("a", "my slide.svs", 0, 0), ("b", "my slide.svs", 0, 128), ("c", "other.svs", 0, 0)],
         columns=["patch", "source", "x", "y"],
-    ).assign(width=512)
+    ).assign(width=512, content="9-ab")
     selection = sources.iloc[[1]].assign(cluster=7)
-    write_image(overviews / "earlier.png", np.full((64, 128, 3), 100, np.uint8))
+    write_image(overviews / "earlier-8-cd.png", np.full((64, 128, 3), 100, np.uint8))
     folder.mkdir()
     (folder / "earlier.png").write_bytes(b"of another selection")
     (folder / "mine.png").write_bytes(b"of somebody else")
