@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from csingan.pairs import ANNOTATION, Pairs
-from csingan.schedule import PRESETS, Schedule
+from csingan.schedule import DRAFTS, PRESETS, Schedule
 from csingan.task import SMALLEST, Task, read_folder, read_patches
 from nuclei.errors import InputError
-from nuclei.files import atomic_folder, digest, is_finished, write_settings
+from nuclei.files import atomic_folder, digest, is_finished, overlap, write_settings
 from nuclei.formats import has_transparency, write_image
 from nuclei.patches import fingerprint
 from nuclei.script import run
@@ -96,6 +96,10 @@ def _check(settings: Settings) -> None:
             )
     if settings.folder and settings.patch:
         raise InputError("--folder and --patch exclude each other; pass one of them")
+    if settings.folder and overlap(settings.folder, settings.out / settings.folder.resolve().name):
+        raise InputError(
+            f"the results of --folder {settings.folder} would replace its own files; name another --out"
+        )
 
 
 def _trained_with(settings: Settings, task: Task) -> dict:
@@ -103,7 +107,8 @@ def _trained_with(settings: Settings, task: Task) -> dict:
     arrays = (task.image, task.labels, *task.more, *task.masks_of_its_size)
     pixels = digest(f"{array.shape}".encode() + array.tobytes() for array in arrays)
     names = ("preset", "effort", "density", "touching", "gap", "scale", "shapes", "seed")
-    return {name: getattr(settings, name) for name in names} | {"pixels_and_masks": pixels}
+    made_with = {name: getattr(settings, name) for name in names}
+    return made_with | {"pixels_and_masks": pixels, "drafts": DRAFTS}
 
 
 def _pairs(settings: Settings, task: Task) -> Pairs:
@@ -125,8 +130,8 @@ def _is_finished(settings: Settings, task: Task) -> bool:
 
 def _check_results(settings: Settings, task: Task, schedule: Schedule) -> None:
     """InputError where layouts are impossible, or something of another run is in the way of the results."""
-    _training_layouts(settings, task, count=1)
-    _sample_layouts(settings, task, count=1)
+    _training_layouts(settings, task, schedule.layouts)  # all of them: the last one may be the one too many
+    _sample_layouts(settings, task, settings.samples)
     if (settings.out / task.name / CHECKPOINTS).exists():
         from csingan.train import check_checkpoints
 
@@ -207,6 +212,11 @@ def _train(settings: Settings, tasks: Sequence[Task], schedule: Schedule) -> lis
         return train(examples, schedule, settings.seed, find_device(settings.device))
     except FloatingPointError as error:
         raise InputError(f"{error}; try another --seed, with another --out") from error
+    except MemoryError as error:
+        raise InputError(
+            f"the GPU's memory is too small for {len(tasks)} patches in one batch; pass a smaller --together "
+            "(1 takes least), or --device cpu"
+        ) from error
 
 
 def _write_results(settings: Settings, task: Task, model: Pyramid) -> None:

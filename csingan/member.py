@@ -16,7 +16,7 @@ from csingan.direction import is_directed
 from csingan.masks import conditions
 from csingan.models import Generator
 from csingan.pyramid import NOISE_CHANNELS, Pyramid, resize, scale_ratios, start_from
-from csingan.schedule import Schedule
+from csingan.schedule import DRAFTS, Schedule
 from csingan.state import State, averaged_generator, first_state, steps_made
 from nuclei.files import digest
 
@@ -153,7 +153,7 @@ def made_with(example: Example, schedule: Schedule, seed: int) -> dict:
     """What the trained model depends on, as it is kept in the checkpoints."""
     arrays = (example.image, example.labels, *example.layouts)
     pixels = digest(f"{array.shape} {array.dtype}".encode() + array.tobytes() for array in arrays)
-    return {**asdict(schedule), "seed": seed, "patch, masks and layouts": pixels}
+    return {**asdict(schedule), "seed": seed, "drafts": DRAFTS, "patch, masks and layouts": pixels}
 
 
 def to_tensor(images: Sequence[np.ndarray], device: torch.device | str) -> Tensor:

@@ -100,5 +100,5 @@ def check(task: Task) -> None:
         found = ("no nucleus", "one nucleus alone")[count] if count < 2 else "no background"
         raise InputError(
             f"{task.source}: {found} in its mask, too little to learn from; annotate all of its nuclei, or "
-            "take another patch"
+            "take the patch out of selected.csv: pseudo_label.py learns from it without synthetic pairs too"
         )

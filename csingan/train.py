@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -60,6 +61,7 @@ def train(
         ValueError: no nucleus in an example, or images of several sizes.
         InputError: a checkpoint is broken, or of other settings.
         FloatingPointError: a loss is no longer a finite number, nor is it with a smaller learning rate.
+        MemoryError: that of a GPU is too small for them all.
     """
     _check(examples)
     check_checkpoints(examples, schedule, seed)
@@ -69,7 +71,8 @@ def train(
         schedule.steps_at(k, len(sizes)) * work(size, schedule.channels_at(k, len(sizes)), schedule)
         for k, size in enumerate(sizes)
     ]
-    with tqdm(total=sum(works) * len(members), bar_format=_BAR, mininterval=1, disable=not progress) as bar:
+    shown = {"bar_format": _BAR, "mininterval": 1, "disable": not progress}
+    with _memory_errors(), tqdm(total=sum(works) * len(members), **shown) as bar:
         for k, size in enumerate(sizes):
             steps = schedule.steps_at(k, len(sizes))
             title = f"scale {k + 1}/{len(sizes)} ({size[1]} x {size[0]} px)"
@@ -86,6 +89,15 @@ def train(
 
 
 _BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed} so far, {remaining} left{postfix}"
+
+
+@contextmanager
+def _memory_errors() -> Iterator[None]:
+    """Turn the error of PyTorch into Python's, which its users can name without it."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise MemoryError(str(error)) from error
 
 
 def check_checkpoints(examples: Sequence[Example], schedule: Schedule, seed: int) -> None:

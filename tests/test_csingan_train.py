@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+import csingan.member
 import csingan.train
 from csingan.masks import LayoutSampler
 from csingan.schedule import PRESETS
@@ -154,8 +155,8 @@ def test_the_bar_shows_scale_step_losses_and_time_left(tmp_path, capsys):
         assert words in shown
 
 
-@pytest.mark.parametrize("change", ["seed", "schedule", "image", "layouts"])
-def test_checkpoints_of_another_training_are_refused(tmp_path, change):
+@pytest.mark.parametrize("change", ["seed", "schedule", "image", "layouts", "drafts"])
+def test_checkpoints_of_another_training_are_refused(tmp_path, change, monkeypatch):
     trained(tmp_path, SHORT)
     schedule = replace(SHORT, learning_rate=1e-4) if change == "schedule" else SHORT
     other = example(tmp_path)
@@ -163,8 +164,11 @@ def test_checkpoints_of_another_training_are_refused(tmp_path, change):
         other = replace(other, image=255 - other.image)
     if change == "layouts":
         other = replace(other, layouts=layouts(2))
+    if change == "drafts":
+        monkeypatch.setattr(csingan.member, "DRAFTS", 99)
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
-    words = {"seed": "seed 0 -> 1", "schedule": "learning_rate 0.0005 -> 0.0001"}.get(change, "patch, masks")
+    words = {"seed": "seed 0 -> 1", "schedule": "learning_rate 0.0005 -> 0.0001", "drafts": "drafts 2 -> 99"}
+    words = words.get(change, "patch, masks")
     with pytest.raises(InputError, match=f"{words}.*delete"):
         train([other], schedule, seed=int(change == "seed"), progress=False)
     with pytest.raises(InputError, match=words):

@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
+import csingan.masks
 import csingan.train
 import main_train
 from csingan.schedule import PRESETS
@@ -157,6 +159,28 @@ def test_a_size_without_room_for_the_nuclei_is_refused_before_anything_starts(da
         main_train.main(settings(data.parent, patch="c", size=64))
 
 
+def test_all_layouts_are_tried_before_anything_starts(data, monkeypatch):
+    made = []
+
+    def last_does_not_fit(sampler, rng, shape):
+        made.append(shape)
+        if len(made) == TINY.layouts + 3:
+            raise ValueError("no room")
+        return tissue()[1]
+
+    monkeypatch.setattr(csingan.masks.LayoutSampler, "__call__", last_does_not_fit)
+    forbid_training(monkeypatch)
+    with pytest.raises(InputError, match="a: no room"):
+        main_train.main(settings(data.parent, samples=3))
+
+
+def test_models_of_other_drafts_are_not_taken_for_ones_of_now(data, monkeypatch):
+    main_train.main(settings(data.parent, patch="a"))
+    monkeypatch.setattr(main_train, "DRAFTS", main_train.DRAFTS + 1)
+    with pytest.raises(InputError, match="out/a was made with other settings \\(drafts 2 -> 3\\); delete"):
+        main_train.main(settings(data.parent, patch="a"))
+
+
 def test_patches_train_in_one_batch_on_demand(data, capsys):
     main_train.main(settings(data.parent, together=2))
     assert "a, b: training" in capsys.readouterr().out
@@ -184,6 +208,14 @@ def test_a_prepared_folder_gets_a_sample_for_each_mask(folder, tmp_path):
     assert read_patch(tmp_path / "synthetic" / "m2").shape == (80, 96, 3)
     assert read_masks(tmp_path / "synthetic" / "m2").max() == 2
     assert (tmp_path / "out" / "mine" / "samples.png").exists()
+
+
+@pytest.mark.parametrize("out", [".", "mine/.."])
+def test_the_files_of_a_folder_are_not_replaced_by_its_results(folder, tmp_path, out):
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    refused = call(tmp_path, SCRIPT, "--folder", "mine", "--out", out, "--synthetic", "pairs")
+    assert_refused(refused, "the results of --folder mine would replace its own files", "--out")
+    assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_samples_of_a_folder_do_not_replace_other_patches(folder, tmp_path):
@@ -277,6 +309,15 @@ def test_a_training_that_diverges_is_one_line(data, monkeypatch):
     monkeypatch.setitem(main_train.PRESETS, "fast", replace(TINY, learning_rate=1e30, steps=(50, 50)))
     with pytest.raises(InputError, match="no longer a finite number.*--seed"):
         main_train.main(settings(data.parent, patch="a"))
+
+
+def test_a_gpu_that_is_too_small_is_one_line(data, monkeypatch):
+    def full(trainer):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(csingan.train.ScaleTrainer, "advance", full)
+    with pytest.raises(InputError, match="too small for 2 patches in one batch; pass a smaller --together"):
+        main_train.main(settings(data.parent, together=2))
 
 
 def test_transparency_is_said_in_one_line(folder, tmp_path, capsys):
