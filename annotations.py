@@ -14,7 +14,8 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from mrcnn.config import find_model
+from mrcnn import backend
+from mrcnn.config import check_takes_tiles, find_model
 from nuclei import baseline
 from nuclei.annotation import coco
 from nuclei.annotation.checks import to_labels
@@ -86,7 +87,8 @@ def export_patches(settings: Export) -> None:
     if not settings.format:
         raise InputError(f"--format names no format; name one or more of {', '.join(SUFFIXES)}, coco")
     if settings.start == "model":
-        find_model(settings.model)
+        check_takes_tiles(settings.model, find_model(settings.model)[1])
+        backend.check()
     # Everything is read once before anything is written.
     starts = {name: MASKS if is_annotated(settings.data / name) else settings.start for name in names}
     for name in names:

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from nuclei import script
 from nuclei.errors import InputError
-from nuclei.files import atomic_file, write_json
+from nuclei.files import atomic_file, check_can_hold_files, write_json
 from nuclei.formats import (
     IMAGE_SUFFIXES,
     LABEL_SUFFIXES,
@@ -42,7 +42,8 @@ class Settings:
 def main(settings: Settings) -> None:
     """Score the folder, print the table, write it; the settings are read here only."""
     out = settings.out or settings.pred
-    # Bad images show before anything is written.
+    # What is bad shows before anything slow, and before anything is written.
+    check_can_hold_files(out)
     files = find_images(settings.pred, settings.truth, settings.images) if settings.images else []
     scores = evaluate(settings.pred, settings.truth)
     # Population sd, so that a single image has one too (0).
@@ -60,6 +61,8 @@ def main(settings: Settings) -> None:
         print(f"wrote {out / COMPARED}/ (matched: thin green; missed: yellow; invented: cyan)")
     else:
         print("next: --images FOLDER draws what was matched, missed and invented on the images")
+        if (out / COMPARED).exists():
+            print(f"{out / COMPARED}/ is of an earlier run")
 
 
 def write_scores(out: Path, scores: pd.DataFrame, mean: pd.Series, sd: pd.Series, settings: dict) -> None:

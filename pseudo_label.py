@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 from dataclasses import dataclass
@@ -11,14 +12,15 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from csingan.pairs import check_folder
-from mrcnn import sources, views
-from mrcnn.config import find_model
+from mrcnn import backend, sources, views
+from mrcnn.config import WEIGHTS, NucleusConfig, fingerprint
 from mrcnn.sources import Source
 from nuclei import patches
 from nuclei.errors import InputError
 from nuclei.files import (
     atomic_folder,
     changes,
+    check_can_hold_files,
     check_is_ours,
     digest,
     is_finished,
@@ -56,7 +58,7 @@ class Settings:
 
 SHARES = {"annotated": 3, "synthetic": 1, "pseudo": 1}  # patches of each source in a batch, in proportion
 OUTLINED = ("annotated", "synthetic")  # of pseudo labels only the places are learnt: outlines are a guess
-STEPS_PER_EPOCH = 25  # an epoch here is only the distance between two backups
+STEPS_PER_EPOCH = 25  # from one backup and validation to the next; all steps are rounded up to whole epochs
 LEARNT_WITH = ("rounds", "steps", "batch", "learning_rate", "seed")  # the settings a training depends on
 LABELLED_WITH = ("views", "confidence", "agreement", "doubt")  # and those of a labelling before it
 OF_A_ROUND = ("round", "model")  # what differs between the rounds of a run, which share the folder of labels
@@ -98,6 +100,7 @@ def _check(settings: Settings) -> None:
     if not settings.learning_rate > 0:
         raise InputError(f"--learning-rate is {settings.learning_rate}; it must be above 0")
     views.check(settings.views)
+    backend.check()
     if not 0 <= settings.doubt <= settings.confidence <= 1:
         raise InputError(
             f"--doubt is {settings.doubt} and --confidence {settings.confidence}; "
@@ -162,6 +165,7 @@ def _check_folders(settings: Settings, material: Material) -> None:
         for name in (f"{step}_{number}" for step in STEPS):
             stale[settings.out / name] = changes(settings.out / name, made_with, besides=("model",))
     if settings.rounds:
+        check_can_hold_files(settings.pseudo)
         check_is_ours(settings.pseudo)
         made_with = _labelled_by(settings, made_with)
         stale[settings.pseudo] = changes(settings.pseudo, made_with, besides=OF_A_ROUND)
@@ -189,8 +193,10 @@ def _made_with(settings: Settings, material: Material, number: int, model: Path 
     return {
         **{name: getattr(settings, name) for name in names},
         "shares": SHARES,
+        "outlined": OUTLINED,
+        "network": digest([json.dumps(_config(settings).to_dict()).encode()]),
         "round": number,
-        "model": model and digest([find_model(model)[0].read_bytes()]),
+        "model": model and fingerprint(model),
         "patches": {name: source.fingerprint for name, source in used.items()},
     }
 
@@ -215,7 +221,7 @@ def _train(settings: Settings, material: Material, number: int, model: Path | No
     from mrcnn.schedule import WarmUpAndDecay
     from mrcnn.validation import Validation
 
-    network = _network(settings, folder, settings.seed + number, model)
+    network = _network(settings, folder, (settings.seed + number) % 2**32, model)
     read = patches.read_patch, patches.read_masks
     pairs = {name: tuple(one(settings.data / name) for one in read) for name in material.validation.names}
     best = Validation(network, list(pairs.values()))
@@ -228,7 +234,8 @@ def _train(settings: Settings, material: Material, number: int, model: Path | No
             _dataset(learnt), None, rate, epochs, augmentation=augment, custom_callbacks=callbacks
         )
     except FloatingPointError as error:
-        raise InputError(f"{folder}: {error} (--learning-rate {settings.learning_rate / 2:g})") from error
+        gentler = f"--learning-rate {settings.learning_rate / 2:g}, with another --out and --pseudo"
+        raise InputError(f"{folder}: {error} ({gentler})") from error
     _finish(folder, network, losses, best, pairs)
     write_settings(folder, made_with)
     return folder
@@ -264,15 +271,18 @@ def _finish(folder: Path, network: MaskRCNN, losses: dict, best: Validation, pai
     network.save(folder)
 
 
-def _network(settings: Settings, folder: Path, seed: int, initial: Path | None) -> MaskRCNN:
-    """The network to train in `folder`: as it was left there, else with weights of `initial` or ImageNet."""
-    from mrcnn.config import WEIGHTS, NucleusConfig
-    from mrcnn.model import MaskRCNN
-
+def _config(settings: Settings) -> NucleusConfig:
     config = NucleusConfig()
     config.IMAGES_PER_GPU = settings.batch
     config.STEPS_PER_EPOCH = min(STEPS_PER_EPOCH, settings.steps)
-    network = MaskRCNN("training", config, folder / LOGS, seed)
+    return config
+
+
+def _network(settings: Settings, folder: Path, seed: int, initial: Path | None) -> MaskRCNN:
+    """The network to train in `folder`: as it was left there, else with weights of `initial` or ImageNet."""
+    from mrcnn.model import MaskRCNN
+
+    network = MaskRCNN("training", _config(settings), folder / LOGS, seed)
     try:
         network.load_weights(network.find_last())
     except FileNotFoundError:

@@ -9,12 +9,12 @@ from typing import Literal
 import tyro
 from tqdm import tqdm
 
-from mrcnn import views
-from mrcnn.config import find_model
+from mrcnn import backend, views
+from mrcnn.config import check_takes_tiles, find_model, fingerprint
 from nuclei import results
 from nuclei.annotation.formats import COCO_FILE, SUFFIXES
 from nuclei.errors import InputError
-from nuclei.files import check_can_hold_files, check_names, digest, is_finished, write_settings
+from nuclei.files import check_can_hold_files, check_names, is_finished, write_settings
 from nuclei.formats import list_images, read_image, write_image
 from nuclei.pictures import overlay
 from nuclei.script import run
@@ -38,12 +38,14 @@ OVERLAYS = "overlays"
 
 def main(settings: Settings) -> None:
     paths = _find_images(settings.images)
-    weights, config = find_model(settings.model)
+    _, config = find_model(settings.model)
+    check_takes_tiles(settings.model, config)
+    backend.check()
     _check(settings, side=config["IMAGE_SHAPE"][0])
     check_can_hold_files(settings.out)
     # A broken image shows before anything slow starts.
     pixels = {path: results.fingerprint(read_image(path)) for path in paths}
-    made_with = _made_with(settings, weights.read_bytes())
+    made_with = _made_with(settings)
     todo = _todo(pixels, settings.out, made_with)
     if todo:
         _segment(todo, settings, made_with)
@@ -105,9 +107,9 @@ def _find_images(places: tuple[Path, ...]) -> list[Path]:
     return list(paths.values())
 
 
-def _made_with(settings: Settings, weights: bytes) -> dict:
+def _made_with(settings: Settings) -> dict:
     names = ("confidence", "views", "overlap")
-    return {"model": digest([weights])} | {name: getattr(settings, name) for name in names}
+    return {"model": fingerprint(settings.model)} | {name: getattr(settings, name) for name in names}
 
 
 def _todo(pixels: dict[Path, str], out: Path, made_with: dict) -> dict[Path, str]:

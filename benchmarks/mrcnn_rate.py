@@ -119,6 +119,7 @@ def our_step(task: str) -> Callable[[], object]:
         TRAIN_ROIS_PER_IMAGE, ROI_POSITIVE_RATIO = ROIS, POSITIVES
         DETECTION_MAX_INSTANCES = DETECTIONS
         DETECTION_MIN_CONFIDENCE = 0.0
+        DETECTION_ABOVE_BACKGROUND = False
         DETECTION_NMS_THRESHOLD = 0.5
         LEARNING_RATE = 1e-4
         GRADIENT_CLIP_NORM = None  # torchvision has none

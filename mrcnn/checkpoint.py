@@ -18,7 +18,7 @@ from mrcnn.network import Trainer
 from nuclei.files import atomic_file
 
 _WEIGHTS_FILE = re.compile(r"mask_rcnn_.+_(\d{4,})\.h5")
-_TIME = re.compile(r"\d{8}T\d{4,6}")  # ends the name of a folder of logs; Matterport's is without seconds
+_TIME = re.compile(r"\d{8}T\d{4,6}$")  # ends the name of a folder of logs; Matterport's is without seconds
 
 
 def weights_path(folder: Path, name: str, epoch: int) -> Path:
@@ -37,9 +37,15 @@ def epoch_of(path: Path) -> int | None:
     return int(match.group(1)) if match else None
 
 
-def list_weights(folder: Path) -> list[Path]:
-    """The weights of all epochs kept in a folder of logs, oldest first."""
-    found = [path for path in Path(folder).glob("mask_rcnn_*.h5") if epoch_of(path) is not None]
+def is_in_logs(path: Path) -> bool:
+    """Whether a file lies in a folder of logs; one that was put elsewhere is no training to go on with."""
+    return _TIME.search(Path(path).resolve().parent.name) is not None
+
+
+def list_weights(folder: Path, name: str) -> list[Path]:
+    """The weights of all epochs of the configuration `name` kept in a folder of logs, oldest first."""
+    own = re.compile(rf"mask_rcnn_{re.escape(name)}_\d{{4,}}\.h5")
+    found = [path for path in Path(folder).glob("mask_rcnn_*.h5") if own.fullmatch(path.name)]
     return sorted(found, key=epoch_of)
 
 
@@ -53,7 +59,7 @@ def find_last(model_dir: Path, name: str) -> Path:
     # Another configuration's name may begin with this one.
     logs = [path for path in Path(model_dir).glob(f"{name}*") if _TIME.fullmatch(path.name[len(name) :])]
     for folder in sorted(logs, reverse=True):
-        if found := list_weights(folder):
+        if found := list_weights(folder, name):
             return found[-1]
     raise FileNotFoundError(f"no weights of a training of {name!r} in {model_dir}")
 
@@ -78,7 +84,7 @@ def save(folder: Path, name: str, epoch: int, trainer: Trainer, kept: int) -> No
         if old != state:
             old.unlink()
     # Those of later epochs are there where a training goes on from an older checkpoint than its last.
-    until_now = [path for path in list_weights(folder) if epoch_of(path) <= epoch]
+    until_now = [path for path in list_weights(folder, name) if epoch_of(path) <= epoch]
     for old in until_now[:-kept] if kept else []:
         old.unlink()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from nuclei.errors import InputError
-from nuclei.files import read_json
+from nuclei.files import digest, read_json
 
 WEIGHTS = "mask_rcnn.h5"  # the two files of a model's folder
 CONFIG = "config.json"
@@ -75,6 +75,8 @@ class Config:
     DETECTION_MAX_INSTANCES = 100
     DETECTION_MIN_CONFIDENCE = 0.7
     DETECTION_NMS_THRESHOLD = 0.3
+    DETECTION_ABOVE_BACKGROUND = True  # only where a class is likelier than background (not a setting of
+    # Matterport's, whose code always asks for it)
 
     OPTIMIZER = "sgd"  # or "adamw" (not Matterport's)
     LEARNING_RATE = 0.001
@@ -182,6 +184,7 @@ class NucleusConfig(Config):
     MAX_GT_INSTANCES = 256  # a crowded patch has about 200
     DETECTION_MAX_INSTANCES = 256
     DETECTION_MIN_CONFIDENCE = 0.5
+    DETECTION_ABOVE_BACKGROUND = False  # what is less sure is asked for too, to tell it from background
     OPTIMIZER = "adamw"
     WEIGHT_AVERAGING = 0.97
 
@@ -203,3 +206,23 @@ def find_model(folder: Path) -> tuple[Path, dict]:
             f"{Path(folder) / CONFIG} describes no network; run pseudo_label.py again or name another --model"
         )
     return weights, attributes
+
+
+def check_takes_tiles(folder: Path, attributes: dict) -> None:
+    """InputError for a model that learnt from resized images: tiles (`mrcnn.tiles`) keep their size."""
+    mode, scale = attributes.get("IMAGE_RESIZE_MODE"), attributes.get("IMAGE_MIN_SCALE") or 0
+    if mode in RESIZE_MODES and (mode != "crop" or scale > 1):
+        raise InputError(
+            f"{folder} learnt from resized images (IMAGE_RESIZE_MODE {mode!r}, IMAGE_MIN_SCALE {scale}), and "
+            "scripts show it images as they are; use its detect() in Python, or train in the mode 'crop'"
+        )
+
+
+def fingerprint(folder: Path) -> str:
+    """Twelve hexadecimal digits that change with the weights or the configuration of a saved model.
+
+    Raises:
+        InputError: as `find_model`.
+    """
+    find_model(folder)
+    return digest((Path(folder) / name).read_bytes() for name in (WEIGHTS, CONFIG))

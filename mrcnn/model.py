@@ -77,10 +77,11 @@ class MaskRCNN:
         self.set_log_dir()
 
     def set_log_dir(self, model_path: str | Path | None = None) -> None:
-        """Go on with the folder, epoch and optimiser of a checkpoint, or begin a new folder."""
-        epoch = checkpoint.epoch_of(model_path) if model_path else None
+        """Go on with the folder, epoch and optimiser of a checkpoint in its logs, or begin a new folder."""
+        path = Path(model_path) if model_path else None
+        epoch = checkpoint.epoch_of(path) if path and checkpoint.is_in_logs(path) else None
         if epoch is not None:
-            self.log_dir, self.epoch, self._resumed = Path(model_path).parent, epoch, Path(model_path)
+            self.log_dir, self.epoch, self._resumed = path.parent, epoch, path
             return
         time = datetime.now().astimezone().strftime("%Y%m%dT%H%M%S")
         self.log_dir, self.epoch = self.model_dir / f"{self._name}{time}", 0
@@ -251,8 +252,13 @@ class MaskRCNN:
                     callbacks=beside, shuffle=False, verbose=0,
                 )  # fmt: skip
             self.epoch, self._resumed = epochs, None
-        elif trainer.optimizer.use_ema and trainer.optimizer.iterations.numpy() > 0:
-            # All epochs were done already, by this optimiser; what `fit` does at its end may not be.
+            return
+        print(f"{self.log_dir}: {self.epoch} epochs are done already, {epochs} were asked for")
+        if self.epoch > epochs:  # the state is of a later call, which goes on with it
+            return
+        self._resumed = None
+        if trainer.optimizer.use_ema and trainer.optimizer.iterations.numpy() > 0:
+            # They were done by this optimiser; what `fit` does at its end may not be.
             trainer.optimizer.finalize_variable_values(trainer.trainable_variables)
 
     def _optimizer(self, learning_rate) -> keras.optimizers.Optimizer:
@@ -315,14 +321,15 @@ def load(folder: str | Path, **changes) -> MaskRCNN:
 
     Args:
         folder: holds the weights and the configuration.
-        changes: configuration attributes to set otherwise, such as DETECTION_MIN_CONFIDENCE.
+        changes: configuration attributes to set otherwise, such as DETECTION_MIN_CONFIDENCE; GPU_COUNT is 1
+            unless it is one of them.
 
     Raises:
         InputError: the folder holds no model, or a broken one.
     """
     path, attributes = find_model(Path(folder))
     config = Config()
-    for name, value in {**attributes, **changes}.items():
+    for name, value in {**attributes, "GPU_COUNT": 1, **changes}.items():
         if not isinstance(getattr(Config, name, None), property):
             setattr(config, name, tuple(value) if isinstance(value, list) else value)
     try:

@@ -146,16 +146,18 @@ class Network(keras.Model):
     def _refine(self, rois, logits, deltas, shape):
         """Final boxes: the best class of each region, its deltas applied, confident, not overlapping.
 
-        The best class other than background: below a confidence of 0.5 that may well be likelier.
+        The best class other than background, which may be likelier without DETECTION_ABOVE_BACKGROUND.
         """
         config = self.config
-        probabilities = ops.softmax(logits)[..., 1:]
-        class_ids = ops.cast(ops.argmax(probabilities, axis=-1), "int32") + 1
-        scores = ops.max(probabilities, axis=-1)
+        probabilities = ops.softmax(logits)
+        class_ids = ops.cast(ops.argmax(probabilities[..., 1:], axis=-1), "int32") + 1
+        scores = ops.max(probabilities[..., 1:], axis=-1)
         refined = boxes.clip(
             boxes.decode(rois, losses.of_class(deltas, class_ids), config.BBOX_STD_DEV), shape
         )
         keep = ops.logical_and(boxes.area(rois) > 1.0, scores >= config.DETECTION_MIN_CONFIDENCE)
+        if config.DETECTION_ABOVE_BACKGROUND:
+            keep = ops.logical_and(keep, scores > probabilities[..., 0])
         scores = scores * ops.cast(keep, "float32")
         # Suppression is within a class: boxes of different classes are moved apart.
         apart = ops.cast(class_ids, "float32")[..., None] * (2.0 * max(shape))

@@ -49,7 +49,7 @@ def segment(
         image: (H, W, 3) uint8 RGB.
         overlap: px that neighbouring tiles share.
         progress: what the progress bar says; None for no bar.
-        n_views: how many turned and mirrored views of each tile must agree, 1 to 8.
+        n_views: how many turned and mirrored views of each tile are averaged, 1 to 8.
 
     Returns:
         labels (H, W) int32, 0 background, 1..N in order of score, and scores (N,) float32.

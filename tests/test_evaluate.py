@@ -153,6 +153,15 @@ def test_a_bad_image_shows_before_anything_is_written(folders: dict[str, Path], 
     assert not (folders["pred"] / "out").exists()
 
 
+def test_a_place_that_cannot_hold_the_scores_is_told_before_any_image_is_read(
+    folders: dict[str, Path],
+) -> None:
+    (folders["pred"] / "a.tif").write_text("no image")
+    (folders["truth"] / "file").touch()
+    with pytest.raises(InputError, match="cannot write .*file"):
+        main(Settings(folders["pred"], folders["truth"], out=folders["truth"] / "file"))
+
+
 def test_second_run_replaces_the_scores(folders: dict[str, Path]) -> None:
     main(Settings(folders["pred"], folders["truth"]))
     write_labels(folders["pred"] / "a.tif", np.zeros((40, 50), int))

@@ -103,7 +103,7 @@ def test_the_best_weights_are_those_of_the_smallest_validation_loss(trainer, tmp
     run(trainer, tmp_path, [3.0, 1.0, 2.0])
     assert stored(trainer, checkpoint.best_path(tmp_path, "tiny")) == 2
     assert stored(trainer, checkpoint.weights_path(tmp_path, "tiny", 3)) == 3
-    assert len(checkpoint.list_weights(tmp_path)) == 1
+    assert len(checkpoint.list_weights(tmp_path, "tiny")) == 1
 
 
 def test_the_best_of_a_resumed_training_is_better_than_those_before(trainer, tmp_path):

@@ -101,5 +101,15 @@ def test_only_the_newest_state_and_as_many_weights_as_asked_for_are_kept(changed
 
 def test_going_on_from_an_older_epoch_keeps_what_it_writes(changed, tmp_path):
     touch(tmp_path, "mask_rcnn_tiny_0001.h5", "mask_rcnn_tiny_0004.h5", "mask_rcnn_tiny_0005.h5")
+    touch(tmp_path, "mask_rcnn_tiny_too_0001.h5")  # another configuration's
     checkpoint.save(tmp_path, "tiny", 2, changed, kept=1)
-    assert [checkpoint.epoch_of(path) for path in checkpoint.list_weights(tmp_path)] == [2, 4, 5]
+    assert [checkpoint.epoch_of(path) for path in checkpoint.list_weights(tmp_path, "tiny")] == [2, 4, 5]
+    assert (tmp_path / "mask_rcnn_tiny_too_0001.h5").exists()
+
+
+@pytest.mark.parametrize(
+    ("folder", "expected"),
+    [("nucleus20260101T120000", True), ("nucleus20260101T1200", True), ("zoo", False), (".", False)],
+)
+def test_only_a_folder_of_logs_has_a_training_to_go_on_with(tmp_path, folder, expected):
+    assert checkpoint.is_in_logs(tmp_path / folder / "mask_rcnn_nucleus_0020.h5") == expected

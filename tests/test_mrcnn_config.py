@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from mrcnn.config import Config, NucleusConfig, find_model
+from mrcnn.config import Config, NucleusConfig, check_takes_tiles, find_model, fingerprint
 from nuclei.errors import InputError
 
 
@@ -88,3 +88,26 @@ def test_a_configuration_of_something_else_is_named(tmp_path, config):
     (tmp_path / "config.json").write_text(config)
     with pytest.raises(InputError, match="config.json describes no network; run pseudo_label.py again"):
         find_model(tmp_path)
+
+
+def test_the_fingerprint_is_of_the_weights_and_the_configuration(tmp_path):
+    def write(weights, side):
+        (tmp_path / "mask_rcnn.h5").write_bytes(weights)
+        (tmp_path / "config.json").write_text(f'{{"IMAGE_SHAPE": [{side}, {side}, 3]}}')
+        return fingerprint(tmp_path)
+
+    found = [write(b"a", 256), write(b"a", 512), write(b"b", 256), write(b"a", 256)]
+    assert found[0] == found[3] and len(set(found)) == 3
+
+
+@pytest.mark.parametrize(
+    ("mode", "scale", "taken"),
+    [("crop", 0, True), ("crop", 1.0, True), ("crop", 2.0, False), ("square", 0, False), ("none", 0, False)],
+)
+def test_a_model_of_resized_images_does_not_take_tiles(tmp_path, mode, scale, taken):
+    attributes = {"IMAGE_RESIZE_MODE": mode, "IMAGE_MIN_SCALE": scale}
+    if taken:
+        check_takes_tiles(tmp_path, attributes)
+    else:
+        with pytest.raises(InputError, match=f"{tmp_path} learnt from resized images .*'{mode}'"):
+            check_takes_tiles(tmp_path, attributes)

@@ -1,6 +1,7 @@
 """The class as its users know it: training and its files. Detection is in test_mrcnn_detection.py."""
 
 import csv
+import shutil
 
 import keras
 import numpy as np
@@ -123,14 +124,39 @@ def test_a_training_that_is_done_is_not_done_again(trained):
         np.testing.assert_allclose(one, other, atol=1e-6)
 
 
-def test_an_earlier_phase_that_is_done_changes_nothing(trained):
+@pytest.mark.parametrize("layers", ["heads", "all"])
+def test_an_earlier_phase_that_is_done_changes_nothing(trained, layers):
     network, _ = trained
     again = MaskRCNN("training", long_training(), network.model_dir)
     again.load_weights(network.find_last())
     before = again.keras_model.get_weights()
-    again.train(PATCHES, OTHERS, 1e-3, 1, "heads")  # as a script says it that is run again
+    again.train(PATCHES, OTHERS, 1e-3, 1, layers)  # as a script says it that is run again
     for one, other in zip(again.keras_model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_a_phase_after_one_that_is_done_begins_with_an_optimiser_of_its_own(tmp_path, capsys):
+    """As it does where the program is not run again in between."""
+
+    class Steps(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            steps.append(int(self.model.optimizer.iterations.numpy()))
+
+    steps, one_step = [], config(OPTIMIZER="adamw")
+    MaskRCNN("training", one_step, tmp_path).train(PATCHES, None, 1e-3, 1)
+    again = MaskRCNN("training", one_step, tmp_path)
+    again.load_weights(again.find_last())
+    again.train(PATCHES, None, 1e-3, 1)
+    assert "1 epochs are done already, 1 were asked for" in capsys.readouterr().out
+    again.train(PATCHES, None, 1e-3, 2, custom_callbacks=[Steps()])
+    assert steps == [0]
+
+
+def test_weights_outside_a_folder_of_logs_are_no_training_to_go_on_with(trained, tmp_path):
+    shutil.copy(trained[0].find_last(), tmp_path / "mask_rcnn_breast_0020.h5")
+    network = MaskRCNN("training", config(), tmp_path / "logs")
+    network.load_weights(tmp_path / "mask_rcnn_breast_0020.h5")
+    assert network.epoch == 0 and network.log_dir.parent == tmp_path / "logs"
 
 
 def test_the_network_ends_with_the_average_of_its_weights(tmp_path):
@@ -304,12 +330,14 @@ def test_a_folder_that_describes_no_network_is_refused(fresh, tmp_path):
         model.load(tmp_path, BACKBONE=fresh.config.BACKBONE)
 
 
-def test_detections_less_likely_than_background_are_found_when_asked_for(tmp_path):
-    network = MaskRCNN("inference", config(DETECTION_MIN_CONFIDENCE=0.2), tmp_path)
+@pytest.mark.parametrize("above", [False, True])
+def test_detections_less_likely_than_background_are_found_when_asked_for(tmp_path, above):
+    changes = {"DETECTION_MIN_CONFIDENCE": 0.2, "DETECTION_ABOVE_BACKGROUND": above}
+    network = MaskRCNN("inference", config(**changes), tmp_path)
     # Every region gets the logits 1 for background and 0 for a nucleus.
     logits = network.keras_model.get_layer("mrcnn_class_logits")
     kernel, _ = logits.get_weights()
     logits.set_weights([np.zeros_like(kernel), np.float32([1, 0])])
     (found,) = network.find(discs([(30, 30)])[0][None])
-    assert len(found["scores"]) > 0
+    assert (len(found["scores"]) == 0) == above
     assert found["scores"] == pytest.approx(1 / (1 + np.e))

@@ -145,6 +145,12 @@ def test_the_pseudo_labels_need_a_folder_of_their_own(folder, flags, other):
     assert not (folder / "runs").exists()
 
 
+def test_pseudo_labels_that_could_not_be_written_are_told_before_anything_is_trained(folder):
+    (folder / "file").touch()
+    assert_refused(call(folder, "pseudo_label.py", "--pseudo", "file"), "cannot write file")
+    assert not (folder / "runs").exists()
+
+
 def test_the_pseudo_labels_may_lie_beside_the_results():
     pseudo_label._check(Settings(pseudo=Path("runs/labels"), out=Path("runs")))
     pseudo_label._check(Settings(pseudo=Path("data"), rounds=0))  # which writes none
@@ -243,3 +249,46 @@ def test_a_step_depends_on_the_patches_and_the_weights_that_it_reads(folder, cha
     assert [
         step for step, (old, new) in enumerate(zip(before, made_with(), strict=True)) if old != new
     ] == steps
+
+
+@pytest.mark.parametrize(
+    ("constant", "value"),
+    [
+        ("OUTLINED", ("annotated", "synthetic", "pseudo")),
+        ("STEPS_PER_EPOCH", 50),
+        ("SHARES", {"annotated": 1, "synthetic": 1, "pseudo": 1}),
+    ],
+)
+def test_a_step_depends_on_the_constants_of_the_script(folder, monkeypatch, constant, value):
+    settings = Settings(folder / "data", folder / "data_synthetic")
+    material = pseudo_label._collect(settings)
+    before = pseudo_label._made_with(settings, material, 0)
+    monkeypatch.setattr(pseudo_label, constant, value)
+    assert pseudo_label._made_with(settings, material, 0) != before
+
+
+def test_a_step_depends_on_the_configuration_of_the_network(folder, monkeypatch):
+    settings = Settings(folder / "data", folder / "data_synthetic")
+    material = pseudo_label._collect(settings)
+    before = pseudo_label._made_with(settings, material, 0)
+    monkeypatch.setattr(pseudo_label.NucleusConfig, "MASK_CHANNELS", 32)
+    assert pseudo_label._made_with(settings, material, 0) != before
+
+
+def test_weights_are_chosen_on_patches_that_are_held_back(folder, monkeypatch, capsys):
+    from mrcnn.model import MaskRCNN
+    from tests import tiny_network
+
+    patches.write_patch(folder / "data", "c", *tissue.generate("lymphoid", 64, 2))
+    patches.write_patch(folder / "data_synthetic", "c_0", *tissue.generate("lymphoid", 64, 3))
+    monkeypatch.setattr(pseudo_label, "NucleusConfig", tiny_network.Tiny)
+    monkeypatch.setattr(MaskRCNN, "get_imagenet_weights", lambda network: str(folder / "initial.h5"))
+    settings = Settings(folder / "data", folder / "data_synthetic", out=folder / "runs", rounds=0)
+    with tiny_network.eagerly():
+        MaskRCNN("inference", tiny_network.config(), folder).keras_model.save_weights(folder / "initial.h5")
+        pseudo_label.main(replace(settings, validation=1, steps=1, batch=1))
+    said = capsys.readouterr().out
+    assert "on the 1 validation patches, by the weights after 1 steps" in said
+    pictures = {path.name for path in (folder / "runs" / "train_0").glob("*.png")}
+    assert pictures == {"losses.png", "validation.png", "validation_patches.png"}
+    assert (folder / "runs" / "model" / "mask_rcnn.h5").exists()

@@ -65,6 +65,18 @@ def test_bad_images_are_named_and_nothing_is_written(saved, tmp_path):
     assert not (tmp_path / "segmented").exists()
 
 
+def test_a_model_or_a_backend_that_cannot_be_used_is_told_before_an_image_is_read(tmp_path, monkeypatch):
+    (tmp_path / "a.png").write_text("not an image")
+    (tmp_path / "mask_rcnn.h5").touch()
+    resized = {"IMAGE_SHAPE": [256, 256, 3], "IMAGE_RESIZE_MODE": "square"}
+    (tmp_path / "config.json").write_text(json.dumps(resized))
+    flags = ("segment.py", "a.png", "--model", ".")
+    assert_refused(call(tmp_path, *flags), "learnt from resized images", "'square'")
+    (tmp_path / "config.json").write_text(json.dumps(resized | {"IMAGE_RESIZE_MODE": "crop"}))
+    monkeypatch.setenv("KERAS_BACKEND", "pytorch")
+    assert_refused(call(tmp_path, *flags), "KERAS_BACKEND is 'pytorch'")
+
+
 def test_a_place_that_cannot_hold_the_results_is_told_before_an_image_is_read(saved, tmp_path):
     (tmp_path / "a.png").write_text("not an image")
     (tmp_path / "file").touch()
