@@ -77,7 +77,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
     Raises InputError where the parent folder cannot be written.
     """
-    path = Path(path)
+    path = Path(path).resolve()  # a link stays where it is
     temporary = _temporary_beside(path)
     try:
         with writing(path):

@@ -157,7 +157,8 @@ def dots(path: Path, table: pd.DataFrame, xlabel: str) -> None:
         style = {"color": f"C{number}", "zorder": 3 - 0.1 * number}
         axes.plot(values, range(len(table)), "os^Dv"[number % 5], markersize=5, label=name, **style)
         axes.axvline(values.mean(), linestyle="--", linewidth=1, **style)
-    axes.set_yticks(range(len(table)), table.index, fontsize=min(8, 60 * height / len(table)))
+    size = min(8, 60 * height / len(table))
+    axes.set_yticks(range(len(table)), table.index, fontsize=size, parse_math=False)  # names of files
     axes.grid(alpha=0.3)
     figure.legend(loc="outside upper center", ncols=len(table.columns), fontsize="small")
     with atomic_file(path) as temporary:

@@ -33,7 +33,7 @@ def fingerprint(image: np.ndarray) -> str:
 
 
 def write(folder: Path, image: str, pixels: str, labels: np.ndarray, scores: Sequence[float]) -> None:
-    """Write the nuclei of one image and remove exports without them; InputError where that fails.
+    """Write the nuclei of one image and remove the exports that lack them; InputError where that fails.
 
     Args:
         folder: made where it is missing.

@@ -100,6 +100,7 @@ def test_geojson_of_several_qupath_versions(tmp_path):
     for content, kinds in (
         ([feature([RING], id="PathAnnotationObject", properties=old)], ["Nucleus"]),
         (feature([RING], properties=new), ["Nucleus: Positive"]),
+        (feature([RING], properties={"classification": {"names": 5}}), [""]),
         ({"type": "FeatureCollection", "features": [feature([RING]), feature([RING])]}, ["", ""]),
         ([feature([[RING]], "MultiPolygon", properties=None)], [""]),
         # A cell is its nucleus here, not its outline.
@@ -172,6 +173,7 @@ def test_labelme_shapes_and_groups(tmp_path):
         ({"label": "n", "points": [[0, 0], [1, 1]], "shape_type": "line"}, "shape 1 is a line"),
         ({"label": "n", "points": [[0, 0]], "shape_type": "point"}, "shape 1 is a point"),
         ({"label": "n", "points": [[0, 0], [1, 1]], "shape_type": "mask", "mask": "?"}, "not a PNG"),
+        ({"label": "n", "points": [[0, 0], [1, 1]], "shape_type": "mask", "mask": "ö"}, "not a PNG"),
         ({"label": "n", "points": [[0, 0], [1, 1]], "shape_type": "mask"}, "no valid 'mask'"),
         ({"points": RING}, "no valid 'label'"),
         ({"label": "n"}, "no valid 'points'"),
@@ -314,6 +316,7 @@ TWICE = [{"id": n, "file_name": f"{n}/a.png", "width": 8, "height": 8} for n in 
         ({}, {"images": TWICE}, "2 images named a"),
         ({}, {"images": TWICE[:1] * 2}, "two images with the id 1"),
         ({}, {"categories": 3}, "no valid 'categories'"),
+        ({}, {"images": [TWICE[0] | {"height": 0, "id": 1}]}, "image 1 is 8 x 0 px"),
     ],
 )
 def test_bad_coco_is_refused_by_name(tmp_path, annotation, more, words):
@@ -344,7 +347,9 @@ def test_the_format_is_found_by_suffix_and_content(tmp_path):
     assert detect(tmp_path / "a.png") is None
     assert detect(write_json(tmp_path / "a.json", [])) == "geojson"  # QuPath once saved it as .json
     assert detect(write_json(tmp_path / "a.json", {"shapes": []})) == "labelme"
-    assert detect(write_json(tmp_path / "a.json", {"images": [], "annotations": []})) == "coco"
+    coco_content = {"images": [], "annotations": []}
+    for more in ({}, {"type": "instances"}):
+        assert detect(write_json(tmp_path / "a.json", coco_content | more)) == "coco"
     with pytest.raises(InputError, match="neither GeoJSON, COCO nor LabelMe"):
         detect(write_json(tmp_path / "a.json", {"regions": []}))
     (tmp_path / "a.json").write_text("{")

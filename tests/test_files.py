@@ -222,6 +222,16 @@ def test_work_starts_anew_where_a_link_leads(tmp_path):
         (tmp_path / "disk" / "progress").touch()
 
 
+def test_a_folder_is_replaced_where_a_link_leads(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk" / "old").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "disk")
+    with files.atomic_folder(tmp_path / "link") as folder:
+        (folder / "new").touch()
+    assert names(tmp_path) == ["disk", "link"] and names(tmp_path / "disk") == ["new"]
+    assert (tmp_path / "link").is_symlink()
+
+
 def test_settings_that_are_none_are_named(tmp_path):
     (tmp_path / files.SETTINGS).write_text("null")
     with pytest.raises(InputError, match="holds no settings"):

@@ -109,6 +109,11 @@ def test_dots_grow_with_the_rows_up_to_a_limit(
     assert picture.std() > 0
 
 
+def test_dots_take_any_name(tmp_path: Path) -> None:
+    pictures.dots(tmp_path / "dots.png", pd.DataFrame({"a": [0.5]}, index=["x$\\q$"]), "score")
+    assert read_image(tmp_path / "dots.png").std() > 0
+
+
 def test_curves_writes_a_picture(tmp_path: Path) -> None:
     path = tmp_path / "new" / "loss.png"
     pictures.curves(path, {"real": [3.0, 2.0], "one point": [1.0]}, "epoch", "loss")

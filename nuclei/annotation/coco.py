@@ -109,7 +109,10 @@ def read(path: Path) -> dict[str, Annotation]:
 
 def _size(image: dict, path: Path) -> tuple[int, int]:
     where = f"{path}: image {image['id']}"
-    return field(image, "height", int, where), field(image, "width", int, where)
+    height, width = (field(image, name, int, where) for name in ("height", "width"))
+    if min(height, width) < 1:
+        raise InputError(f"{where} is {width} x {height} px; export the file again")
+    return height, width
 
 
 def _by_id(content: dict, name: str, path: Path) -> dict:

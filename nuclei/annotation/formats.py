@@ -38,12 +38,13 @@ def detect(path: Path) -> Format | None:
     if suffix not in (".json", ".geojson"):
         return None
     content = read_json(path)
-    if isinstance(content, list) or (isinstance(content, dict) and "type" in content):
-        return "geojson"
-    if isinstance(content, dict) and "shapes" in content:
-        return "labelme"
-    if isinstance(content, dict) and {"images", "annotations"} <= content.keys():
+    keys = content.keys() if isinstance(content, dict) else set()
+    if {"images", "annotations"} <= keys:  # first: some COCO files have a type too
         return "coco"
+    if isinstance(content, list) or "type" in keys:
+        return "geojson"
+    if "shapes" in keys:
+        return "labelme"
     raise InputError(f"{path} is neither GeoJSON, COCO nor LabelMe; export it again or take it out")
 
 

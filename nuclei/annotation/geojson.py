@@ -101,5 +101,7 @@ def _shape(feature: object, where: str) -> Shape:
 def _class(classification: object) -> str:
     """Its name; newer versions of QuPath write the `names` of a class and of the classes within it."""
     if isinstance(classification, dict):
-        return str(classification.get("name") or ": ".join(map(str, classification.get("names") or [])))
+        names = classification.get("names")
+        names = names if isinstance(names, list) else []
+        return str(classification.get("name") or ": ".join(map(str, names)))
     return str(classification or "")

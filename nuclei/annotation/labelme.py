@@ -8,7 +8,6 @@ polygons to masks paints the outline as well, which makes a nucleus up to one pi
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -114,7 +113,7 @@ def _pixels(record: dict, where: str) -> np.ndarray:
     """(h, w) bool from the base64 PNG of a shape of the type `mask`."""
     try:
         png = base64.b64decode(field(record, "mask", str, where), validate=True)
-    except binascii.Error:
+    except ValueError:  # what is not base64, or not even ASCII
         png = b""
     pixels = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_GRAYSCALE) if png else None
     if pixels is None:
