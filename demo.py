@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from nuclei import baseline, metrics, patches, tissue
 from nuclei.errors import InputError
-from nuclei.files import is_finished, write_json, write_settings
+from nuclei.files import is_finished, start, write_json, write_settings
 from nuclei.formats import list_images, read_image, read_labels, write_image, write_labels
 from nuclei.pictures import caption, montage, outline
 from nuclei.script import run
@@ -55,13 +55,15 @@ class Tissue:
 
 
 def main(settings: Settings) -> None:
-    start = time.monotonic()
+    began = time.monotonic()
+    # What follows the tissue or the choice of patches would else go on with those of before.
+    start(settings.out, {name: getattr(settings, name) for name in ("size", "images", "k1", "seed")})
     where = _generate(settings)
     choose_and_multiply(settings, where)
     train_and_segment(settings, where)
     table = score(settings.out, where)
     print(f"pictures, tables and models are in {settings.out}/; look at {settings.out / 'pictures'}/ first")
-    print(json.dumps(summary(table, time.monotonic() - start)))
+    print(json.dumps(summary(table, time.monotonic() - began)))
 
 
 def tissue_folders(folder: Path) -> Tissue:

@@ -25,7 +25,7 @@ from benchmarks.annotated_images import read_splits, sort_images
 from benchmarks.label_efficiency.execute import K2, STRIDE
 from benchmarks.label_efficiency.plan import turn
 from benchmarks.label_efficiency.report import with_detection
-from demo import annotate_selected, program
+from demo import Tissue, annotate_selected, program
 from nuclei import methods
 from nuclei.errors import InputError
 from nuclei.files import is_finished, read_json, write_json, write_settings
@@ -73,6 +73,8 @@ def main(settings: Settings) -> None:
         for fold in range(len(folds))
         for method in settings.methods
     ]
+    for fold in range(len(folds)):
+        _tissue(settings, folds, fold)  # a fold whose images have changed is refused, finished or not
     for wait in (False, True):  # first what nobody else works at, then what others have not ended yet
         for number, each in enumerate(runs, 1):
             with turn(settings.out, settings.out / each.name, wait) as ours:
@@ -108,10 +110,9 @@ def read_groups(path: Path, stems: Sequence[str]) -> list[list[str]]:
 def _execute(settings: Settings, one: Run, folds: list[list[str]]) -> None:
     """Choose, annotate from the truth, train, segment and score; the settings are written last."""
     folder, seed = settings.out / one.name, one.draw * len(folds) + one.fold
-    others = [stem for fold in folds if fold is not folds[one.fold] for stem in fold]
+    where = _tissue(settings, folds, one.fold)
     # The features of a patch are computed once: all runs keep them in one place.
     with turn(settings.out, "selection"):
-        where = sort_images(settings.folder, settings.out / f"tissue_{one.fold}", (others, folds[one.fold]))
         program(
             "consis_based.py", data=folder / "data", crops=None, images=where.train_images, stride=STRIDE,
             method=one.method, k1=settings.k1, k2=K2, seed=seed, out=settings.out / "selection",
@@ -127,6 +128,13 @@ def _execute(settings: Settings, one: Run, folds: list[list[str]]) -> None:
     )  # fmt: skip
     program("evaluate.py", folder / "segmented", where.test_labels, out=folder / "scores")
     write_settings(folder, _made_with(settings, folds))
+
+
+def _tissue(settings: Settings, folds: list[list[str]], number: int) -> Tissue:
+    """The images of all other folds to train with, those of fold `number` to score."""
+    others = [stem for fold in folds if fold is not folds[number] for stem in fold]
+    with turn(settings.out, "tissue"):
+        return sort_images(settings.folder, settings.out / f"tissue_{number}", (others, folds[number]))
 
 
 def _made_with(settings: Settings, folds: list[list[str]]) -> dict:

@@ -27,7 +27,7 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +56,7 @@ from csingan.train import Example, sample, train
 from nuclei import tissue
 from nuclei.devices import find_device
 from nuclei.errors import InputError
-from nuclei.files import write_json
+from nuclei.files import check_is_ours, start, write_json
 from nuclei.formats import write_image
 from nuclei.metrics import aji
 from nuclei.patches import PATCH
@@ -89,7 +89,13 @@ Patches = tuple[Pair, list[Pair]]  # the annotated one, and those held out
 
 
 def main(settings: Settings) -> None:
+    if settings.images < 1:
+        raise InputError(f"--images is {settings.images}; it must be at least 1")
+    if not 0 < settings.speed_size <= PATCH:
+        raise InputError(f"--speed-size is {settings.speed_size}; it must be 1 to {PATCH} px")
+    check_is_ours(settings.out)
     shutil.rmtree(settings.out, ignore_errors=True)
+    start(settings.out, asdict(settings))
     sources = {name: split(*pair, PATCH) for name, pair in _pairs(settings).items()}
     patches = {name: _measure(name, *source, settings) for name, source in sources.items()}
     figures = average(list(patches.values()))

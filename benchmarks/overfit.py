@@ -18,6 +18,7 @@ import tyro
 
 from benchmarks import annotated_images
 from nuclei import metrics, patches, pictures, tissue
+from nuclei.errors import InputError
 from nuclei.files import is_finished, read_json, start, write_json, write_settings
 from nuclei.formats import write_image
 from nuclei.patches import PATCH
@@ -28,7 +29,7 @@ from nuclei.script import run
 class Settings:
     folder: tyro.conf.Positional[Path | None] = None  # images/, labels/, splits.json; None: generated
     images: int = 8
-    steps: int = 800
+    steps: int = 800  # in whole 25s
     batch: int = 2
     learning_rate: float = 1e-3  # at its peak
     seed: int = 0
@@ -39,6 +40,8 @@ STEPS_PER_EPOCH = 25
 
 
 def main(settings: Settings) -> None:
+    if settings.steps < STEPS_PER_EPOCH:
+        raise InputError(f"--steps is {settings.steps}; it must be at least {STEPS_PER_EPOCH}")
     if not is_finished(settings.out, asdict(settings)):
         start(settings.out, asdict(settings))
         folder = settings.out / "patches"
@@ -77,12 +80,9 @@ def _learn(settings: Settings, folder: Path) -> dict:
     dataset.add_patches(folder, names)
     dataset.prepare()
     network = _network(settings)
-    losses = network.train(
-        dataset,
-        None,
-        WarmUpAndDecay(settings.learning_rate, settings.steps),
-        epochs=settings.steps // STEPS_PER_EPOCH,
-    )
+    epochs = settings.steps // STEPS_PER_EPOCH
+    rate = WarmUpAndDecay(settings.learning_rate, epochs * STEPS_PER_EPOCH)
+    losses = network.train(dataset, None, rate, epochs)
     seconds = time.monotonic() - begin
     pictures.curves(settings.out / "losses.png", losses, f"epoch of {STEPS_PER_EPOCH} steps", "loss")
     scores, sheet = [], []

@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,7 @@ import consis_based
 from nuclei import tissue
 from nuclei.feature_store import LENGTHS, FeatureStore, content_key
 from nuclei.features import Extractor
-from nuclei.files import write_json
+from nuclei.files import check_is_ours, start, write_json
 from nuclei.patches import list_patches, read_patch, write_patch
 from nuclei.quarters import quarters
 from nuclei.script import run
@@ -43,7 +43,9 @@ class Settings:
 
 
 def main(settings: Settings) -> None:
+    check_is_ours(settings.out)
     shutil.rmtree(settings.out, ignore_errors=True)
+    start(settings.out, asdict(settings))
     sizes = [settings.patches * factor for factor in (1, 2, 4, 8)]
     folders = {count: settings.out / f"data_{count}" for count in sizes}
     _make_patches(folders)
@@ -56,6 +58,7 @@ def main(settings: Settings) -> None:
     figures["reselect_100k_s"] = _reselect(settings.out / "store", settings.reselect)
     figures |= {"reselect_patches": settings.reselect, "runs": runs}
     shutil.rmtree(settings.out)
+    start(settings.out, asdict(settings))
     figures = json.loads(json.dumps(figures), parse_float=lambda text: round(float(text), 3))
     write_json(settings.out / "figures.json", figures)
     print(json.dumps(figures))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -9,6 +10,7 @@ from benchmarks import choosing
 from benchmarks.choosing import Run, Settings, deal, read_groups, read_runs, summarise
 from nuclei.errors import InputError
 from nuclei.files import write_json
+from nuclei.formats import write_image, write_labels
 
 
 def test_every_image_is_in_one_fold_whatever_the_order_of_the_list():
@@ -79,3 +81,16 @@ def test_folds_that_cannot_be_made_are_refused(tmp_path, folds):
 def test_unknown_methods_are_named(tmp_path):
     with pytest.raises(InputError, match="--methods has best; known are representative consistency random"):
         choosing.main(Settings(tmp_path, methods=("random", "best"), out=tmp_path / "out"))
+
+
+def test_runs_on_images_that_have_changed_are_refused(tmp_path):
+    for value, stem in enumerate("abc"):
+        write_image(tmp_path / "in" / "images" / f"{stem}.png", np.full((8, 8, 3), value, np.uint8))
+        write_labels(tmp_path / "in" / "labels" / f"{stem}.tif", np.full((8, 8), value + 1))
+    write_json(tmp_path / "in" / "splits.json", {"train": ["a", "b"], "test": ["c"]})
+    settings = Settings(tmp_path / "in", folds=2, draws=0, out=tmp_path / "out")
+    for fold in range(2):
+        choosing._tissue(settings, deal("ab", 2), fold)
+    write_labels(tmp_path / "in" / "labels" / "b.tif", np.full((8, 8), 7))
+    with pytest.raises(InputError, match="tissue_0/ holds other images"):
+        choosing.main(settings)

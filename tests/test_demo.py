@@ -2,10 +2,13 @@ import json
 
 import numpy as np
 import pandas as pd
+import pytest
 
 import demo
 from nuclei import patches
 from nuclei.cropping import crop_images
+from nuclei.errors import InputError
+from nuclei.files import start
 from nuclei.formats import write_image, write_labels
 from tests.programs import call
 
@@ -37,6 +40,13 @@ def test_the_scripts_run_as_programs_from_images_to_scores(tmp_path):
     assert json.loads(again.stdout.strip().splitlines()[-1]) | {"seconds": 0} == figures | {"seconds": 0}
     assert again.stdout.count("is finished already") == 4  # labels, both trainings, that of the rival
     assert ": reads " not in again.stdout  # which a training or a labelling begins with
+
+
+def test_what_an_earlier_demo_left_is_not_taken_for_that_of_other_settings(tmp_path):
+    start(tmp_path, {"size": 512, "images": 3, "k1": 3, "seed": 0})
+    with pytest.raises(InputError, match="begun with other settings .images 3 -> 6.; delete that folder"):
+        demo.main(demo.Settings(tmp_path, images=6))
+    assert [path.name for path in tmp_path.iterdir()] == ["started.json"]
 
 
 def test_only_the_selected_patches_end_up_annotated(tmp_path, monkeypatch):

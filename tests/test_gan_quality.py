@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from benchmarks import gan
 from benchmarks.gan import average, diversity, quality, split
 from benchmarks.gan_quality import (
     SMOOTHING,
@@ -149,6 +150,21 @@ def test_splits_into_an_annotated_patch_of_median_nuclei_and_the_rest() -> None:
     assert len(split(image, labels, 32)[1]) == 5  # of 2 x 3; what is left at the borders is not used
     with pytest.raises(InputError, match="leaves no patch"):
         split(image, labels, 64)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({}, "holds files that were not made here"),
+        ({"images": 0}, "--images is 0"),
+        ({"speed_size": 512}, "--speed-size is 512"),
+    ],
+)
+def test_nothing_is_emptied_that_was_not_made_here(tmp_path, settings, words) -> None:
+    (tmp_path / "model.h5").touch()
+    with pytest.raises(InputError, match=words):
+        gan.main(gan.Settings(**settings, out=tmp_path))
+    assert (tmp_path / "model.h5").exists()
 
 
 def test_averages_nested_figures() -> None:

@@ -155,6 +155,10 @@ def test_runs_made_elsewhere_count_and_are_not_repeated(tmp_path):
     assert figures["synthetic"]["aji_runs"] == [0.5, 0.4]
     assert figures["synthetic"]["training_minutes"] == 5.2  # of 3 and 7.5
     assert figures["label_free"]["aji"] == pytest.approx(0.3)
+    add_run(here, "synthetic", 12, 1, [0.9, 0.7])  # made here as well: once is enough
+    figures = report.write(here, where, {}, 12, {}, kept)
+    assert figures["synthetic"]["aji_runs"] == [0.5, 0.8]
+    assert len(pd.read_csv(here / "scores.csv")) == 6
     with pytest.raises(InputError, match="has trainings of 100 steps, not 200"):
         report.check_steps(kept, 200, elsewhere / "scores.csv")
     (elsewhere / "scores.csv").write_text("row,image\n")

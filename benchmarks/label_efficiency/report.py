@@ -41,7 +41,7 @@ def write(
         groups: lists of file stems of test images by name.
         budget: annotated patches of the first table.
         made_with: settings, device and day.
-        kept: of `read_kept`, whose runs count like those in `out`.
+        kept: of `read_kept`, whose runs count like those in `out`, unless they are there too.
 
     Returns:
         the figures of results.json: a dict a row of the first table, each with the mean over images and runs
@@ -50,7 +50,10 @@ def write(
         where there is none); `differences` in AJI between rows with their 95 % intervals; `budgets`;
         `made_with`.
     """
-    scores = pd.concat([read_runs(out), kept], ignore_index=True)
+    here = read_runs(out)
+    if kept is not None and not here.empty:  # a run that was made here as well counts once
+        kept = kept[~kept["folder"].isin(here["folder"])]
+    scores = pd.concat([here, kept], ignore_index=True)
     if scores.empty:
         return {}
     with atomic_file(out / "scores.csv") as temporary:
