@@ -105,7 +105,8 @@ class MaskRCNN:
         """Read weights: Matterport's files, this class's checkpoints, what `get_imagenet_weights` names.
 
         The report is printed and returned: layers loaded, layers of the file not used, layers of the network
-        left as they were. After a checkpoint, training continues its epoch, optimiser and schedule.
+        left as they were. After a checkpoint in its folder of logs, training continues its epoch, optimiser
+        and schedule.
 
         Args:
             filepath: an h5 file with weights by layer name.

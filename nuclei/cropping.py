@@ -192,7 +192,9 @@ def _check_size(data: Path, size: int) -> None:
 
 
 def _check(source: Source, size: int, stride: int, data: Path, before: pd.DataFrame | None) -> None:
-    """InputError where `source` is smaller than a patch, or patches of another of its name are there."""
+    """InputError where `source` is smaller than a patch, or patches of another of its name, or of another
+    grid, are there.
+    """
     width, height = source.width, source.height
     if min(width, height) < size:
         at = "" if source.mpp is None else f" at {source.mpp:.3g} um/px"
