@@ -23,14 +23,14 @@ lint: setup
 	$(RUN) -m ruff format --check .
 
 bench-select: setup
-	$(RUN) -m benchmarks.select
+	$(RUN) -m benchmarks.stage1.speed
 
 # FOLDER holds real annotated images (see benchmarks/annotated_images.py); without it the tissue is generated.
 bench-gan: setup
-	$(RUN) -m benchmarks.gan $(FOLDER)
+	$(RUN) -m benchmarks.stage2.gan $(FOLDER)
 
 bench-mrcnn: setup
-	$(RUN) -m benchmarks.mrcnn
+	$(RUN) -m benchmarks.stage3.segmentation
 
 # FOLDER holds real annotated images (see benchmarks/annotated_images.py).
 bench-labels: setup peers

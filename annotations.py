@@ -16,26 +16,19 @@ from tqdm import tqdm
 
 from mrcnn import backend
 from mrcnn.config import check_takes_tiles, find_model
-from nuclei import baseline
-from nuclei.annotation import coco
-from nuclei.annotation.checks import to_labels
-from nuclei.annotation.formats import COCO_FILE, SUFFIXES, Format, detect, read, write
-from nuclei.annotation.shapes import NUCLEUS, Annotation
+from nuclei import label_free
+from nuclei.cli import run
 from nuclei.errors import InputError
-from nuclei.files import digest, is_unfinished, read_json, write_json
-from nuclei.formats import write_image, write_labels
-from nuclei.patches import (
-    SELECTION,
-    is_annotated,
-    is_patch,
-    read_masks,
-    read_patch,
-    read_selection,
-    write_masks,
-)
+from nuclei.folders.patches import is_annotated, is_patch, read_masks, read_patch, write_masks
+from nuclei.folders.tables import SELECTION, read_selection
+from nuclei.io.files import digest, is_unfinished, read_json, write_json
+from nuclei.io.images import write_image, write_labels
+from nuclei.outlines import coco
+from nuclei.outlines.checks import to_labels
+from nuclei.outlines.polygons import fill_holes, outlines, renumber
+from nuclei.outlines.registry import COCO_FILE, SUFFIXES, Format, detect, read, write
+from nuclei.outlines.shapes import NUCLEUS, Annotation
 from nuclei.pictures import overlay
-from nuclei.polygons import fill_holes, outlines, renumber
-from nuclei.script import run
 
 if TYPE_CHECKING:
     from mrcnn.model import MaskRCNN
@@ -156,7 +149,7 @@ def _first_labels(
 def _drawer(start: str, model_folder: Path) -> Callable[[np.ndarray], np.ndarray]:
     """The function from an image, (H, W, 3) uint8 RGB, to its first labels, (H, W) int32."""
     if start == "baseline":
-        return baseline.segment
+        return label_free.segment
     if start == "none":
         return lambda image: np.zeros(image.shape[:2], np.int32)
 
@@ -168,9 +161,9 @@ def _drawer(start: str, model_folder: Path) -> Callable[[np.ndarray], np.ndarray
         return model.load(model_folder)
 
     def draw(image: np.ndarray) -> np.ndarray:
-        from mrcnn import tiles
+        from mrcnn.inference import tiling
 
-        return tiles.segment(network(), image)[0]
+        return tiling.segment(network(), image)[0]
 
     return draw
 

@@ -9,27 +9,21 @@ from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 
-from nuclei.budget import check_budget, patches_of_budget, pool_pixels
+from nuclei.cli import run
 from nuclei.errors import InputError
-from nuclei.feature_store import FeatureStore
-from nuclei.files import write_settings
-from nuclei.patches import (
-    SELECTION,
-    is_annotated,
-    list_patches,
-    read_selection_table,
-    read_sources,
-    write_selection,
-)
-from nuclei.pool import read_features
-from nuclei.quarters import check_crops, place_quarters
-from nuclei.script import run
+from nuclei.folders.patches import is_annotated, list_patches
+from nuclei.folders.tables import SELECTION, read_selection_table, read_sources, write_selection
+from nuclei.io.files import write_settings
+from nuclei.selection.budget import check_budget, patches_of_budget, pool_pixels
+from nuclei.selection.feature_store import FeatureStore
+from nuclei.selection.pool import read_features
+from nuclei.selection.quarters import check_crops, place_quarters
 
 # torch, scikit-learn, matplotlib and openslide are imported where they are used: --help and bad input need
 # not wait for them.
 if TYPE_CHECKING:
-    from nuclei.features import Extractor
-    from nuclei.selection import Selected
+    from nuclei.selection.features import Extractor
+    from nuclei.selection.two_stage import Selected
 
 METHODS = Literal[
     "representative", "consistency", "random", "kmeans", "k-center", "typiclust", "facility-location"
@@ -64,7 +58,7 @@ def main(settings: Settings) -> None:
     _check_settings(settings)
     data, size, out = settings.data, settings.patch, settings.out
     if settings.images is not None:
-        from nuclei.cropping import crop_images
+        from nuclei.slides.cropping import crop_images
 
         crop_images(
             settings.images,
@@ -165,7 +159,7 @@ def _features(
     had = len(store)
 
     def load_extractor() -> Extractor:
-        from nuclei.features import Extractor
+        from nuclei.selection.features import Extractor
 
         return Extractor(store.model, device)
 
@@ -178,8 +172,8 @@ def _features(
 def _choose(
     settings: Settings, store: FeatureStore, keys: list[bytes], count: int, known: list[int]
 ) -> list[Selected]:
-    from nuclei.rules import RULES
-    from nuclei.selection import select, select_by
+    from nuclei.selection.criteria import RULES
+    from nuclei.selection.two_stage import select, select_by
 
     pool = {"rows": store.rows(keys), "keys": keys, "seed": settings.seed, "known": known}
     if settings.method in RULES:
@@ -230,7 +224,7 @@ def _draw(
     size: int,
 ) -> None:
     """The contact sheet, the map of the features, and the selected patches on each source image."""
-    from nuclei.selection_report import write_contact_sheet, write_map, write_source_pictures
+    from nuclei.selection.report import write_contact_sheet, write_map, write_source_pictures
 
     write_contact_sheet(out / "contact_sheet.png", data, names, chosen)
     write_map(out / "map.png", store.patches, store.rows(keys), chosen)

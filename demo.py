@@ -14,12 +14,14 @@ from pathlib import Path
 import pandas as pd
 from tqdm import tqdm
 
-from nuclei import baseline, metrics, patches, tissue
+from nuclei import label_free, tissue
+from nuclei.cli import run
 from nuclei.errors import InputError
-from nuclei.files import is_finished, start, write_json, write_settings
-from nuclei.formats import list_images, read_image, read_labels, write_image, write_labels
+from nuclei.evaluation import metrics
+from nuclei.folders import patches, tables
+from nuclei.io.files import is_finished, start, write_json, write_settings
+from nuclei.io.images import list_images, read_image, read_labels, write_image, write_labels
 from nuclei.pictures import caption, montage, outline
-from nuclei.script import run
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ def choose_and_multiply(settings: Settings, where: Tissue) -> None:
 
 def annotate_selected(data: Path, labels: Path) -> None:
     """Play the annotator: cut the masks of the selected patches, and of no other, out of the true labels."""
-    selected = patches.read_selection(data)
+    selected = tables.read_selection(data)
     for name in set(patches.list_patches(data)) - set(selected):
         if patches.is_annotated(data / name):  # by an earlier run that selected otherwise
             patches.write_patch(data, name, patches.read_patch(data / name))
@@ -121,7 +123,7 @@ def annotate_selected(data: Path, labels: Path) -> None:
 
 def annotate(data: Path, names: Iterable[str], labels: Path) -> None:
     """Cut the masks of these patches out of the label images that `labels` holds, one a training image."""
-    sources = patches.read_sources(data).set_index("patch")
+    sources = tables.read_sources(data).set_index("patch")
     for name in names:
         source, left, top = sources.loc[name, ["source", "x", "y"]]
         truth = read_labels(labels / f"{Path(source).stem}.tif")
@@ -143,14 +145,14 @@ def train_and_segment(settings: Settings, where: Tissue) -> None:
     for row, model in (("ours", "mrcnn"), ("annotated_only", "mrcnn_annotated_only")):
         program("segment.py", where.test_images, model=out / model / "model", out=out / "segmented" / row)
     for path in tqdm(list_images(where.test_images), desc="label-free baseline", unit="image"):
-        labels = baseline.segment(read_image(path))
+        labels = label_free.segment(read_image(path))
         write_labels(out / "segmented" / "label_free" / f"{path.stem}.tif", labels)
 
 
 def program(script: str, *arguments, **flags) -> None:
     """Run a script of this repository; InputError where it fails, after it has said why.
 
-    It shares the locks of this process (see `nuclei.files.locked`).
+    It shares the locks of this process (see `nuclei.io.files.locked`).
     """
     command = [sys.executable, str(ROOT / script), *map(str, arguments)]
     command += [text for name, value in flags.items() for text in (f"--{name.replace('_', '-')}", str(value))]

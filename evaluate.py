@@ -10,10 +10,11 @@ import pandas as pd
 import tyro
 from tqdm import tqdm
 
-from nuclei import script
+from nuclei import cli
 from nuclei.errors import InputError
-from nuclei.files import atomic_file, check_can_hold_files, write_json
-from nuclei.formats import (
+from nuclei.evaluation.metrics import NAMES, evaluate, match
+from nuclei.io.files import atomic_file, check_can_hold_files, write_json
+from nuclei.io.images import (
     IMAGE_SUFFIXES,
     LABEL_SUFFIXES,
     list_images,
@@ -22,7 +23,6 @@ from nuclei.formats import (
     read_labels,
     write_image,
 )
-from nuclei.metrics import NAMES, evaluate, match
 from nuclei.pictures import dots, legend, outline
 
 # In folders of their own: a PNG beside the predictions is one of them, and overlays/ is that of segment.py.
@@ -119,4 +119,4 @@ def count_nuclei(labels: np.ndarray) -> int:
 
 
 if __name__ == "__main__":
-    script.run(main, Settings, __doc__)
+    cli.run(main, Settings, __doc__)

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from csingan.pairs import ANNOTATION, Pairs
-from csingan.schedule import DRAFTS, PRESETS, Schedule
-from csingan.task import SMALLEST, Task, read_folder, read_patches
+from csingan.config import DRAFTS, PRESETS, Schedule
+from csingan.inputs import SMALLEST, Task, read_folder, read_patches
+from nuclei.cli import run
 from nuclei.errors import InputError
-from nuclei.files import atomic_folder, digest, is_finished, overlap, write_settings
-from nuclei.formats import has_transparency, write_image
-from nuclei.patches import fingerprint
-from nuclei.script import run
+from nuclei.folders.pairs import ANNOTATION, Pairs
+from nuclei.folders.patches import fingerprint
+from nuclei.io.files import atomic_folder, digest, is_finished, overlap, write_settings
+from nuclei.io.images import has_transparency, write_image
 
 # torch and matplotlib are imported where they are used: --help and bad input need not wait.
 if TYPE_CHECKING:
@@ -160,8 +160,8 @@ def _layouts(
     settings: Settings, task: Task, count: int, seed: int | list[int], side: int | None = None
 ) -> list[np.ndarray]:
     """Random layouts of a patch, (side, side) int32, or of its own size; InputError where none fits."""
-    from csingan.direction import nucleus_rotation
-    from csingan.masks import LayoutSampler
+    from csingan.layouts.orientation import nucleus_rotation
+    from csingan.layouts.sampler import LayoutSampler
 
     rng = np.random.default_rng(seed)
     try:

@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from csingan.pairs import check_folder
-from mrcnn import backend, sources, views
+from mrcnn import backend
 from mrcnn.config import WEIGHTS, NucleusConfig, fingerprint
-from mrcnn.sources import Source
-from nuclei import patches
+from mrcnn.inference import tta
+from mrcnn.selftraining import splits
+from mrcnn.selftraining.splits import Source
+from nuclei.cli import run
 from nuclei.errors import InputError
-from nuclei.files import (
+from nuclei.folders import patches
+from nuclei.folders.pairs import check_folder
+from nuclei.io.files import (
     atomic_folder,
     changes,
     check_can_hold_files,
@@ -28,13 +31,12 @@ from nuclei.files import (
     start,
     write_settings,
 )
-from nuclei.script import run
 
 # Keras and matplotlib are imported where they are used: --help and bad input need not wait.
 if TYPE_CHECKING:
     from mrcnn.model import MaskRCNN
-    from mrcnn.patch_dataset import PatchDataset
-    from mrcnn.validation import Validation
+    from mrcnn.selftraining.patch_dataset import PatchDataset
+    from mrcnn.selftraining.validation import Validation
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def _check(settings: Settings) -> None:
             raise InputError(f"--{name} is {value}; it must be at least {smallest}")
     if not settings.learning_rate > 0:
         raise InputError(f"--learning-rate is {settings.learning_rate}; it must be above 0")
-    views.check(settings.views)
+    tta.check(settings.views)
     backend.check()
     if not 0 <= settings.doubt <= settings.confidence <= 1:
         raise InputError(
@@ -140,17 +142,17 @@ def _check_pseudo(settings: Settings) -> None:
 
 def _collect(settings: Settings) -> Material:
     """The patches of a run, all of them looked at: a broken one shows before anything slow starts."""
-    annotated, unlabelled = sources.sort_patches(settings.data)
+    annotated, unlabelled = splits.sort_patches(settings.data)
     if settings.rounds and not unlabelled.names:
         raise InputError(f"every patch in {settings.data}/ is annotated; use --rounds 0")
     if settings.annotated and not annotated.names:
         raise InputError(f"no patch in {settings.data}/ is annotated; annotate those of selected.csv first")
     annotated.check()  # first: a patch that cannot be read is not one that has changed
-    learnt_from, validation = sources.hold_back(annotated, settings.validation, settings.seed)
+    learnt_from, validation = splits.hold_back(annotated, settings.validation, settings.seed)
     learnt = {"annotated": learnt_from} if settings.annotated else {}
     if settings.synthetic is not None:
         check_folder(settings.synthetic, settings.data, annotated.names)
-        learnt["synthetic"] = sources.synthetic_pairs(settings.synthetic, validation)
+        learnt["synthetic"] = splits.synthetic_pairs(settings.synthetic, validation)
         learnt["synthetic"].check()
     if settings.rounds:
         unlabelled.check(masks=False)
@@ -217,9 +219,9 @@ def _train(settings: Settings, material: Material, number: int, model: Path | No
         learnt = {**learnt, "pseudo": Source(settings.pseudo, material.unlabelled.names)}
     print(f"{folder.name}: reads {', '.join(map(str, learnt.values()))}, writes {folder}/")
     start(folder, made_with)
-    from mrcnn.augment import augment
-    from mrcnn.schedule import WarmUpAndDecay
-    from mrcnn.validation import Validation
+    from mrcnn.data.augment import augment
+    from mrcnn.selftraining.validation import Validation
+    from mrcnn.training.learning_rate import WarmUpAndDecay
 
     network = _network(settings, folder, (settings.seed + number) % 2**32, model)
     read = patches.read_patch, patches.read_masks
@@ -243,7 +245,7 @@ def _train(settings: Settings, material: Material, number: int, model: Path | No
 
 def _dataset(learnt: dict[str, Source]) -> PatchDataset:
     """The patches of all sources, each with its share of a batch."""
-    from mrcnn.patch_dataset import PatchDataset
+    from mrcnn.selftraining.patch_dataset import PatchDataset
 
     dataset = PatchDataset()
     for name, source in learnt.items():
@@ -254,8 +256,8 @@ def _dataset(learnt: dict[str, Source]) -> PatchDataset:
 
 def _finish(folder: Path, network: MaskRCNN, losses: dict, best: Validation, pairs: dict) -> None:
     """Write the weights of a training, the best ones where there is a validation, and its pictures."""
-    from mrcnn import report
-    from mrcnn.validation import best_epoch
+    from mrcnn.selftraining import report
+    from mrcnn.selftraining.validation import best_epoch
     from nuclei.pictures import curves
 
     epoch = f"epoch of {network.config.STEPS_PER_EPOCH} steps"
@@ -304,7 +306,7 @@ def _label(settings: Settings, number: int, unlabelled: Source, made_with: dict,
         return
     print(f"{folder.name}: reads {model}/ and {unlabelled}, writes {settings.pseudo}/ and {folder}/")
     from mrcnn import model as modellib
-    from mrcnn import pseudo_labels, report
+    from mrcnn.selftraining import pseudo_labels, report
 
     network = modellib.load(model, DETECTION_MIN_CONFIDENCE=settings.doubt)
     limits = pseudo_labels.Limits(settings.confidence, settings.agreement)

@@ -9,15 +9,16 @@ from typing import Literal
 import tyro
 from tqdm import tqdm
 
-from mrcnn import backend, views
+from mrcnn import backend
 from mrcnn.config import check_takes_tiles, find_model, fingerprint
-from nuclei import results
-from nuclei.annotation.formats import COCO_FILE, SUFFIXES
+from mrcnn.inference import tta
+from nuclei.cli import run
 from nuclei.errors import InputError
-from nuclei.files import check_can_hold_files, check_names, is_finished, write_settings
-from nuclei.formats import list_images, read_image, write_image
+from nuclei.io.files import check_can_hold_files, check_names, is_finished, write_settings
+from nuclei.io.images import list_images, read_image, write_image
+from nuclei.outlines import results
+from nuclei.outlines.registry import COCO_FILE, SUFFIXES
 from nuclei.pictures import overlay
-from nuclei.script import run
 
 Format = Literal["label_tiff", "geojson", "coco"]
 
@@ -58,12 +59,13 @@ def main(settings: Settings) -> None:
 
 def _segment(pixels: dict[Path, str], settings: Settings, made_with: dict) -> None:
     # Imported here: TensorFlow takes seconds, which --help and bad input need not wait for.
-    from mrcnn import model, tiles
+    from mrcnn import model
+    from mrcnn.inference import tiling
 
     network = model.load(settings.model, DETECTION_MIN_CONFIDENCE=settings.confidence)
     for path in pixels:
         image = read_image(path)
-        labels, scores = tiles.segment(
+        labels, scores = tiling.segment(
             network, image, settings.overlap, progress=path.name, n_views=settings.views
         )
         write_image(settings.out / OVERLAYS / f"{path.stem}.png", overlay(image, labels))
@@ -86,7 +88,7 @@ def _export(paths: list[Path], settings: Settings) -> None:
 def _check(settings: Settings, side: int) -> None:
     if not 0 <= settings.confidence <= 1:
         raise InputError(f"--confidence is {settings.confidence}; it must lie between 0 and 1")
-    views.check(settings.views)
+    tta.check(settings.views)
     if not 0 <= settings.overlap < side:
         raise InputError(f"--overlap is {settings.overlap}; it must be at least 0 and less than {side} px")
 

@@ -16,8 +16,8 @@ import numpy as np
 
 from demo import Tissue, tissue_folders
 from nuclei.errors import InputError
-from nuclei.files import changes, digest, is_finished, read_json, start, write_settings
-from nuclei.formats import by_stem, list_images, read_image, read_labels
+from nuclei.io.files import changes, digest, is_finished, read_json, start, write_settings
+from nuclei.io.images import by_stem, list_images, read_image, read_labels
 
 SPLITS = "splits.json"
 Pair = tuple[np.ndarray, np.ndarray]  # image (H, W, 3) uint8 and labels (H, W) int32

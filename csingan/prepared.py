@@ -13,7 +13,7 @@ import numpy as np
 from skimage.measure import label
 
 from nuclei.errors import InputError
-from nuclei.formats import LABEL_SUFFIXES, list_images, read_image, read_labels
+from nuclei.io.images import LABEL_SUFFIXES, list_images, read_image, read_labels
 
 IMAGE, MASK = "train.png", "train_mask.png"
 RANDOM_MASKS = ("random_masks", "random mask", "randommasks")

@@ -10,7 +10,7 @@ import numpy as np
 from skimage.color import rgb2hed
 from sklearn.metrics import roc_auc_score
 
-from nuclei.formats import write_image
+from nuclei.io.images import write_image
 from nuclei.pictures import caption, curves, montage, outline
 
 COLUMNS = 7  # of the sample sheet
@@ -58,7 +58,7 @@ def write_losses(folder: Path, losses: Sequence[np.ndarray]) -> None:
 
     Args:
         folder: where they go.
-        losses: one (steps, 2) array a scale (see `csingan.scale.ScaleTrainer.advance`).
+        losses: one (steps, 2) array a scale (see `csingan.training.scale.ScaleTrainer.advance`).
     """
     kinds = {"distance": "Wasserstein distance, estimated", "reconstruction": "mean squared error"}
     for column, (name, ylabel) in enumerate(kinds.items()):

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from csingan import checkpoint
-from csingan.member import Example, Member, made_with, to_conditions, to_tensor
-from csingan.pyramid import NOISE_CHANNELS, Pyramid, scale_ratios
-from csingan.scale import ScaleTrainer, work
-from csingan.schedule import PRESETS, Schedule
+from csingan.config import PRESETS, Schedule
+from csingan.networks.pyramid import NOISE_CHANNELS, Pyramid, scale_ratios
+from csingan.training import checkpoint
+from csingan.training.patch import Example, Member, made_with, to_conditions, to_tensor
+from csingan.training.scale import ScaleTrainer, work
 
 __all__ = [
     "PRESETS",

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from nuclei.errors import InputError
-from nuclei.files import digest, read_json
+from nuclei.io.files import digest, read_json
 
 WEIGHTS = "mask_rcnn.h5"  # the two files of a model's folder
 CONFIG = "config.json"
@@ -109,7 +109,7 @@ class Config:
 
     @property
     def IMAGE_META_SIZE(self) -> int:
-        """Numbers in an image's meta vector; see `mrcnn.data.compose_image_meta`."""
+        """Numbers in an image's meta vector; see `mrcnn.compat.ground_truth.compose_image_meta`."""
         return 1 + 3 + 3 + 4 + 1 + self.NUM_CLASSES
 
     def check(self) -> None:
@@ -209,7 +209,7 @@ def find_model(folder: Path) -> tuple[Path, dict]:
 
 
 def check_takes_tiles(folder: Path, attributes: dict) -> None:
-    """InputError for a model that learnt from resized images: tiles (`mrcnn.tiles`) keep their size."""
+    """InputError for a model that learnt from resized images: `mrcnn.inference.tiling` keeps their size."""
     mode, scale = attributes.get("IMAGE_RESIZE_MODE"), attributes.get("IMAGE_MIN_SCALE") or 0
     if mode in RESIZE_MODES and (mode != "crop" or scale > 1):
         raise InputError(

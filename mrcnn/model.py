@@ -11,26 +11,20 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from mrcnn import (
-    callbacks,
-    checkpoint,
-    detection,
-    devices,
-    download,
-    efficientnet,
-    parallel_model,
-    utils,
-    weights,
-)
-from mrcnn.augment import as_augmentation
-from mrcnn.batches import Batches, own_errors
+from mrcnn import devices, parallel_model, utils
+from mrcnn.compat.ground_truth import load_image_gt
 from mrcnn.config import CONFIG, WEIGHTS, Config, find_model
-from mrcnn.data import load_image_gt
-from mrcnn.finder import Finder
-from mrcnn.network import Network, Trainer
-from mrcnn.schedule import WarmUpAndDecay
+from mrcnn.data.augment import as_augmentation
+from mrcnn.data.loader import Batches, own_errors
+from mrcnn.inference import detection
+from mrcnn.inference.predictor import Finder
+from mrcnn.modeling import efficientnet, pretrained, weights
+from mrcnn.modeling.network import Network
+from mrcnn.training import callbacks, checkpoint
+from mrcnn.training.learning_rate import WarmUpAndDecay
+from mrcnn.training.trainer import Trainer
 from nuclei.errors import InputError
-from nuclei.files import write_json
+from nuclei.io.files import write_json
 
 __all__ = ["MaskRCNN", "WarmUpAndDecay", "load", "load_image_gt"]
 
@@ -56,7 +50,7 @@ class MaskRCNN:
         seed: of the initial weights and of everything random in training.
 
     Attributes:
-        keras_model: the `mrcnn.network.Network`.
+        keras_model: the `mrcnn.modeling.network.Network`.
         epoch: how many epochs its weights were trained.
         log_dir: the folder of the logs, made when training begins.
     """
@@ -138,7 +132,7 @@ class MaskRCNN:
             return _WITH_PIP
         if callable(self.config.BACKBONE):
             raise ValueError("there are no ImageNet weights for a BACKBONE of your own")
-        return str(download.imagenet_resnet50())
+        return str(pretrained.imagenet_resnet50())
 
     def save(self, folder: str | Path) -> None:
         """Write the weights and the configuration into `folder`, from which `load` makes the model again."""
@@ -188,7 +182,7 @@ class MaskRCNN:
             epochs: of STEPS_PER_EPOCH steps each, those done before included.
             layers: "heads", "3+", "4+", "5+" (the heads and the backbone from that stage on), "all", or a
                 regular expression of layer names.
-            augmentation: (image, labels, rng) -> (image, labels), see `mrcnn.augment`, or imgaug's.
+            augmentation: (image, labels, rng) -> (image, labels), see `mrcnn.data.augment`, or imgaug's.
             custom_callbacks: further Keras callbacks.
             no_augmentation_sources: sources of images that are not augmented.
 
@@ -296,7 +290,7 @@ class MaskRCNN:
         """Objects in images of any size, resized as IMAGE_RESIZE_MODE says.
 
         In the mode "crop" an image larger than the network's input goes through it in overlapping tiles
-        (`mrcnn.tiles`); its masks then do not overlap.
+        (`mrcnn.inference.tiling`); its masks then do not overlap.
 
         Args:
             images: each (H, W, 3) uint8 RGB.

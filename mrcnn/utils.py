@@ -1,6 +1,7 @@
 """Functions on datasets, images, masks and boxes under the names that Matterport's users know."""
 
-from mrcnn.box_arrays import (
+from mrcnn.compat.scores import compute_ap, compute_ap_range, compute_matches, compute_recall
+from mrcnn.data.box_arrays import (
     apply_box_deltas,
     box_refinement,
     compute_iou,
@@ -12,9 +13,8 @@ from mrcnn.box_arrays import (
     norm_boxes,
     trim_zeros,
 )
-from mrcnn.dataset import Dataset
-from mrcnn.download import download_trained_weights
-from mrcnn.masks import (
+from mrcnn.data.dataset import Dataset
+from mrcnn.data.mask_arrays import (
     compute_overlaps_masks,
     expand_mask,
     extract_bboxes,
@@ -24,8 +24,8 @@ from mrcnn.masks import (
     paste_mask,
     unmold_mask,
 )
-from mrcnn.resizing import pad_to, resize_image, resize_mask
-from mrcnn.scores import compute_ap, compute_ap_range, compute_matches, compute_recall
+from mrcnn.data.resizing import pad_to, resize_image, resize_mask
+from mrcnn.modeling.pretrained import download_trained_weights
 
 __all__ = [
     "Dataset",

@@ -14,7 +14,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
-from mrcnn.drawing import (
+from mrcnn.compat.drawing import (
     Stroke,
     add_box,
     add_caption,
@@ -24,8 +24,7 @@ from mrcnn.drawing import (
     open_axis,
     random_colors,
 )
-from mrcnn.masks import extract_bboxes, unmold_mask
-from mrcnn.plots import (
+from mrcnn.compat.plots import (
     display_images,
     display_table,
     display_top_masks,
@@ -33,7 +32,8 @@ from mrcnn.plots import (
     plot_overlaps,
     plot_precision_recall,
 )
-from mrcnn.scores import compute_matches
+from mrcnn.compat.scores import compute_matches
+from mrcnn.data.mask_arrays import extract_bboxes, unmold_mask
 
 __all__ = [
     "apply_mask",

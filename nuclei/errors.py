@@ -4,6 +4,6 @@
 class InputError(Exception):
     """Bad input: its message says what is wrong, in which file, and what to do.
 
-    `nuclei.script.run` prints the message alone and exits with code 1, and of an OSError the file and the
+    `nuclei.cli.run` prints the message alone and exits with code 1, and of an OSError the file and the
     reason. Every other exception is a defect of ours and keeps its traceback.
     """

@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from skimage.segmentation import find_boundaries
 
-from nuclei.files import atomic_file
+from nuclei.io.files import atomic_file
 
 YELLOW = (255, 255, 0)
 # Bright and saturated, none near the blues, purples and pinks of H&E.

@@ -14,12 +14,13 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from mrcnn import boxes, parallel_model, utils, weights
-from mrcnn.batches import Batches
+from mrcnn import parallel_model, utils
 from mrcnn.config import NucleusConfig
+from mrcnn.data.loader import Batches
 from mrcnn.model import MaskRCNN
-from mrcnn.network import Trainer
-from mrcnn.norms import convolution_norm
+from mrcnn.modeling import boxes, roi_align, weights
+from mrcnn.modeling.layers import convolution_norm
+from mrcnn.training.trainer import Trainer
 from nuclei import tissue
 
 WEIGHTS, BATCH = "weights.h5", "batch.npz"
@@ -154,8 +155,10 @@ def operations() -> dict[str, np.ndarray]:
     own, regions, scores = (ops.convert_to_tensor(x) for x in (random_boxes(rng, 2, 50), regions, scores))
     answers = {}
     for centred in GEOMETRIES:
-        answers[f"roi_align/{centred}"] = boxes.roi_align(maps, regions, 7, strides, (SIDE, SIDE), centred)
-        answers[f"crop_masks/{centred}"] = boxes.crop_masks(masks, own, regions, 11, centred)
+        answers[f"roi_align/{centred}"] = roi_align.roi_align(
+            maps, regions, 7, strides, (SIDE, SIDE), centred
+        )
+        answers[f"crop_masks/{centred}"] = roi_align.crop_masks(masks, own, regions, 11, centred)
     for suppress in (boxes.non_max_suppression, boxes.suppress_all_at_once):
         index, valid = suppress(regions, scores, 20, 0.3)
         answers[f"{suppress.__name__}/kept"] = ops.where(valid, index, -1)

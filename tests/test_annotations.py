@@ -9,12 +9,13 @@ import annotations
 from annotations import Export, Import
 from mrcnn import model
 from mrcnn.config import NucleusConfig
-from nuclei import baseline, patches, tissue
+from nuclei import label_free, tissue
 from nuclei.errors import InputError
-from nuclei.formats import read_image, read_labels, write_labels
-from nuclei.polygons import fill_holes, renumber
+from nuclei.folders import patches, tables
+from nuclei.io.images import read_image, read_labels, write_labels
+from nuclei.outlines.polygons import fill_holes, renumber
+from tests.nuclei.outlines.test_polygons import hard_labels
 from tests.programs import assert_refused, call
-from tests.test_polygons import hard_labels
 
 SIDE = 96
 FORMATS = ("geojson", "labelme", "imagej", "label_tiff", "coco")
@@ -30,7 +31,7 @@ def folder(tmp_path, monkeypatch):
             labels = np.zeros_like(labels)
             labels[10:23, 10:22] = hard_labels()
         patches.write_patch(tmp_path / "data", name, image, labels if name == "b" else None)
-    (tmp_path / "data" / patches.SELECTION).write_text("patch\na\nb\n")
+    (tmp_path / "data" / tables.SELECTION).write_text("patch\na\nb\n")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -40,7 +41,7 @@ def masks(folder, name):
 
 
 def first_labels(folder, name):
-    return fill_holes(baseline.segment(patches.read_patch(folder / "data" / name)))[0]
+    return fill_holes(label_free.segment(patches.read_patch(folder / "data" / name)))[0]
 
 
 def edit(path, change):

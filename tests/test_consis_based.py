@@ -14,12 +14,13 @@ import pytest
 
 import consis_based
 from consis_based import Settings
-from nuclei import selection
 from nuclei.errors import InputError
-from nuclei.formats import write_image
-from nuclei.methods import METHODS
-from nuclei.patches import list_patches, read_patch, read_selection, write_masks, write_patch
-from nuclei.rules import RULES
+from nuclei.folders.patches import list_patches, read_patch, write_masks, write_patch
+from nuclei.folders.tables import read_selection
+from nuclei.io.images import write_image
+from nuclei.selection import two_stage
+from nuclei.selection.baselines import METHODS
+from nuclei.selection.criteria import RULES
 
 SCRIPT = Path(consis_based.__file__)
 SIZE = 64  # px
@@ -148,7 +149,7 @@ def test_selected_patches_need_not_be_crops(kept, tmp_path):
 
 
 def test_neither_names_nor_rounding_change_the_selection(kept, tmp_path, monkeypatch):
-    monkeypatch.setattr(selection, "STARTS", (1, 1))  # a single start finds whatever is near it
+    monkeypatch.setattr(two_stage, "STARTS", (1, 1))  # a single start finds whatever is near it
     consis_based.main(settings(kept, k1=4))
     before = read_selection(kept)
 

@@ -13,9 +13,9 @@ import pytest
 
 from evaluate import INVENTED, MATCHED, MISSED, Settings, main
 from nuclei.errors import InputError
-from nuclei.files import write_json
-from nuclei.formats import read_image, write_image, write_labels
-from nuclei.metrics import NAMES
+from nuclei.evaluation.metrics import NAMES
+from nuclei.io.files import write_json
+from nuclei.io.images import read_image, write_image, write_labels
 
 ROOT = Path(__file__).parents[1]
 

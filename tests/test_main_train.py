@@ -9,15 +9,16 @@ import pandas as pd
 import pytest
 import torch
 
-import csingan.masks
+import csingan.layouts.sampler
 import csingan.train
 import main_train
-from csingan.schedule import PRESETS
+from csingan.config import PRESETS
 from main_train import Settings
 from nuclei.errors import InputError
-from nuclei.files import read_json
-from nuclei.formats import read_image, write_image, write_labels
-from nuclei.patches import list_patches, read_masks, read_patch, write_patch, write_selection
+from nuclei.folders.patches import list_patches, read_masks, read_patch, write_patch
+from nuclei.folders.tables import write_selection
+from nuclei.io.files import read_json
+from nuclei.io.images import read_image, write_image, write_labels
 from tests.programs import assert_refused, call
 
 SIZE = 64
@@ -168,7 +169,7 @@ def test_all_layouts_are_tried_before_anything_starts(data, monkeypatch):
             raise ValueError("no room")
         return tissue()[1]
 
-    monkeypatch.setattr(csingan.masks.LayoutSampler, "__call__", last_does_not_fit)
+    monkeypatch.setattr(csingan.layouts.sampler.LayoutSampler, "__call__", last_does_not_fit)
     forbid_training(monkeypatch)
     with pytest.raises(InputError, match="a: no room"):
         main_train.main(settings(data.parent, samples=3))

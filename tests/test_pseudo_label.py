@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 import pseudo_label
-from csingan.pairs import ANNOTATION, Pairs
-from mrcnn.sources import Source
-from nuclei import patches, tissue
+from mrcnn.selftraining.splits import Source
+from nuclei import tissue
 from nuclei.errors import InputError
-from nuclei.files import start, write_settings
+from nuclei.folders import patches
+from nuclei.folders.pairs import ANNOTATION, Pairs
+from nuclei.io.files import start, write_settings
 from pseudo_label import Settings
 from tests.programs import assert_refused, call
 
@@ -166,7 +167,8 @@ def test_the_folder_of_pseudo_labels_must_be_ours(folder):
 @pytest.fixture
 def labels_of(folder, monkeypatch):
     """Labels round `number` of a run as a network would that finds one nucleus more each time it is asked."""
-    from mrcnn import model, pseudo_labels
+    from mrcnn import model
+    from mrcnn.selftraining import pseudo_labels
 
     found = np.zeros((64, 64), np.int32)
 

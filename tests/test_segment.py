@@ -7,12 +7,13 @@ import tifffile
 from pycocotools.coco import COCO
 
 import segment
-from mrcnn import model, tiles
+from mrcnn import model
 from mrcnn.config import NucleusConfig
-from nuclei.annotation import geojson
+from mrcnn.inference import tiling
 from nuclei.errors import InputError
-from nuclei.formats import read_labels, write_image, write_labels
-from nuclei.polygons import paint
+from nuclei.io.images import read_labels, write_image, write_labels
+from nuclei.outlines import geojson
+from nuclei.outlines.polygons import paint
 from segment import Settings, main
 from tests.programs import assert_refused, call
 
@@ -38,7 +39,7 @@ def segmented(monkeypatch):
         labels[2:12, 3:9], labels[2:12, 9:20] = 2, 1
         return labels, np.float32([0.9, 0.75])
 
-    monkeypatch.setattr(tiles, "segment", find)
+    monkeypatch.setattr(tiling, "segment", find)
     monkeypatch.setattr(model, "load", lambda *arguments, **options: None)
     return names
 

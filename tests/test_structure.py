@@ -39,8 +39,8 @@ def may_import(path: Path) -> set[str]:
     if place == "csingan":
         return {"csingan", "nuclei"} | TORCH
     if place == "mrcnn":
-        # Where a backend has an operation ready-made, native.py calls it.
-        return {"mrcnn", "nuclei"} | KERAS | ({"torchvision"} if path.name == "native.py" else set())
+        # Where a backend has an operation ready-made, backend_ops.py calls it.
+        return {"mrcnn", "nuclei"} | KERAS | ({"torchvision"} if path.name == "backend_ops.py" else set())
     if place == "nuclei":
         return {"nuclei"} | (TORCH if path.name in ("features.py", "devices.py") else set())
     return set(PACKAGES)
@@ -67,4 +67,4 @@ def test_only_patches_knows_the_folder_layout(path: Path) -> None:
         ):
             parts = node.args
         used = layout & {part.value for part in parts if isinstance(part, ast.Constant)}
-        assert not used, f"line {node.lineno} builds a path from {used}; nuclei.patches does that"
+        assert not used, f"line {node.lineno} builds a path from {used}; nuclei.folders.patches does that"

@@ -16,7 +16,7 @@ RADIUS = 10  # px, of a disc
 
 
 def backbone(input_image, stage5=True, train_bn=False):
-    """A convolution a stage, in the form of `mrcnn.backbones.find`."""
+    """A convolution a stage, in the form of `mrcnn.modeling.backbones.find`."""
     x = layers.Rescaling(1 / 64)(input_image)
     maps = []
     for stage, channels in enumerate((8, 16, 24, 32, 32), 1):

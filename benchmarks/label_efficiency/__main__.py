@@ -24,8 +24,8 @@ from benchmarks.label_efficiency import report
 from benchmarks.label_efficiency.begin import begin
 from benchmarks.label_efficiency.execute import execute, peer_python
 from benchmarks.label_efficiency.plan import PEERS, RUN, Plan, Settings, list_runs, turn
+from nuclei.cli import run
 from nuclei.errors import InputError
-from nuclei.script import run
 
 
 def main(settings: Settings) -> None:

@@ -14,7 +14,7 @@ from benchmarks.label_efficiency.plan import Settings
 from demo import Tissue, program
 from nuclei.devices import has_gpu
 from nuclei.errors import InputError
-from nuclei.files import read_json, write_json
+from nuclei.io.files import read_json, write_json
 from pseudo_label import STEPS_PER_EPOCH
 
 SHARED = ("minutes", "rounds", "batch", "samples", "effort", "views")  # settings that all runs have alike

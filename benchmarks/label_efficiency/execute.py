@@ -13,10 +13,11 @@ from tqdm import tqdm
 
 from benchmarks.label_efficiency.plan import EQUAL_STEPS, PEERS, RUN, WHOLE, Plan, Run, turn
 from demo import ROOT, Tissue, annotate, annotate_selected, program
-from nuclei import baseline, patches
+from nuclei import label_free
 from nuclei.errors import InputError
-from nuclei.files import is_finished, write_json, write_settings
-from nuclei.formats import list_images, read_image, write_labels
+from nuclei.folders import patches
+from nuclei.io.files import is_finished, write_json, write_settings
+from nuclei.io.images import list_images, read_image, write_labels
 
 K2 = 4  # clusters of quarters within each cluster of patches
 STRIDE = 248  # px between patches: 4 x 4 of them cover an image of 1000 px
@@ -69,7 +70,7 @@ def execute(plan: Plan, run: Run, folder: Path) -> None:
     minutes: float | None = 0.0
     if run.row == "label_free":
         for path in tqdm(list_images(plan.where.test_images), desc=run.name, unit="image"):
-            write_labels(segmented / f"{path.stem}.tif", baseline.segment(read_image(path)))
+            write_labels(segmented / f"{path.stem}.tif", label_free.segment(read_image(path)))
     elif run.row in PEERS:
         minutes = _peer(plan, run, segmented)
     else:

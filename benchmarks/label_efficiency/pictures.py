@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 
 from benchmarks.label_efficiency.plan import ROWS, in_order
 from demo import Tissue
-from nuclei.files import atomic_file
-from nuclei.formats import list_images, read_image, read_labels, write_image
+from nuclei.io.files import atomic_file
+from nuclei.io.images import list_images, read_image, read_labels, write_image
 from nuclei.pictures import caption, montage, outline
 
 SHOWN = ("annotated_only", "whole_method", "full_supervision")  # on the overlays

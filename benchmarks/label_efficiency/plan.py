@@ -11,7 +11,7 @@ import tyro
 
 import consis_based
 from demo import Tissue
-from nuclei.files import locked
+from nuclei.io.files import locked
 
 RUN = "run.json"  # written last into the folder of a run: it is finished
 ROWS = {

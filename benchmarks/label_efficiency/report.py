@@ -12,8 +12,8 @@ from benchmarks.label_efficiency import pictures
 from benchmarks.label_efficiency.plan import EQUAL_STEPS, ROWS, RUN, Run, in_order
 from demo import Tissue
 from nuclei.errors import InputError
-from nuclei.files import atomic_file, read_json, write_json
-from nuclei.metrics import NAMES
+from nuclei.evaluation.metrics import NAMES
+from nuclei.io.files import atomic_file, read_json, write_json
 
 STEPS_OF_THE_METHOD = ("annotated_only", "synthetic", "whole_method")  # each is to beat the one before
 OF_A_RUN = ("row", "budget", "seed", "steps", "annotated_share", "training_minutes", "code")

@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from nuclei.cli import run
 from nuclei.errors import InputError
-from nuclei.files import is_finished, start, write_json, write_settings
-from nuclei.formats import list_images, read_image, write_labels
-from nuclei.patches import is_annotated, list_patches, read_masks, read_patch
-from nuclei.script import run
+from nuclei.folders.patches import is_annotated, list_patches, read_masks, read_patch
+from nuclei.io.files import is_finished, start, write_json, write_settings
+from nuclei.io.images import list_images, read_image, write_labels
 
 MODEL, RECORD = "model", "peer.json"
 Pair = tuple[np.ndarray, np.ndarray]  # image (H, W, 3) uint8 RGB and labels (H, W) int32

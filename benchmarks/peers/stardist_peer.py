@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.peers.common import Pair, Peer, run_peer
-from mrcnn.augment import turn
+from mrcnn.data.augment import turn
 
 NAME = "stardist"
 RAYS, GRID = 32, (2, 2)

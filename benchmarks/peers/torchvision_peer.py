@@ -29,9 +29,9 @@ from torchvision.ops.misc import FrozenBatchNorm2d
 from tqdm import tqdm
 
 from benchmarks.peers.common import Pair, Peer, run_peer
-from mrcnn import tiles
-from mrcnn.augment import turn
-from nuclei.features import efficientnet_lite0_weights
+from mrcnn.data.augment import turn
+from mrcnn.inference import tiling
+from nuclei.selection.features import efficientnet_lite0_weights
 
 NAME = "torchvision"
 SIDE = 256  # px, of a training crop and of a tile
@@ -170,7 +170,7 @@ def _device() -> torch.device:
 
 
 class Finder:
-    """A trained network in the form in which `mrcnn.tiles` takes ours, so that both are stitched alike."""
+    """A trained network as `mrcnn.inference.tiling` takes ours, so that both are stitched alike."""
 
     def __init__(self, network: MaskRCNN) -> None:
         self.network = network
@@ -195,7 +195,7 @@ def load(folder: Path) -> Callable[[np.ndarray], np.ndarray]:
     network = build()
     network.load_state_dict(torch.load(folder / WEIGHTS, weights_only=True))
     finder = Finder(network.to(_device()).eval())
-    return lambda image: tiles.segment(finder, image)[0]
+    return lambda image: tiling.segment(finder, image)[0]
 
 
 PEER = Peer(

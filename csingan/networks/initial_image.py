@@ -1,0 +1,266 @@
+"""Drafts: rough images for layouts, from which the coarsest scale starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import cv2
+import numpy as np
+from scipy import ndimage
+
+from csingan.layouts.orientation import is_directed
+
+HALO = 3  # px around a nucleus that it colours, as edges are blurred: its own, no background
+FADE = 1.0  # px, deviation of the blur by which a nucleus and its halo pass into what is beside them
+MARGIN = HALO + 3  # px around a nucleus that are looked at
+ALIKE = 3  # a new nucleus looks like one of so many real ones of the most similar size and elongation,
+STRETCH = 0.5  # if they need no more stretching (log of the factor, both axes added): else they get stripes
+VIEWS = 5  # of the background in one draft
+SMOOTH = 24.0  # px over which views and bends change
+SHARPNESS = 12.0  # how abruptly one view passes into another
+AVOID = 2.0  # deviations of the random field by which a hole in a view counts against it
+WARP = 6.0  # px by which a view is bent, about
+TEXTURE = 4.0  # px; what a blur of that size takes away from a view is its texture
+
+
+class Draft(Protocol):
+    """Makes rough images for layouts.
+
+    Attributes:
+        patch: (H, W, 3) uint8, what stands for a draft where the patch itself is to be rebuilt.
+    """
+
+    patch: np.ndarray
+
+    def __call__(self, layout: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """A rough image (H, W, 3) uint8 for a layout, (H, W) int32."""
+
+
+def make(kind: str, image: np.ndarray, labels: np.ndarray) -> Draft:
+    """The drafts of an annotated patch: `kind` is a name in `KINDS`."""
+    return KINDS[kind](image, labels)
+
+
+class FlatColours:
+    """Every region in the median colour that it has in the patch: nothing is given away but the layout.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        labels: (H, W) int32 label image.
+    """
+
+    def __init__(self, image: np.ndarray, labels: np.ndarray):
+        parts = (image[labels == 0], image[labels > 0])
+        colours = [np.median(part if len(part) else image.reshape(-1, 3), axis=0) for part in parts]
+        self._colours = np.uint8(colours)
+        self.patch = self._paint(labels)
+
+    def _paint(self, layout: np.ndarray) -> np.ndarray:
+        return self._colours[(layout > 0).astype(int)]
+
+    def __call__(self, layout: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return self._paint(layout)
+
+
+class Collage:
+    """The patch itself, rearranged: views of its background, its nuclei fitted into the new outlines.
+
+    After "Simple Copy-Paste" (Ghiasi et al., CVPR 2021). The scales above blend what is laid together
+    here, as SinGAN harmonises a pasted object (Shaham et al., ICCV 2019, section 4).
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        labels: (H, W) int32 label image.
+    """
+
+    def __init__(self, image: np.ndarray, labels: np.ndarray):
+        self.patch = image
+        self._directed = is_directed(image)
+        self._background = _without_nuclei(image, labels)
+        self._nuclei = _nuclei(image, labels)
+
+    def __call__(self, layout: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        canvas = _rearrange(self._background, layout.shape, self._directed, rng)
+        territories = _territories(layout)
+        for label, box in enumerate(ndimage.find_objects(layout), start=1):
+            if box is not None:
+                window = _widened(box)
+                mask, territory = layout[window] == label, territories[window] == label
+                _paint(canvas[window], mask, territory, self._nuclei, rng)
+        return canvas.round().clip(0, 255).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """Centre (x, y) of a nucleus, and its principal axes: columns of unit length times standard deviation."""
+
+    centre: np.ndarray
+    axes: np.ndarray
+
+    @property
+    def size(self) -> np.ndarray:
+        """Logarithms of both standard deviations, in px."""
+        return np.log(np.linalg.norm(self.axes, axis=0))
+
+
+@dataclass(frozen=True)
+class _Nucleus:
+    """A nucleus of the patch with what is around it, but for other nuclei: there it is continued."""
+
+    crop: np.ndarray  # (h, w, 3) float32
+    shape: _Shape  # in pixels of the crop
+
+
+def _shape(mask: np.ndarray) -> _Shape:
+    points = np.argwhere(mask)[:, ::-1].astype(np.float64)
+    # A pixel is a square, whose variance is 1/12: a nucleus of one pixel has a shape too.
+    covariance = np.cov(points.T, bias=True) + np.eye(2) / 12
+    variances, directions = np.linalg.eigh(covariance)
+    return _Shape(points.mean(axis=0), directions * np.sqrt(variances))
+
+
+def _territories(labels: np.ndarray) -> np.ndarray:
+    """(H, W) the label of the nearest nucleus, also where its halo lies; 0 elsewhere."""
+    if not labels.any():
+        return labels
+    distances, (rows, columns) = ndimage.distance_transform_edt(labels == 0, return_indices=True)
+    return np.where(distances <= HALO, labels[rows, columns], 0)
+
+
+def _nuclei(image: np.ndarray, labels: np.ndarray) -> list[_Nucleus]:
+    image = np.pad(image, ((MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0)), mode="edge")
+    labels = np.pad(labels, MARGIN)
+    territories = _territories(labels)
+    nuclei = []
+    for label, box in enumerate(ndimage.find_objects(labels), start=1):
+        if box is None:
+            continue
+        window = _widened(box)
+        mask, others = labels[window] == label, ~np.isin(territories[window], (0, label))
+        nuclei.append(_Nucleus(_continued(image[window], mask, others).astype(np.float32), _shape(mask)))
+    return nuclei
+
+
+def _continued(image: np.ndarray, mask: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """The image (h, w, 3) of a nucleus; others give way to what is as far from its outline elsewhere."""
+    far = np.ceil(ndimage.distance_transform_edt(~mask))
+    continued = image.copy()
+    # First from anywhere, for where nothing is as far.
+    for alike in (far >= 0, *(far == distance for distance in range(1, MARGIN + 1))):
+        usable, wanted = alike & ~others, alike & others
+        if usable.any() and wanted.any():
+            places = ndimage.distance_transform_edt(~usable, return_distances=False, return_indices=True)
+            rows, columns = places[:, wanted]
+            continued[wanted] = image[rows, columns]
+    return continued
+
+
+def _widened(box: tuple[slice, ...]) -> tuple[slice, ...]:
+    """A box with `MARGIN` around it, as far as the image goes."""
+    return tuple(slice(max(side.start - MARGIN, 0), side.stop + MARGIN) for side in box)
+
+
+def _without_nuclei(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Four layers (H, W, 4) float32: the colours, nuclei filled in from around, and where that was done."""
+    side = 2 * HALO + 1
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+    holes = cv2.dilate((labels > 0).astype(np.uint8), disc)
+    filled = cv2.inpaint(image, holes, side, cv2.INPAINT_NS)
+    soft = cv2.GaussianBlur(holes.astype(np.float32), (0, 0), 2 * HALO)
+    return np.dstack([filled.astype(np.float32), soft])
+
+
+def _rearrange(
+    background: np.ndarray, shape: tuple[int, int], directed: bool, rng: np.random.Generator
+) -> np.ndarray:
+    """A new background, (H, W, 3) float32: views of the patch's own, each rather where it has no hole.
+
+    A mean of textures is flatter than each of them. So the colours are a mean of the views, and the texture
+    on them is one that keeps its variance, made of what is no hole: Heitz and Neyret, "High-Performance
+    By-Example Noise using a Histogram-Preserving Blending Operator", HPG 2018.
+    """
+    views = np.stack([_view(background, shape, directed, rng) for _ in range(VIEWS)])
+    layers, holes = views[..., :3], views[..., 3:].clip(0, 1)
+    fields = np.stack([_smooth_field(shape, rng) for _ in range(VIEWS)])[..., None]
+    # A view passes into another one within a few pixels.
+    weights = np.exp(SHARPNESS * (fields - AVOID * holes))
+    weights /= weights.sum(axis=0)
+    colours = np.stack([cv2.GaussianBlur(layer, (0, 0), TEXTURE) for layer in layers])
+    of_texture = weights * (1 - holes) + 1e-6  # where all views have a hole, none is ahead
+    of_texture /= np.sqrt(np.square(of_texture).sum(axis=0))
+    return (weights * colours).sum(axis=0) + (of_texture * (layers - colours)).sum(axis=0)
+
+
+def _view(
+    background: np.ndarray, shape: tuple[int, int], directed: bool, rng: np.random.Generator
+) -> np.ndarray:
+    """The layers of a background turned, mirrored and bent, (*shape, 4)."""
+    layers = np.rot90(background, 2 * rng.integers(2) if directed else rng.integers(4))
+    if not directed and rng.random() < 0.5:
+        layers = layers[:, ::-1]
+    places = [
+        _fold(start + WARP * _smooth_field(shape, rng) + along, length)
+        for start, along, length in zip(
+            _corner(layers.shape, shape, rng), np.indices(shape), layers.shape, strict=False
+        )
+    ]
+    # Linear interpolation would take the finest texture away.
+    layers = np.ascontiguousarray(layers)
+    return cv2.remap(layers, places[1], places[0], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
+
+
+def _corner(have: tuple[int, ...], want: tuple[int, int], rng: np.random.Generator) -> list[int]:
+    """Where to begin, along each axis; what is too small is continued by its mirror image from anywhere."""
+    return [rng.integers(a - b + 1 if a >= b else a) for a, b in zip(have, want, strict=False)]
+
+
+def _fold(places: np.ndarray, length: int) -> np.ndarray:
+    """Places along an axis, continued by mirror images, as places within it, float32.
+
+    cv2 mirrors once only where it interpolates cubically.
+    """
+    away = np.mod(places + 0.5, 2 * length)
+    return np.float32(np.minimum(away, 2 * length - away) - 0.5)
+
+
+def _smooth_field(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """Random values (H, W) of mean 0 and deviation 1 that change over about `SMOOTH` px."""
+    field = cv2.GaussianBlur(rng.standard_normal(shape, np.float32), (0, 0), SMOOTH)
+    return (field - field.mean()) / field.std()
+
+
+def _paint(
+    canvas: np.ndarray,
+    mask: np.ndarray,
+    territory: np.ndarray,
+    nuclei: list[_Nucleus],
+    rng: np.random.Generator,
+) -> None:
+    """Fit a real nucleus of similar shape into a mask (h, w) on `canvas`, and its halo into its territory."""
+    new = _shape(mask)
+    nucleus = nuclei[_draw_alike(new, nuclei, rng)]
+    old = nucleus.shape
+    # The map that takes the new nucleus's principal axes to the old one's, each perhaps reversed.
+    turn = old.axes @ np.diag(rng.choice([-1.0, 1.0], 2)) @ np.linalg.inv(new.axes)
+    shift = old.centre - turn @ new.centre
+    fitted = cv2.warpAffine(
+        nucleus.crop,
+        np.column_stack([turn, shift]),
+        mask.shape[::-1],
+        flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    share = cv2.GaussianBlur(territory.astype(np.float32), (0, 0), FADE)[..., None]
+    canvas += share * (fitted - canvas)
+
+
+def _draw_alike(new: _Shape, nuclei: list[_Nucleus], rng: np.random.Generator) -> int:
+    """One of the nuclei that are as large and as elongated; the most similar one where none is."""
+    stretch = np.array([np.abs(nucleus.shape.size - new.size).sum() for nucleus in nuclei])
+    nearest = np.argsort(stretch)[:ALIKE]
+    alike = nearest[stretch[nearest] <= max(STRETCH, stretch.min())]
+    return rng.choice(alike)
+
+
+KINDS: dict[str, type[Draft]] = {"flat": FlatColours, "collage": Collage}

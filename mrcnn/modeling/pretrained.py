@@ -1,0 +1,117 @@
+"""Trained weights from the places that publish them, checked, and complete or absent."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from nuclei.errors import InputError
+from nuclei.io.files import atomic_file
+
+_CHUNK = 1 << 20  # bytes
+_TIMEOUT = 30  # s without an answer
+
+
+@dataclass(frozen=True)
+class Source:
+    """A published file: where it is, and its digest by an algorithm of `hashlib`."""
+
+    url: str
+    algorithm: str
+    digest: str
+
+
+COCO = Source(
+    "https://github.com/matterport/Mask_RCNN/releases/download/v2.0/mask_rcnn_coco.h5",
+    "sha256",
+    "ab8f779d74d790abe4fcf3f60ab368129df5ee866262c439c6bae5af13afaf56",
+)
+IMAGENET_RESNET50 = Source(
+    "https://github.com/fchollet/deep-learning-models/releases/download/v0.2/"
+    "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
+    "md5",
+    "a268eb855778b3df3c7506639542a6af",
+)
+
+
+def download_trained_weights(coco_model_path: Path | str, verbose: int = 1) -> None:
+    """Fetch Matterport's weights trained on COCO (ResNet-101, 81 classes, 246 MB) unless they are there.
+
+    Args:
+        coco_model_path: the file to write.
+        verbose: 0 shows no progress.
+
+    Raises:
+        InputError: they cannot be fetched, or another file is in their place.
+    """
+    fetch(COCO, Path(coco_model_path), progress=bool(verbose))
+
+
+def imagenet_resnet50() -> Path:
+    """Where Keras's cache holds ResNet-50 without its classifier, trained on ImageNet; fetched when missing.
+
+    Raises:
+        InputError: they cannot be fetched, or another file is in their place.
+    """
+    home = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"))
+    path = home / "models" / Path(IMAGENET_RESNET50.url).name
+    fetch(IMAGENET_RESNET50, path)
+    return path
+
+
+def fetch(source: Source, path: Path, progress: bool = True) -> None:
+    """Download `source` to `path`, unless it is there already; the file is complete or absent.
+
+    Args:
+        source: what to fetch.
+        path: the file to write; its folder is made.
+        progress: show a bar.
+
+    Raises:
+        InputError: no network, another file came than expected or is already at `path`, or `path`
+            cannot be written.
+    """
+    if path.exists():
+        if path.is_dir() or _digest(path, source.algorithm) != source.digest:
+            raise InputError(f"{path} is not {source.url} (its {source.algorithm} differs); move it away")
+        return
+    digest = hashlib.new(source.algorithm)
+    with atomic_file(path) as temporary:
+        with temporary.open("wb") as file:
+            for chunk in _chunks(source.url, path, progress):
+                digest.update(chunk)
+                file.write(chunk)
+        if digest.hexdigest() != source.digest:
+            raise InputError(
+                f"what came from {source.url} is not the published file (its {source.algorithm} differs); "
+                f"try again, or put the file at {path.absolute()} by hand"
+            )
+
+
+def _chunks(url: str, path: Path, progress: bool) -> Iterator[bytes]:
+    """The bytes behind a URL, with a bar; its errors say where to put the file by hand."""
+    try:
+        with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer:
+            size = int(answer.headers.get("Content-Length", 0)) or None
+            with tqdm(
+                total=size, desc=path.name, unit="B", unit_scale=True, unit_divisor=1024, disable=not progress
+            ) as bar:
+                while chunk := answer.read(_CHUNK):
+                    bar.update(len(chunk))
+                    yield chunk
+    except (OSError, http.client.HTTPException) as error:
+        raise InputError(
+            f"{url} cannot be downloaded ({error}); fetch it with a browser and put it at {path.absolute()}"
+        ) from error
+
+
+def _digest(path: Path, algorithm: str) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()

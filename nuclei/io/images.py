@@ -1,0 +1,200 @@
+"""Image and label files: PNG, JPEG and TIFF in, PNG (images) and TIFF (labels) out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import tifffile
+
+from nuclei.errors import InputError
+from nuclei.io.files import atomic_file, check_names, is_unfinished
+
+TIFF_SUFFIXES = (".tif", ".tiff")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", *TIFF_SUFFIXES)
+LABEL_SUFFIXES = (".png", *TIFF_SUFFIXES)  # JPEG would change the ids
+COLOURS = (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR)
+
+
+def read_image(path: Path, content: bytes | None = None) -> np.ndarray:
+    """Read a colour image from PNG, JPEG or TIFF; `content`: a PNG or JPEG file's bytes, where read before.
+
+    Grey becomes RGB, transparency is laid over white (the colour of an empty slide), and 16 bit is
+    divided by 257, which takes the full range 0..65535 to 0..255; a 12-bit camera's values, which do
+    not use that range, must be stretched beforehand.
+
+    Returns:
+        (H, W, 3) uint8, RGB.
+
+    Raises:
+        InputError: the file is missing, broken, or no image of 8 or 16 bits.
+    """
+    pixels = _decode(path, labels=False, content=content)
+    if pixels.ndim == 3 and pixels.shape[0] in (3, 4) and pixels.shape[2] > 4:
+        pixels = np.moveaxis(pixels, 0, -1)  # TIFF with one plane per colour
+    if pixels.ndim == 2:
+        pixels = pixels[..., None]
+    if pixels.ndim != 3 or pixels.shape[2] > 4:
+        raise InputError(f"{path} has the shape {pixels.shape}; expected one RGB or grey image")
+    return _over_white(_to_uint8(pixels, path))
+
+
+def has_transparency(path: Path) -> bool:
+    """Whether an image file has pixels that `read_image` lays over white; InputError as there."""
+    pixels = _decode(path, labels=False)
+    opaque = np.iinfo(pixels.dtype).max if pixels.dtype.kind == "u" else 1
+    return pixels.ndim == 3 and pixels.shape[2] in (2, 4) and bool((pixels[..., -1] < opaque).any())
+
+
+def read_labels(path: Path) -> np.ndarray:
+    """Read an instance label image (0 = background, any other value = one nucleus) from TIFF or PNG.
+
+    A file with three equal channels, as some programs write a mask, is read as one.
+
+    Returns:
+        (H, W) int32.
+
+    Raises:
+        InputError: the file is missing, broken, in colour, not of integers, or has ids outside int32.
+    """
+    labels = _decode(path, labels=True)
+    if labels.ndim == 3 and 1 in (labels.shape[0], labels.shape[2]):
+        labels = labels.squeeze(axis=0 if labels.shape[0] == 1 else 2)
+    if labels.ndim == 3 and labels.shape[2] == 3 and (labels == labels[..., :1]).all():
+        labels = labels[..., 0]
+    if labels.ndim != 2:
+        raise InputError(f"{path} has the shape {labels.shape}; a label image has one channel")
+    if labels.dtype.kind not in "bui":
+        raise InputError(f"{path} holds {labels.dtype} values; a label image holds integers")
+    if labels.min() < 0 or labels.max() > np.iinfo(np.int32).max:
+        raise InputError(f"{path} has ids from {labels.min()} to {labels.max()}; expected 0 to 2^31 - 1")
+    return labels.astype(np.int32)
+
+
+def write_image(path: Path, image: np.ndarray) -> None:
+    """Write (H, W, 3) RGB or (H, W) grey uint8 as PNG, atomically; InputError where that fails."""
+    if image.dtype != np.uint8:
+        raise ValueError(f"an image to write is uint8, not {image.dtype}")
+    if image.ndim == 3:
+        image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    _, encoded = cv2.imencode(".png", image)
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(encoded.tobytes())
+
+
+def write_labels(path: Path, labels: np.ndarray) -> None:
+    """Write an (H, W) label image as zlib-compressed TIFF, atomically; InputError where that fails.
+
+    uint16, or uint32 where an id is above 65,535.
+    """
+    if labels.ndim != 2 or labels.dtype.kind not in "bui" or labels.min() < 0:
+        raise ValueError(f"labels are (H, W) integers >= 0, not {labels.shape} {labels.dtype}")
+    dtype = np.uint16 if labels.max() <= np.iinfo(np.uint16).max else np.uint32
+    with atomic_file(path) as temporary:
+        tifffile.imwrite(temporary, labels.astype(dtype), compression="zlib", photometric="minisblack")
+
+
+def list_images(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> list[Path]:
+    """The image files of a folder (not of its subfolders), by name.
+
+    Raises:
+        InputError: there are none, or the name of one is not UTF-8.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder")
+    paths = [path for path in folder.iterdir() if path.suffix.lower() in suffixes]
+    paths = sorted(path for path in paths if path.is_file() and not is_unfinished(path))
+    if not paths:
+        raise InputError(f"{folder} holds no image ({', '.join(suffixes)})")
+    check_names(paths)
+    return paths
+
+
+def pair_by_stem(
+    folder: Path, other: Path, suffixes: tuple[str, ...] = LABEL_SUFFIXES
+) -> list[tuple[Path, Path]]:
+    """Each label image of `folder` with the file of the same name, whatever its suffix, in `other`.
+
+    Files of `other` alone are passed over. InputError where one of `folder` has no partner in `other`,
+    or two files of one folder have the same name; `suffixes` are those to look for in `other`.
+    """
+    ours, theirs = by_stem(list_images(folder, LABEL_SUFFIXES)), by_stem(list_images(other, suffixes))
+    missing = [path.name for stem, path in ours.items() if stem not in theirs]
+    if missing:
+        raise InputError(f"{other} has no partner for {len(missing)} files of {folder}: {', '.join(missing)}")
+    return [(path, theirs[stem]) for stem, path in ours.items()]
+
+
+def by_stem(paths: list[Path]) -> dict[str, Path]:
+    """Files by their names without suffix; InputError where two share one."""
+    found = {path.stem: path for path in paths}
+    for path in paths:
+        if found[path.stem] != path:
+            raise InputError(f"{path} and {found[path.stem].name} have the same name; remove one of them")
+    return found
+
+
+def _decode(path: Path, labels: bool, content: bytes | None = None) -> np.ndarray:
+    """The pixels as they are in the file, colours in RGB(A) order; InputError where that fails."""
+    path = Path(path)
+    suffixes = LABEL_SUFFIXES if labels else IMAGE_SUFFIXES
+    if content is None and not path.is_file():
+        raise InputError(f"{path} does not exist")
+    if path.suffix.lower() not in suffixes:
+        raise InputError(f"{path} is not one of {', '.join(suffixes)}")
+    try:
+        if path.suffix.lower() in TIFF_SUFFIXES:
+            pixels = _decode_tiff(path, labels)
+        else:
+            pixels = _decode_cv2(path, path.read_bytes() if content is None else content)
+    except InputError:
+        raise
+    except Exception as error:  # the decoders raise types of their own, down to bare Exception
+        raise InputError(f"{path} cannot be read as an image: {error}") from error
+    if pixels.size == 0:
+        raise InputError(f"{path} holds no pixels")
+    return pixels
+
+
+def _decode_tiff(path: Path, labels: bool) -> np.ndarray:
+    """The first image of the file, at full resolution."""
+    with tifffile.TiffFile(path) as tiff:
+        if tiff.pages[0].photometric not in COLOURS and not labels:
+            # Indices of a palette, inks or inverted values would pass for grey or RGB.
+            raise InputError(f"{path} is a {tiff.pages[0].photometric.name.lower()} TIFF; convert it to RGB")
+        series = tiff.series[0]
+        planes = series.shape[0] if series.ndim == 3 and series.shape[2] > 4 else 1
+        if planes in (3, 4) and series.axes[0] not in "SC" and not labels:
+            # So few pages, such as a stack in depth, would pass for colours.
+            raise InputError(f"{path} is a stack of {planes} images; save the one to use by itself")
+        return series.asarray()
+
+
+def _decode_cv2(path: Path, content: bytes) -> np.ndarray:
+    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None:
+        raise InputError(f"{path} cannot be read as an image: broken, or of another format")
+    if pixels.ndim == 3:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
+    return pixels
+
+
+def _to_uint8(pixels: np.ndarray, path: Path) -> np.ndarray:
+    if pixels.dtype == np.uint8:
+        return pixels
+    if pixels.dtype == bool:
+        return pixels.astype(np.uint8) * 255
+    if pixels.dtype == np.uint16:
+        return np.rint(pixels / np.float32(257)).astype(np.uint8)
+    raise InputError(f"{path} holds {pixels.dtype} values; expected 8 or 16 bits, unsigned")
+
+
+def _over_white(pixels: np.ndarray) -> np.ndarray:
+    """(H, W, 1 to 4) uint8 grey or RGB, with or without transparency -> (H, W, 3) uint8."""
+    channels = pixels.shape[2]
+    if channels in (2, 4):
+        opacity = pixels[..., -1:] / np.float32(255)
+        pixels = np.rint(pixels[..., :-1] * opacity + 255 * (1 - opacity)).astype(np.uint8)
+    return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))

@@ -1,0 +1,107 @@
+"""GeoJSON as QuPath reads and writes it: one Feature an object, in px of the full-resolution image."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import shapely
+from shapely.geometry import mapping
+
+from nuclei.errors import InputError
+from nuclei.io.files import read_json
+from nuclei.outlines.shapes import (
+    NUCLEUS,
+    Annotation,
+    Shape,
+    field,
+    image_name,
+    polygon,
+    together,
+    write_compact,
+)
+
+COLOR = (255, 255, 0)  # RGB of the class in QuPath
+
+
+def write(
+    path: Path,
+    nuclei: Sequence[shapely.Geometry],
+    image: str,
+    object_type: Literal["annotation", "detection"] = "annotation",
+    scores: Sequence[float] | None = None,
+) -> None:
+    """Write a FeatureCollection, one Feature a nucleus; InputError where the file cannot be written.
+
+    Args:
+        path: the file, written atomically.
+        nuclei: Polygons or MultiPolygons, px.
+        image: name of the image; kept in the metadata of every object, which QuPath exports again.
+        object_type: annotations can be edited in QuPath; detections are drawn fast, in their thousands.
+        scores: how sure a network was of each nucleus, 0..1: a measurement of its object.
+    """
+    properties = {
+        "objectType": object_type,
+        "classification": {"name": NUCLEUS, "color": COLOR},
+        "metadata": {"image": image_name(image)},
+    }
+    measured = [{}] * len(nuclei) if scores is None else [{"measurements": {"score": one}} for one in scores]
+    features = [
+        {
+            "type": "Feature",
+            # QuPath wants a UUID; this one stays the same when the file is written again.
+            "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{image}/{number}")),
+            "geometry": mapping(nucleus),
+            "properties": properties | measurements,
+        }
+        for number, (nucleus, measurements) in enumerate(zip(nuclei, measured, strict=True), 1)
+    ]
+    write_compact(path, {"type": "FeatureCollection", "features": features})
+
+
+def read(path: Path) -> Annotation:
+    """Read a FeatureCollection, a Feature, or a list of Features, which older versions of QuPath export.
+
+    A QuPath cell is read as its nucleus. InputError where an object is not a polygon.
+    """
+    content = read_json(path)
+    if isinstance(content, dict) and content.get("type") == "Feature":
+        content = [content]
+    if isinstance(content, dict):
+        if content.get("type") != "FeatureCollection":
+            raise InputError(f"{path} is a {content.get('type')}; export a FeatureCollection of all objects")
+        content = field(content, "features", list, str(path))
+    shapes = [_shape(feature, f"{path}: feature {n}") for n, feature in enumerate(content, 1)]
+    return Annotation(str(path), shapes)
+
+
+def _shape(feature: object, where: str) -> Shape:
+    geometry = field(feature, "geometry", dict, where)
+    properties = feature.get("properties") or {}
+    if not isinstance(properties, dict):
+        raise InputError(f"{where} has no valid 'properties'; export the file again")
+    # QuPath 0.2 kept the type of an object in its id.
+    if "cell" in (properties.get("objectType"), properties.get("object_type")) or (
+        feature.get("id") == "PathCellObject"
+    ):
+        geometry = field(feature, "nucleusGeometry", dict, where)
+    kind, coordinates = geometry.get("type"), geometry.get("coordinates")
+    if kind not in ("Polygon", "MultiPolygon"):
+        raise InputError(f"{where} is a {kind}, not a polygon; outline that nucleus or delete the object")
+    if not isinstance(coordinates, list):
+        raise InputError(f"{where} has no coordinates; outline that nucleus or delete the object")
+    parts = [polygon(rings, where) for rings in ([coordinates] if kind == "Polygon" else coordinates)]
+    metadata = properties.get("metadata")
+    image = metadata.get("image", "") if isinstance(metadata, dict) else ""
+    return Shape(together(parts), where, _class(properties.get("classification")), str(image))
+
+
+def _class(classification: object) -> str:
+    """Its name; newer versions of QuPath write the `names` of a class and of the classes within it."""
+    if isinstance(classification, dict):
+        names = classification.get("names")
+        names = names if isinstance(names, list) else []
+        return str(classification.get("name") or ": ".join(map(str, names)))
+    return str(classification or "")

@@ -1,0 +1,154 @@
+"""The pool that stage 1 chooses from: features of all patches of a folder, taken in one streaming pass.
+
+Each patch is read and decoded once, in threads that run ahead of the network; its quarters are written by the
+way. What is finished stays when the run is interrupted.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from tqdm import tqdm
+
+from nuclei.errors import InputError
+from nuclei.folders.patches import image_path
+from nuclei.io.files import atomic_file
+from nuclei.io.images import read_image
+from nuclei.io.parallel import map_ahead
+from nuclei.selection.feature_store import FeatureStore, content_key
+from nuclei.selection.quarters import has_quarters, quarters, write_quarters
+
+
+class Extractor(Protocol):
+    """See `nuclei.selection.features.Extractor`."""
+
+    batch: int
+
+    def __call__(self, images: np.ndarray) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class _Stamp:
+    """A patch's image file when it was last read; as long as size and time stay, so does the key."""
+
+    size: int  # bytes
+    time: int  # of the last change, ns
+    key: bytes
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    name: str
+    stamp: _Stamp
+    image: np.ndarray | None  # (H, W, 3) uint8; None where its features are in the store
+
+
+def read_features(
+    data: Path,
+    names: list[str],
+    size: int,
+    store: FeatureStore,
+    load_extractor: Callable[[], Extractor],
+    crops: Path | None = None,
+) -> list[bytes]:
+    """Bring the features of the patches `names` of `data`, and of their quarters, into the store.
+
+    Args:
+        data: the folder of patches.
+        names: which of them.
+        size: px, the side that all of them must have.
+        store: what is in it already is not computed anew.
+        load_extractor: gives the network; called only when it is needed.
+        crops: where the quarters are kept (see nuclei.selection.quarters); None to write none.
+
+    Returns:
+        The keys of the patches, in the order of the names.
+
+    Raises:
+        InputError: a missing or broken image, one of another size, or a full disk. The features that were
+            computed by then stay.
+    """
+    stamps_path = store.folder / f"stamps_{size}.csv"
+    stamps = _read_stamps(stamps_path)
+
+    def load(name: str) -> _Loaded:
+        return _load(image_path(data / name), name, size, stamps.get(name), store, crops)
+
+    extractor = None
+    with tqdm(total=len(names), desc="features", unit="patch") as progress:
+        try:
+            batch = {}
+            for loaded in map_ahead(load, names, ahead=64):
+                stamps[loaded.name] = loaded.stamp
+                if loaded.image is None or loaded.stamp.key in batch or loaded.stamp.key in store:
+                    progress.update()
+                    continue
+                extractor = extractor or load_extractor()
+                batch[loaded.stamp.key] = loaded.image
+                if len(batch) == extractor.batch:
+                    _append(store, batch, extractor)
+                    progress.update(len(batch))
+                    batch = {}
+            if batch:
+                _append(store, batch, extractor)
+                progress.update(len(batch))
+        finally:
+            _write_stamps(stamps_path, stamps)
+    return [stamps[name].key for name in names]
+
+
+def _load(
+    path: Path, name: str, size: int, before: _Stamp | None, store: FeatureStore, crops: Path | None
+) -> _Loaded:
+    """One patch: its stamp, its quarters written, and its image where its features are still to be had."""
+    try:
+        status = path.stat()
+        unchanged = before is not None and (before.size, before.time) == (status.st_size, status.st_mtime_ns)
+        if unchanged and before.key in store and (crops is None or has_quarters(crops, before.key.hex())):
+            return _Loaded(name, before, None)
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist; put the image of that patch there") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}; check its permissions") from error
+    stamp = _Stamp(status.st_size, status.st_mtime_ns, content_key(content, size))
+    needs_quarters = crops is not None and not has_quarters(crops, stamp.key.hex())
+    if stamp.key in store and not needs_quarters:
+        return _Loaded(name, stamp, None)
+
+    image = read_image(path, content)
+    height, width = image.shape[:2]
+    if (height, width) != (size, size):
+        raise InputError(
+            f"the patch {path.parents[1]} is {width} x {height} px, not {size} x {size} px; "
+            "cut the patches to one size (--patch), or let --images cut them"
+        )
+    if needs_quarters:
+        write_quarters(crops, stamp.key.hex(), image)
+    return _Loaded(name, stamp, None if stamp.key in store else image)
+
+
+def _append(store: FeatureStore, batch: dict[bytes, np.ndarray], extractor: Extractor) -> None:
+    images = np.stack(list(batch.values()))
+    pieces = extractor(np.concatenate([quarters(image) for image in images]))
+    store.append(list(batch), extractor(images), pieces.reshape(len(images), 4, -1))
+
+
+def _read_stamps(path: Path) -> dict[str, _Stamp]:
+    """What `_write_stamps` wrote; empty where it is missing or broken: then the images are read again."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return {name: _Stamp(int(a), int(b), bytes.fromhex(key)) for name, a, b, key in csv.reader(file)}
+    except (OSError, ValueError):
+        return {}
+
+
+def _write_stamps(path: Path, stamps: dict[str, _Stamp]) -> None:
+    with atomic_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerows((name, s.size, s.time, s.key.hex()) for name, s in stamps.items())

@@ -1,0 +1,263 @@
+"""The levels of slides and plain images: how each kind of file is read.
+
+A *slide* is what OpenSlide knows as a scanner's format, or a tiled TIFF that has a pyramid or is longer than
+`SLIDE_SIDE`. Every other PNG, JPEG or TIFF is a *plain image*: one level, decoded as a whole.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+from xml.etree import ElementTree
+
+import cv2
+import numpy as np
+import openslide
+import tifffile
+from PIL import Image, UnidentifiedImageError
+
+from nuclei.errors import InputError
+from nuclei.io.images import COLOURS, IMAGE_SUFFIXES, TIFF_SUFFIXES, read_image
+
+SLIDE_SUFFIXES = (".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide", ".czi")
+SUFFIXES = (*IMAGE_SUFFIXES, *SLIDE_SUFFIXES)
+
+SLIDE_SIDE = 8192  # px; a tiled TIFF without a pyramid is a slide above this, a plain image up to it
+PLAIN_PIXELS = 2**30  # the largest plain image; OpenCV's own limit
+CACHE = 256 * 2**20  # bytes of decoded tiles to keep: a row of them across a slide of 100,000 px
+TRUSTED_MPP = (0.02, 20)  # um/px; outside lie the 72 dpi and the like that programs write for want of it
+UM = {"nm": 1e-3, "µm": 1, "μm": 1, "mm": 1e3, "cm": 1e4}  # um in the units of OME-TIFF; there are two signs
+Image.MAX_IMAGE_PIXELS = None  # Pillow's guard; PLAIN_PIXELS takes its place
+
+
+class UnreadableRegion(InputError):
+    """A part of a slide cannot be decoded; the rest of it can still be read."""
+
+
+class Levels(Protocol):
+    """One image at one or more resolutions, the finest first.
+
+    Attributes:
+        is_slide: false for a plain image.
+        sizes: (width, height) of each level, px.
+        downsamples: full-resolution px per px of each level.
+        mpp: um/px of the full resolution along x and y as the file states it; None where it does not.
+        hint: what else the file says about that, for the user who has to find out.
+    """
+
+    is_slide: bool
+    sizes: Sequence[tuple[int, int]]
+    downsamples: Sequence[float]
+    mpp: tuple[float, float] | None
+    hint: str
+
+    def region(self, level: int, left: int, top: int, width: int, height: int) -> Image.Image:
+        """A region in px of a level, RGB, white beyond the image; UnreadableRegion where it is damaged."""
+
+    def close(self) -> None:
+        """Close the file."""
+
+
+def open_levels(path: Path) -> Levels:
+    """Open a slide or plain image by its content: scanners write .tif too, and other programs .svs.
+
+    Raises:
+        InputError: of an unknown format, or too large for a plain image.
+        Exception: whatever the decoders make of a broken file.
+    """
+    suffix = path.suffix.lower()
+    if suffix in IMAGE_SUFFIXES and suffix not in TIFF_SUFFIXES:
+        return PlainImage(path, _header_size(path))
+    # OpenSlide's generic TIFF is left to tifffile, which also reads 16 bits and the pyramids of OME-TIFF.
+    if openslide.OpenSlide.detect_format(path) not in (None, "generic-tiff"):
+        return ScannerSlide(path)
+    try:
+        tiff = tifffile.TiffFile(path)
+    except tifffile.TiffFileError as error:
+        kind = "TIFF" if suffix in TIFF_SUFFIXES else f"{suffix} slide"
+        raise InputError(f"{path} is broken, or no {kind}: {error}") from error
+    series = tiff.series[0]
+    size = series.keyframe.imagewidth, series.keyframe.imagelength
+    if series.keyframe.is_tiled and (len(series.levels) > 1 or max(size) > SLIDE_SIDE):
+        return TiledTiff(path, tiff)
+    tiff.close()
+    if suffix not in IMAGE_SUFFIXES:
+        raise InputError(f"{path} is no slide that OpenSlide knows; if it is a TIFF, rename it to .tif")
+    return PlainImage(path, size)
+
+
+class PlainImage:
+    """A PNG, JPEG or TIFF that is decoded as a whole, once the first region is asked for."""
+
+    is_slide, mpp, hint, downsamples = False, None, "", (1.0,)
+
+    def __init__(self, path: Path, size: tuple[int, int]) -> None:
+        if size[0] * size[1] > PLAIN_PIXELS:
+            raise InputError(
+                f"{path} is {size[0]} x {size[1]} px, too large to be decoded as a whole; "
+                "save it as a tiled TIFF, which is read piece by piece"
+            )
+        self._path, self.sizes = path, (size,)
+
+    @functools.cached_property
+    def _image(self) -> Image.Image:
+        return Image.fromarray(read_image(self._path))
+
+    def region(self, level: int, left: int, top: int, width: int, height: int) -> Image.Image:
+        return self._image.crop((left, top, left + width, top + height))
+
+    def close(self) -> None:
+        self.__dict__.pop("_image", None)
+
+
+def _header_size(path: Path) -> tuple[int, int]:
+    """(width, height) of a PNG or JPEG, without decoding it."""
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except UnidentifiedImageError as error:
+        raise InputError(f"{path} cannot be read as an image: broken, or of another format") from error
+
+
+class ScannerSlide:
+    """A slide as OpenSlide reads it."""
+
+    is_slide = True
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._cache = path, openslide.OpenSlideCache(CACHE)
+        self._open()
+        says = self._slide.properties.get
+        self.sizes, self.downsamples = self._slide.level_dimensions, self._slide.level_downsamples
+        self.mpp = _trusted(says(openslide.PROPERTY_NAME_MPP_X), says(openslide.PROPERTY_NAME_MPP_Y))
+        power = says(openslide.PROPERTY_NAME_OBJECTIVE_POWER)
+        self.hint = f" (its objective is {power}x; 40x usually has 0.25 um/px, 20x 0.5)" if power else ""
+
+    def _open(self) -> None:
+        self._slide = openslide.OpenSlide(self._path)
+        self._slide.set_cache(self._cache)
+
+    def region(self, level: int, left: int, top: int, width: int, height: int) -> Image.Image:
+        place = round(left * self.downsamples[level]), round(top * self.downsamples[level])
+        try:
+            image = self._slide.read_region(place, level, (width, height))
+        except openslide.OpenSlideError as error:
+            self._slide.close()
+            self._open()  # a handle that has failed once fails for ever
+            raise UnreadableRegion(
+                f"{self._path} is damaged near x {place[0]}, y {place[1]}: {error}"
+            ) from error
+        return _over_white(image)
+
+    def close(self) -> None:
+        self._slide.close()
+
+
+class TiledTiff:
+    """A tiled TIFF of no scanner's format, grey or RGB(A), 8 or 16 bits, its levels as SubIFDs or pages."""
+
+    is_slide, hint = True, ""
+
+    def __init__(self, path: Path, tiff: tifffile.TiffFile) -> None:
+        series = tiff.series[0]
+        self._path, self._tiff, self._pages = path, tiff, [level.keyframe for level in series.levels]
+        page = self._pages[0]
+        if (
+            len(series.pages) > 1
+            or page.photometric not in COLOURS
+            or page.dtype not in (np.uint8, np.uint16)
+        ):
+            raise InputError(f"{path} is no single RGB or grey image of 8 or 16 bits; export it as one")
+        self.sizes = [(level.imagewidth, level.imagelength) for level in self._pages]
+        self.downsamples = [page.imagewidth / width for width, _ in self.sizes]
+        self.mpp = _mpp_of_tiff(tiff)
+        tile = page.tilewidth * page.tilelength * page.samplesperpixel * page.dtype.itemsize
+        self._tile = functools.lru_cache(max(1, CACHE // tile))(self._decode)
+
+    def region(self, level: int, left: int, top: int, width: int, height: int) -> Image.Image:
+        page = self._pages[level]
+        pixels = np.full((height, width, page.samplesperpixel), np.iinfo(page.dtype).max, page.dtype)
+        down, across = _grid(page)
+        rows = range(top // page.tilelength, min(down, -(-(top + height) // page.tilelength)))
+        columns = range(left // page.tilewidth, min(across, -(-(left + width) // page.tilewidth)))
+        separate = page.planarconfig == tifffile.PLANARCONFIG.SEPARATE
+        planes = [slice(k, k + 1) for k in range(page.samplesperpixel)] if separate else [slice(None)]
+        for (k, plane), row, column in itertools.product(enumerate(planes), rows, columns):
+            tile = self._tile(level, (k * down + row) * across + column)
+            if tile is not None:
+                _paste(pixels[..., plane], tile, row * page.tilelength - top, column * page.tilewidth - left)
+        if page.dtype == np.uint16:
+            pixels = cv2.convertScaleAbs(pixels, alpha=1 / 257).reshape(pixels.shape)
+        return _over_white(Image.fromarray(pixels.squeeze(-1) if pixels.shape[2] == 1 else pixels))
+
+    def _decode(self, level: int, index: int) -> np.ndarray | None:
+        """A tile, (h, w, samples); None where the file leaves it out, which is how empty glass is stored."""
+        page = self._pages[level]
+        count = page.databytecounts[index]
+        if count == 0:
+            return None
+        try:
+            handle = self._tiff.filehandle
+            handle.seek(page.dataoffsets[index])
+            data = handle.read(count)
+            if len(data) < count:
+                raise ValueError("the file ends too early")
+            tables = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader}
+            return page.decode(data, index, **tables)[0][0]
+        except Exception as error:  # the codecs raise types of their own
+            down, across = _grid(page)
+            x, y = index % across * page.tilewidth, index // across % down * page.tilelength
+            raise UnreadableRegion(
+                f"{self._path} is damaged near x {x}, y {y} of level {level}: {error}"
+            ) from error
+
+    def close(self) -> None:
+        self._tiff.close()
+
+
+def _grid(page: tifffile.TiffPage) -> tuple[int, int]:
+    """How many rows and columns of tiles there are."""
+    return -(-page.imagelength // page.tilelength), -(-page.imagewidth // page.tilewidth)
+
+
+def _paste(canvas: np.ndarray, tile: np.ndarray, top: int, left: int) -> None:
+    """Copy the part of `tile` that lies on `canvas` when its corner is at (top, left), which may be < 0."""
+    target = canvas[max(0, top) : top + tile.shape[0], max(0, left) : left + tile.shape[1]]
+    target[:] = tile[max(0, -top) :, max(0, -left) :][: target.shape[0], : target.shape[1]]
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    """Any image -> RGB, transparency laid over white, the colour of glass."""
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    image = image.convert("RGBA")
+    if image.getextrema()[3][0] == 255:  # opaque, as nearly always
+        return image.convert("RGB")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+
+
+def _mpp_of_tiff(tiff: tifffile.TiffFile) -> tuple[float, float] | None:
+    """um/px from the OME-XML or the resolution tags."""
+    if tiff.ome_metadata:
+        pixels = ElementTree.fromstring(tiff.ome_metadata).find(".//{*}Pixels")
+        unit_x, unit_y = (UM.get(pixels.get(f"PhysicalSize{axis}Unit", "µm")) for axis in "XY")
+        size_x, size_y = (pixels.get(f"PhysicalSize{axis}") for axis in "XY")
+        if None not in (unit_x, unit_y, size_x, size_y):
+            return _trusted(float(size_x) * unit_x, float(size_y) * unit_y)
+    page = tiff.series[0].keyframe
+    if page.resolutionunit not in (tifffile.RESUNIT.INCH, tifffile.RESUNIT.CENTIMETER):
+        return None
+    per_um = page.get_resolution(tifffile.RESUNIT.MICROMETER)
+    return _trusted(*(1 / number if number else None for number in per_um))
+
+
+def _trusted(x: float | str | None, y: float | str | None) -> tuple[float, float] | None:
+    """um/px along x and y, where the file states both and they are a microscope's."""
+    if x is None or y is None:
+        return None
+    x, y = float(x), float(y)
+    low, high = TRUSTED_MPP
+    return (x, y) if low <= x <= high and low <= y <= high else None

@@ -1,0 +1,243 @@
+"""What the peers of the benchmark share, and torchvision's; the others have environments of their own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.peers import cellpose_peer, stardist_peer, torchvision_peer
+from benchmarks.peers.common import Peer, Settings, installed, main
+from nuclei import tissue
+from nuclei.errors import InputError
+from nuclei.folders.patches import write_patch
+from nuclei.io.files import read_json
+from nuclei.io.images import read_labels, write_image
+from tests.programs import ROOT
+
+SIDE = 64  # px
+
+
+class Threshold:
+    """A peer that learns the grey level between nuclei and the rest, and notes what it is asked to do."""
+
+    def __init__(self):
+        self.trained, self.segmented = [], 0
+
+    def train(self, folder, pairs, seconds, seed):
+        self.trained.append((len(pairs), seconds, seed))
+        inside = np.concatenate([image[labels > 0].ravel() for image, labels in pairs])
+        outside = np.concatenate([image[labels == 0].ravel() for image, labels in pairs])
+        np.save(folder / "level.npy", (inside.mean() + outside.mean()) / 2)
+        return {"steps": 1}
+
+    def load(self, folder):
+        level = np.load(folder / "level.npy")
+
+        def segment(image):
+            self.segmented += 1
+            return (image.mean(axis=2) < level).astype(np.int32)
+
+        return segment
+
+    def peer(self, **changes) -> Peer:
+        parts = {"name": "threshold", "packages": ("numpy",), "weights": "none"}
+        return Peer(**{**parts, "train": self.train, "load": self.load, **changes})
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    for number in range(2):
+        write_patch(tmp_path / "data", f"p{number}", *tissue.generate("lymphoid", SIDE, number))
+    write_patch(tmp_path / "data", "bare", tissue.generate("lymphoid", SIDE, 2)[0])
+    for name in ("first", "second"):
+        write_image(tmp_path / "images" / f"{name}.png", tissue.generate("lymphoid", 96, 3)[0][:80])
+    return Settings(tmp_path / "data", tmp_path / "images", tmp_path / "out", minutes=0.5, seed=7)
+
+
+def changed(settings: Settings, **changes) -> Settings:
+    return Settings(**{**vars(settings), **changes})
+
+
+def test_trains_on_annotated_patches_and_segments_every_image(settings: Settings) -> None:
+    threshold = Threshold()
+    main(settings, threshold.peer())
+    assert threshold.trained == [(2, 30.0, 7)]
+    for name in ("first", "second"):
+        labels = read_labels(settings.out / f"{name}.tif")
+        assert labels.shape == (80, 96) and labels.max() == 1
+    record = read_json(settings.out / "peer.json")
+    assert record["patches"] == ["p0", "p1"] and record["steps"] == 1 and record["seed"] == 7
+    assert record["versions"] == {"numpy": np.__version__} and record["weights"] == "none"
+    assert 0 <= record["training_minutes"] < 1
+
+
+def test_what_is_finished_is_not_done_again(settings: Settings, capsys) -> None:
+    threshold = Threshold()
+    main(settings, threshold.peer())
+    (settings.out / "first.tif").unlink()
+    main(settings, threshold.peer())
+    assert len(threshold.trained) == 1 and threshold.segmented == 3
+    main(settings, threshold.peer())
+    assert len(threshold.trained) == 1 and threshold.segmented == 3
+    assert "is finished: 2 images" in capsys.readouterr().out
+
+
+def test_a_killed_training_begins_anew(settings: Settings) -> None:
+    threshold = Threshold()
+
+    def killed(*arguments):
+        threshold.train(*arguments)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        main(settings, threshold.peer(train=killed))
+    main(settings, threshold.peer())
+    assert len(threshold.trained) == 2
+    assert (settings.out / "second.tif").exists()
+
+
+def test_other_settings_do_not_overwrite_a_result(settings: Settings) -> None:
+    main(settings, Threshold().peer())
+    with pytest.raises(InputError, match=r"seed 7 -> 8"):
+        main(changed(settings, seed=8), Threshold().peer())
+    with pytest.raises(InputError, match="threshold.* -> .*other"):
+        main(settings, Threshold().peer(name="other"))
+
+
+def test_files_of_others_stay(settings: Settings) -> None:
+    settings.out.mkdir()
+    (settings.out / "thesis.txt").touch()
+    with pytest.raises(InputError, match="not made here"):
+        main(settings, Threshold().peer())
+    assert (settings.out / "thesis.txt").exists()
+
+
+@pytest.mark.parametrize("minutes", (0.0, -1.0, float("nan")))
+def test_minutes_are_positive(settings: Settings, minutes: float) -> None:
+    with pytest.raises(InputError, match="--minutes"):
+        main(changed(settings, minutes=minutes), Threshold().peer())
+
+
+def test_refuses_what_cannot_be_learnt_from_or_segmented(settings: Settings, tmp_path: Path) -> None:
+    peer = Threshold().peer()
+    image = tissue.generate("lymphoid", SIDE, 0)[0]
+    write_patch(tmp_path / "unlabelled", "p", image)
+    with pytest.raises(InputError, match="no annotated patch"):
+        main(changed(settings, data=tmp_path / "unlabelled"), peer)
+    write_patch(tmp_path / "empty", "p", image, np.zeros((SIDE, SIDE), np.int32))
+    with pytest.raises(InputError, match="no nucleus"):
+        main(changed(settings, data=tmp_path / "empty"), peer)
+    with pytest.raises(InputError, match="not a folder"):
+        main(changed(settings, images=tmp_path / "nowhere"), peer)
+    (settings.images / "first.tif").write_bytes((settings.images / "first.png").read_bytes())
+    with pytest.raises(InputError, match="suffix"):
+        main(settings, peer)
+
+
+@pytest.mark.parametrize("peer", (stardist_peer.PEER, cellpose_peer.PEER), ids=lambda peer: peer.name)
+def test_names_the_environment_that_a_peer_needs(peer: Peer, settings: Settings) -> None:
+    absent = Peer(**{**vars(peer), "packages": ("no-such-package", *peer.packages)})
+    with pytest.raises(InputError) as refusal:
+        main(settings, absent)
+    (path,) = (word for word in str(refusal.value).split() if word.endswith(".txt"))
+    assert (ROOT / path).exists()
+    assert not settings.out.exists()
+
+
+def test_torchvision_has_the_environment_it_needs() -> None:
+    assert installed(torchvision_peer.PEER)["torch"] == torch.__version__.split("+")[0]
+
+
+def test_stardist_splits_once_and_for_all() -> None:
+    pairs = [(np.full(1, number), np.full(1, number)) for number in range(12)]
+    (fitted, labels), (validated, _) = stardist_peer.split(pairs, seed=0)
+    assert len(fitted) == 10 and len(validated) == 2
+    assert sorted(int(each[0]) for each in fitted + validated) == list(range(12))
+    assert all(image is label or image == label for image, label in zip(fitted, labels, strict=True))
+    again = stardist_peer.split(pairs, seed=0)[1][0]
+    assert [int(each[0]) for each in again] == [int(each[0]) for each in validated]
+    (fitted, _), (validated, _) = stardist_peer.split(pairs[:1], seed=0)
+    assert len(fitted) == len(validated) == 1
+
+
+def test_cellpose_epoch_is_the_difference_of_two_trials(monkeypatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(cellpose_peer.time, "monotonic", lambda: clock[0])
+    calls = []
+
+    def fit(epochs, folder):
+        clock[0] += (20 if not calls else 5) + 2 * epochs  # the first call warms up
+        calls.append(epochs)
+
+    assert cellpose_peer.seconds_an_epoch(fit) == 2
+
+
+def test_cellpose_stops_in_time(monkeypatch) -> None:
+    clock = iter((1.0, 2.0, 3.5))
+    monkeypatch.setattr(cellpose_peer.time, "monotonic", lambda: next(clock))
+    network = torch.nn.Identity()
+    steps = cellpose_peer.count_until(network, end=3.0)
+    network(0), network(0)
+    with pytest.raises(cellpose_peer.TimeIsUp):
+        network(0)
+    assert len(steps) == 2
+
+
+def test_torchvision_backbone_is_the_pretrained_one() -> None:
+    from nuclei.selection.features import Extractor
+
+    image = tissue.generate("lymphoid", SIDE, 0)[0]
+    backbone = torchvision_peer.Backbone().train()
+    maps = {}
+    backbone.pyramid.register_forward_hook(lambda module, given, made: maps.update(given[0]))
+    x = (torch.from_numpy(image).permute(2, 0, 1)[None].float() - 127) / 128
+    pyramid = list(backbone(x).values())
+    assert [tuple(level.shape[1:]) for level in pyramid] == [(256, s, s) for s in (16, 8, 4, 2, 1)]
+    assert [level.shape[1] for level in maps.values()] == list(torchvision_peer.LEVELS.values())
+    network = Extractor("efficientnet_lite0")._feature_map.__self__
+    expected = network._swish(network._bn0(network._conv_stem(x)))
+    for block in network._blocks:
+        expected = block(expected)
+    torch.testing.assert_close(list(maps.values())[-1], expected, rtol=1e-3, atol=1e-3)
+    learnt = {name for name, parameter in backbone.named_parameters() if parameter.requires_grad}
+    assert not any(name.startswith(("stem", "blocks.0.", "blocks.2.")) for name in learnt)
+    assert any(name.startswith("blocks.3.") for name in learnt) and "_bn" not in "".join(learnt)
+
+
+def test_torchvision_target() -> None:
+    labels = np.zeros((8, 10), np.int32)
+    labels[2:5, 3:9], labels[7, 0] = 4, 9
+    image, target = torchvision_peer.as_tensors(np.full((8, 10, 3), 255, np.uint8), labels)
+    assert image.shape == (3, 8, 10) and image.max() == 1
+    assert target["boxes"].tolist() == [[3, 2, 9, 5], [0, 7, 1, 8]]  # x1, y1, x2, y2
+    assert target["masks"].sum((1, 2)).tolist() == [18, 1] and target["labels"].tolist() == [1, 1]
+    _, nothing = torchvision_peer.as_tensors(np.zeros((8, 10, 3), np.uint8), np.zeros((8, 10), np.int32))
+    assert nothing["boxes"].shape == (0, 4) and nothing["masks"].shape == (0, 8, 10)
+
+
+def test_torchvision_learning_rate_warms_up_and_drops() -> None:
+    factors = [torchvision_peer.learning_rate_factor(share) for share in (0, 0.02, 0.3, 0.7, 0.9)]
+    assert factors == pytest.approx([0.001, 0.501, 1, 0.1, 0.01])
+
+
+def test_torchvision_finds_what_the_network_shows() -> None:
+    mask = torch.zeros(1, 64, 64)
+    mask[0, 20:31, 10:26] = 1
+    boxes = torch.tensor([[9.6, 19.7, 26.2, 31.4]])
+    answer = {"boxes": boxes, "masks": mask[None], "scores": torch.ones(1), "labels": torch.ones(1).long()}
+    finder = torchvision_peer.Finder(lambda images: [answer for _ in images])
+    finder.config.IMAGE_SHAPE = (64, 64, 3)
+    labels, scores = torchvision_peer.tiles.segment(finder, np.zeros((64, 64, 3), np.uint8))
+    assert np.array_equal(labels > 0, mask[0].bool().numpy()) and len(scores) == 1
+
+
+def test_torchvision_trains_for_its_time_and_is_kept(settings: Settings, monkeypatch) -> None:
+    monkeypatch.setattr(torchvision_peer, "SIDE", 96)
+    monkeypatch.setattr(torchvision_peer, "ROIS", 8)
+    main(changed(settings, minutes=0.03), torchvision_peer.PEER)
+    assert read_labels(settings.out / "first.tif").shape == (80, 96)
+    record = read_json(settings.out / "peer.json")
+    assert record["steps"] >= 1 and record["training_minutes"] >= 0.03

@@ -1,0 +1,322 @@
+"""Files and folders are complete or absent, and remember the settings that made them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nuclei.errors import InputError
+from nuclei.io import files
+
+ROOT = Path(__file__).parents[3]
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_file_appears_when_the_block_ends(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "a.txt"
+    with files.atomic_file(path) as temporary:
+        temporary.write_text("text")
+        assert temporary.suffix == ".txt"  # image writers choose the format by it
+        assert files.is_unfinished(temporary)
+        assert not path.exists()
+    assert path.read_text() == "text"
+    assert names(path.parent) == ["a.txt"]
+
+
+def test_a_digest_is_of_all_parts_in_a_row() -> None:
+    assert files.digest([b"ab", b"c"]) == files.digest([b"abc"]) == "ba7816bf8f01"  # FIPS 180
+    assert files.digest([b"abd"]) != files.digest([b"abc"])
+
+
+@pytest.mark.parametrize("character", ["a", "\u7d30"])
+def test_a_file_may_have_the_longest_name_that_the_system_takes(tmp_path: Path, character: str) -> None:
+    name = character * (244 // len(character.encode())) + ".weights.h5"
+    with files.atomic_file(tmp_path / name) as temporary:
+        temporary.write_text("text")
+        assert temporary.name.endswith(".weights.h5") and files.is_unfinished(temporary)
+    with files.atomic_folder(tmp_path / "folder" / name) as temporary:
+        (temporary / "a").touch()
+    assert names(tmp_path) == sorted([name, "folder"]) and names(tmp_path / "folder") == [name]
+
+
+def test_a_name_that_the_system_does_not_take_is_told(tmp_path: Path) -> None:
+    path, message = tmp_path / ("a" * 256), "cannot write .*a: File name too long"
+    with pytest.raises(InputError, match=message), files.atomic_file(path) as temporary:
+        temporary.touch()
+    with pytest.raises(InputError, match=message), files.atomic_folder(path):
+        pass
+    assert names(tmp_path) == []
+
+
+def test_failed_write_keeps_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), files.atomic_file(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_folder_appears_when_the_block_ends(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    for content in ("first", "second"):  # the second takes the place of the first
+        with files.atomic_folder(path) as temporary:
+            (temporary / content).touch()
+        assert names(path) == [content]
+    assert names(tmp_path) == ["a"]
+
+
+def test_failed_folder_keeps_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.mkdir()
+    (path / "old").touch()
+    with pytest.raises(KeyboardInterrupt), files.atomic_folder(path) as temporary:
+        (temporary / "half").touch()
+        raise KeyboardInterrupt
+    assert names(path) == ["old"]
+    assert names(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_killed_write_leaves_no_result(tmp_path: Path, kind: str) -> None:
+    # SIGKILL allows no clean-up: what stays behind has to be recognisable as unfinished.
+    code = f"""
+import os, signal
+from pathlib import Path
+from nuclei import files
+with files.atomic_{kind}(Path({str(tmp_path / "a")!r})) as temporary:
+    (temporary / "part" if temporary.is_dir() else temporary).write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    process = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}
+    )
+    assert process.returncode == -signal.SIGKILL
+    assert not (tmp_path / "a").exists()
+    left = list(tmp_path.iterdir())
+    assert left and all(files.is_unfinished(path) for path in left)
+
+
+def test_unwritable_place(tmp_path: Path) -> None:
+    # Root may write anywhere, so permissions cannot be used here; nothing lies below a regular file.
+    (tmp_path / "file").touch()
+    below = tmp_path / "file" / "below" / "a.json"
+    for write in (files.write_json, files.write_settings):
+        with pytest.raises(InputError, match="cannot write .*file"):
+            write(below, {})
+    with pytest.raises(InputError, match="cannot write"), files.atomic_folder(below):
+        pass
+
+
+def test_a_place_that_cannot_hold_files_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    for below in ("file", "file/below/it"):
+        with pytest.raises(InputError, match=f"cannot write .*{below}: Not a directory"):
+            files.check_can_hold_files(tmp_path / below)
+    files.check_can_hold_files(tmp_path / "new" / "folder")
+    assert names(tmp_path) == ["file"]
+    # Root may write anywhere, so that the answer of the system is put in its mouth.
+    monkeypatch.setattr(files.os, "access", lambda path, mode: path != tmp_path)
+    with pytest.raises(InputError, match="cannot write .*new/folder: Permission denied"):
+        files.check_can_hold_files(tmp_path / "new" / "folder")
+
+
+def test_json_round_trip(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    files.write_json(path, {"k1": 4, "out": Path("runs")})
+    assert files.read_json(path) == {"k1": 4, "out": "runs"}
+
+
+def test_json_missing_or_broken(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="a.json does not exist"):
+        files.read_json(tmp_path / "a.json")
+    (tmp_path / "a.json").write_text("{")
+    with pytest.raises(InputError, match="a.json cannot be read as JSON"):
+        files.read_json(tmp_path / "a.json")
+
+
+def test_finished_with_the_same_settings(tmp_path: Path) -> None:
+    settings = {"k1": 4, "data": Path("data"), "sizes": (1, 2)}
+    assert not files.is_finished(tmp_path / "absent", settings)
+    tmp_path.joinpath("result").touch()
+    assert not files.is_finished(tmp_path, settings)
+    files.write_settings(tmp_path, settings)
+    assert files.is_finished(tmp_path, settings)
+
+
+@pytest.mark.parametrize(
+    ("now", "difference"),
+    [
+        ({"k1": 8, "k2": 3}, "k1 4 -> 8"),
+        ({"k1": 4}, "k2 3 -> None"),
+        ({"k1": 4, "k2": 3, "seed": 1}, "seed None -> 1"),
+    ],
+)
+def test_finished_with_other_settings(tmp_path: Path, now: dict, difference: str) -> None:
+    files.write_settings(tmp_path, {"k1": 4, "k2": 3})
+    with pytest.raises(InputError) as error:
+        files.is_finished(tmp_path, now)
+    assert f"({difference})" in str(error.value)
+    assert str(tmp_path) in str(error.value)
+
+
+def test_started_work_goes_on_with_the_same_settings_and_is_kept_from_others(tmp_path):
+    folder = tmp_path / "work"
+    files.start(folder, {"steps": 3, "round": 1})
+    (folder / "progress").write_text("half")
+    files.start(folder, {"steps": 3, "round": 1})
+    with pytest.raises(InputError, match=r"steps 3 -> 4\)"):
+        files.start(folder, {"steps": 4, "round": 2}, replaces=("round",))
+    assert (folder / "progress").exists()
+    files.start(folder, {"steps": 3, "round": 2}, replaces=("round",))
+    assert names(folder) == [files.STARTED]
+    assert names(tmp_path) == ["work"]
+
+
+def test_what_a_folder_was_made_or_begun_with(tmp_path):
+    assert files.changes(tmp_path / "new", {"steps": 3}) == ""
+    files.start(tmp_path, {"steps": 3, "round": 1})
+    assert files.changes(tmp_path, {"steps": 4, "round": 2}, besides=("round",)) == "steps 3 -> 4"
+    files.write_settings(tmp_path, {"steps": 5})
+    assert files.changes(tmp_path, {"steps": 4}) == "steps 5 -> 4"
+
+
+def test_work_does_not_start_in_a_folder_of_other_things(tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(InputError, match="holds files that were not made here"):
+        files.start(tmp_path, {"steps": 3})
+    assert (tmp_path / "thesis.tex").exists()
+
+
+def test_a_folder_that_cannot_be_exchanged_stays(tmp_path, monkeypatch):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "old").touch()
+    replace = os.replace
+
+    def interrupted(source, target):
+        if target == tmp_path / "a" and (source / "new").exists():
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    monkeypatch.setattr(files.os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt), files.atomic_folder(tmp_path / "a") as folder:
+        (folder / "new").touch()
+    assert names(tmp_path) == ["a"] and names(tmp_path / "a") == ["old"]
+
+
+def test_work_starts_anew_where_a_link_leads(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "disk")
+    for number in (1, 2):
+        files.start(tmp_path / "link", {"round": number}, replaces=("round",))
+        assert names(tmp_path) == ["disk", "link"] and names(tmp_path / "disk") == [files.STARTED]
+        (tmp_path / "disk" / "progress").touch()
+
+
+def test_a_folder_is_replaced_where_a_link_leads(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk" / "old").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "disk")
+    with files.atomic_folder(tmp_path / "link") as folder:
+        (folder / "new").touch()
+    assert names(tmp_path) == ["disk", "link"] and names(tmp_path / "disk") == ["new"]
+    assert (tmp_path / "link").is_symlink()
+
+
+def test_settings_that_are_none_are_named(tmp_path):
+    (tmp_path / files.SETTINGS).write_text("null")
+    with pytest.raises(InputError, match="holds no settings"):
+        files.is_finished(tmp_path, {})
+
+
+def test_json_may_begin_with_a_byte_order_mark(tmp_path):
+    (tmp_path / "a.json").write_bytes(b"\xef\xbb\xbf[1]")
+    assert files.read_json(tmp_path / "a.json") == [1]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ("a", "a", True),
+        ("a", "a/b/c", True),
+        ("link/b", "a", True),
+        ("a/../c", "c", True),
+        ("a", "ab", False),
+        ("a/b", "a/c", False),
+    ],
+)
+def test_folders_overlap_where_one_lies_in_the_other(tmp_path, one, other, expected):
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    assert files.overlap(tmp_path / one, tmp_path / other) == expected
+    assert files.overlap(tmp_path / other, tmp_path / one) == expected
+
+
+def test_one_process_at_a_time_runs_a_locked_block(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "work"
+    program = f"""
+from pathlib import Path
+from nuclei.io.files import locked
+with locked(Path({str(path)!r}), wait=False) as ours:
+    print(ours)
+"""
+
+    def other() -> str:
+        command = [sys.executable, "-c", program]
+        return subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
+
+    with files.locked(path) as ours:
+        assert ours
+        assert other() == "False\n"
+    assert other() == "True\n"
+
+
+def test_a_lock_ends_with_its_process_and_others_wait_for_it(tmp_path: Path) -> None:
+    path = tmp_path / "work"
+    program = f"""
+import time
+from pathlib import Path
+from nuclei.io.files import locked
+with locked(Path({str(path)!r})):
+    print("ours", flush=True)
+    time.sleep(60)
+"""
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as killed:
+        assert killed.stdout.readline() == "ours\n"
+        with files.locked(path, wait=False) as ours:
+            assert not ours
+        killed.kill()
+        with files.locked(path) as ours:
+            assert ours
+
+
+def test_a_program_that_outlives_the_process_that_started_it_keeps_its_lock(tmp_path: Path) -> None:
+    path = tmp_path / "work"
+    program = f"""
+import subprocess, sys
+from pathlib import Path
+from nuclei.io.files import locked
+with locked(Path({str(path)!r})):
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], close_fds=False)
+    print(child.pid, flush=True)
+    child.wait()
+"""
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as killed:
+        child = int(killed.stdout.readline())
+        killed.kill()
+        killed.wait()
+        with files.locked(path, wait=False) as ours:
+            assert not ours
+        os.kill(child, signal.SIGKILL)
+        with files.locked(path) as ours:
+            assert ours

@@ -1,0 +1,216 @@
+"""Image and label files: what comes back, and what is refused."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+
+from nuclei.errors import InputError
+from nuclei.io import images
+
+
+@pytest.fixture
+def image() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+
+
+def test_png_keeps_every_pixel_and_the_order_of_colours(tmp_path: Path, image: np.ndarray) -> None:
+    images.write_image(tmp_path / "new" / "a.png", image)
+    assert np.array_equal(images.read_image(tmp_path / "new" / "a.png"), image)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+def test_sixteen_bit_is_divided_by_257(tmp_path: Path, image: np.ndarray, name: str) -> None:
+    wide = image.astype(np.uint16) * 257
+    if name.endswith("png"):
+        cv2.imwrite(str(tmp_path / name), wide[..., ::-1])
+    else:
+        tifffile.imwrite(tmp_path / name, wide, photometric="rgb")
+    read = images.read_image(tmp_path / name)
+    assert read.dtype == np.uint8
+    assert np.array_equal(read, image)
+
+
+def test_tiff_with_one_plane_per_colour(tmp_path: Path, image: np.ndarray) -> None:
+    planes = np.moveaxis(image, -1, 0)
+    tifffile.imwrite(tmp_path / "a.tif", planes, photometric="rgb", planarconfig="separate")
+    assert np.array_equal(images.read_image(tmp_path / "a.tif"), image)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".tif"])
+def test_jpeg_compression_keeps_the_colour(tmp_path: Path, suffix: str) -> None:
+    pink = np.full((32, 32, 3), (220, 120, 180), np.uint8)
+    path = tmp_path / f"a{suffix}"
+    if suffix == ".jpg":
+        cv2.imwrite(str(path), pink[..., ::-1])
+    else:
+        tifffile.imwrite(path, pink, photometric="rgb", compression="jpeg")
+    assert np.abs(images.read_image(path).astype(int) - pink).max() <= 3
+
+
+def test_grey_becomes_rgb(tmp_path: Path, image: np.ndarray) -> None:
+    images.write_image(tmp_path / "a.png", image[..., 0])
+    assert np.array_equal(images.read_image(tmp_path / "a.png"), np.repeat(image[..., :1], 3, axis=2))
+
+
+def test_transparent_pixels_become_white(tmp_path: Path) -> None:
+    bgra = np.zeros((2, 3, 4), np.uint8)
+    bgra[0] = (10, 20, 30, 255)
+    cv2.imwrite(str(tmp_path / "a.png"), bgra)
+    read = images.read_image(tmp_path / "a.png")
+    assert (read[0] == (30, 20, 10)).all()
+    assert (read[1] == 255).all()
+
+
+@pytest.mark.parametrize("suffix", images.IMAGE_SUFFIXES)
+def test_cut_off_file(tmp_path: Path, image: np.ndarray, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    if suffix in images.TIFF_SUFFIXES:
+        tifffile.imwrite(path, image)
+    else:
+        cv2.imwrite(str(path), image)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(InputError, match=path.name):
+        images.read_image(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"this is no image"])
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif"])
+def test_not_an_image(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=name):
+        images.read_image(tmp_path / name)
+
+
+def test_missing_and_unknown_files(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="does not exist"):
+        images.read_image(tmp_path / "a.png")
+    (tmp_path / "a.txt").write_text("text")
+    with pytest.raises(InputError, match="is not one of"):
+        images.read_image(tmp_path / "a.txt")
+
+
+@pytest.mark.parametrize("shape", [(5, 20, 30), (20, 30, 5)])
+def test_stack_is_no_image(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros(shape, np.uint8), photometric="minisblack")
+    with pytest.raises(InputError, match="expected one RGB or grey image"):
+        images.read_image(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("planes", [3, 4])
+def test_pages_are_not_taken_for_colours(tmp_path: Path, planes: int) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((planes, 20, 30), np.uint8), photometric="minisblack")
+    with pytest.raises(InputError, match=f"a.tif is a stack of {planes} images"):
+        images.read_image(tmp_path / "a.tif")
+
+
+def test_float_image_is_refused(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((4, 4), np.float32))
+    with pytest.raises(InputError, match="float32"):
+        images.read_image(tmp_path / "a.tif")
+
+
+def test_palette_tiff_is_refused(tmp_path: Path) -> None:
+    colormap = np.zeros((3, 256), np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((4, 4), np.uint8), photometric="palette", colormap=colormap)
+    with pytest.raises(InputError, match="palette"):
+        images.read_image(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize(("photometric", "shape"), [("separated", (4, 4, 4)), ("miniswhite", (4, 4))])
+def test_tiff_of_inks_or_inverted_values_is_refused(tmp_path: Path, photometric: str, shape: tuple) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros(shape, np.uint8), photometric=photometric)
+    with pytest.raises(InputError, match=f"is a {photometric} TIFF; convert it to RGB"):
+        images.read_image(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize(("largest", "dtype"), [(65_535, np.uint16), (65_536, np.uint32)])
+def test_labels_survive_in_the_smallest_type(tmp_path: Path, largest: int, dtype: type) -> None:
+    labels = np.array([[0, 1], [7, largest]])
+    images.write_labels(tmp_path / "a.tif", labels)
+    read = images.read_labels(tmp_path / "a.tif")
+    assert read.dtype == np.int32
+    assert np.array_equal(read, labels)
+    with tifffile.TiffFile(tmp_path / "a.tif") as tiff:
+        assert tiff.pages[0].dtype == dtype
+        assert tiff.pages[0].compression == tifffile.COMPRESSION.ADOBE_DEFLATE
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_labels_from_png(tmp_path: Path, dtype: type) -> None:
+    labels = np.array([[0, 1], [7, 255]], dtype)
+    cv2.imwrite(str(tmp_path / "a.png"), labels)
+    assert np.array_equal(images.read_labels(tmp_path / "a.png"), labels)
+
+
+def test_labels_refused(tmp_path: Path, image: np.ndarray) -> None:
+    images.write_image(tmp_path / "rgb.png", image)
+    cv2.imwrite(str(tmp_path / "lossy.jpg"), image)
+    tifffile.imwrite(tmp_path / "float.tif", np.zeros((4, 4), np.float32))
+    tifffile.imwrite(tmp_path / "negative.tif", np.full((4, 4), -1, np.int16))
+    for name in ("rgb.png", "lossy.jpg", "float.tif", "negative.tif", "missing.tif"):
+        with pytest.raises(InputError, match=name):
+            images.read_labels(tmp_path / name)
+
+
+def test_values_that_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="float64"):
+        images.write_labels(tmp_path / "a.tif", np.zeros((2, 2)))
+    with pytest.raises(ValueError, match="float64"):
+        images.write_image(tmp_path / "a.png", np.zeros((2, 2, 3)))
+    assert not list(tmp_path.iterdir())
+
+
+def test_list_images(tmp_path: Path) -> None:
+    for name in ("b.PNG", "a.tif", "notes.txt", ".unfinished-0-c.png"):
+        (tmp_path / name).touch()
+    (tmp_path / "folder.png").mkdir()
+    assert [path.name for path in images.list_images(tmp_path)] == ["a.tif", "b.PNG"]
+    with pytest.raises(InputError, match="holds no image"):
+        images.list_images(tmp_path / "folder.png")
+    with pytest.raises(InputError, match="is not a folder"):
+        images.list_images(tmp_path / "missing")
+
+
+def test_a_name_in_another_encoding_is_refused(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"caf\xe9.png")).touch()
+    with pytest.raises(InputError, match="caf.*[.]png has a name that is not UTF-8; rename it"):
+        images.list_images(tmp_path)
+
+
+def test_pair_by_stem(tmp_path: Path) -> None:
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    for path in (ours / "a.tif", ours / "b.png", theirs / "a.png", theirs / "b.png", theirs / "c.png"):
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    pairs = images.pair_by_stem(ours, theirs)
+    assert [(a.name, b.name) for a, b in pairs] == [("a.tif", "a.png"), ("b.png", "b.png")]
+    with pytest.raises(InputError, match="no partner for 1 files of .*: c.png"):
+        images.pair_by_stem(theirs, ours)
+    (ours / "a.png").touch()
+    with pytest.raises(InputError, match="same name"):
+        images.pair_by_stem(ours, theirs)
+
+
+def test_a_mask_in_three_equal_channels_is_a_label_image(tmp_path: Path) -> None:
+    mask = np.zeros((4, 5), np.uint8)
+    mask[1, 2] = 255
+    images.write_image(tmp_path / "a.png", np.repeat(mask[..., None], 3, axis=2))
+    assert np.array_equal(images.read_labels(tmp_path / "a.png"), mask)
+
+
+@pytest.mark.parametrize(("alpha", "expected"), [(255, False), (254, True)])
+def test_transparency_is_told_from_an_opaque_fourth_channel(
+    tmp_path: Path, alpha: int, expected: bool
+) -> None:
+    pixels = np.full((4, 5, 4), 255, np.uint8)
+    pixels[0, 0, 3] = alpha
+    cv2.imwrite(str(tmp_path / "a.png"), pixels)
+    assert images.has_transparency(tmp_path / "a.png") == expected
+    images.write_image(tmp_path / "b.png", pixels[..., :3])
+    assert not images.has_transparency(tmp_path / "b.png")
