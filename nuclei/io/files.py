@@ -22,7 +22,7 @@ _UNFINISHED = ".unfinished-"
 _NAME_KEPT = 50  # characters, of four bytes at most, of a name that has room for 255 bytes
 
 
-def _temporary_beside(path: Path) -> Path:
+def temporary_beside(path: Path) -> Path:
     """A name on the same file system as `path`, so that the rename that ends a write is atomic."""
     with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,7 +61,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     Raises InputError where the folder cannot be written.
     """
     path = Path(path)
-    temporary = _temporary_beside(path)
+    temporary = temporary_beside(path)
     try:
         with writing(path):
             yield temporary
@@ -78,7 +78,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     Raises InputError where the parent folder cannot be written.
     """
     path = Path(path).resolve()  # a link stays where it is
-    temporary = _temporary_beside(path)
+    temporary = temporary_beside(path)
     try:
         with writing(path):
             temporary.mkdir()
@@ -93,7 +93,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 def _exchange(old: Path, new: Path) -> None:
     """Put the folder `new` in the place of `old`, which is removed, or put back where that fails."""
-    aside = _temporary_beside(old)
+    aside = temporary_beside(old)
     os.replace(old, aside)
     try:
         os.replace(new, old)
@@ -256,7 +256,7 @@ def start(folder: Path, settings: dict, replaces: Collection[str] = ()) -> None:
 def _remove(folder: Path) -> None:
     """Remove a folder, which is gone at once: a kill never leaves a part of it."""
     with writing(folder):
-        temporary = _temporary_beside(folder)
+        temporary = temporary_beside(folder)
         os.replace(folder, temporary)
         shutil.rmtree(temporary)
 
