@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +13,11 @@ from tqdm import tqdm
 
 from nuclei import label_free, tissue
 from nuclei.cli import run
-from nuclei.errors import InputError
 from nuclei.evaluation import metrics
+from nuclei.experiment import Tissue, annotate_selected, program, tissue_folders
 from nuclei.folders import patches, tables
-from nuclei.io.files import is_finished, start, write_json, write_settings
+from nuclei.folders.runs import Run
+from nuclei.io.files import write_json
 from nuclei.io.images import list_images, read_image, read_labels, write_image, write_labels
 from nuclei.pictures import caption, montage, outline
 
@@ -38,7 +36,6 @@ class Settings:
 
 K2 = 4  # clusters of quarters within each cluster of patches
 HELD_OUT_SEED = 1_000_000  # held-out tissue comes from other seeds than training tissue
-ROOT = Path(__file__).resolve().parent
 ROWS = {
     "label_free": "label-free (Otsu, watershed)",
     "annotated_only": "annotated patches only",
@@ -46,40 +43,24 @@ ROWS = {
 }
 
 
-@dataclass(frozen=True)
-class Tissue:
-    """Where the images and the true label images of an experiment lie; they share their file stems."""
-
-    train_images: Path
-    train_labels: Path  # stands in for the annotator: only the selected patches are read
-    test_images: Path
-    test_labels: Path
-
-
 def main(settings: Settings) -> None:
     began = time.monotonic()
-    # What follows the tissue or the choice of patches would else go on with those of before.
-    start(settings.out, {name: getattr(settings, name) for name in ("size", "images", "k1", "seed")})
+    # What follows from the tissue knows its own settings; other tissue makes all of it stale.
+    tissue_of = {name: getattr(settings, name) for name in ("size", "images", "seed")}
+    demo = Run(settings.out, "demo", tissue_of)
+    demo.begin()
     where = _generate(settings)
     choose_and_multiply(settings, where)
     train_and_segment(settings, where)
     table = score(settings.out, where)
+    demo.finish()
     print(f"pictures, tables and models are in {settings.out}/; look at {settings.out / 'pictures'}/ first")
     print(json.dumps(summary(table, time.monotonic() - began)))
 
 
-def tissue_folders(folder: Path) -> Tissue:
-    """The four folders of an experiment below `folder`."""
-    return Tissue(*(folder / name for name in ("train_images", "train_labels", "test_images", "test_labels")))
-
-
 def _generate(settings: Settings) -> Tissue:
     """Tissue of every kind, for training and held out, with the truth beside it."""
-    folder = settings.out / "tissue"
-    where = tissue_folders(folder)
-    made_with = {"size": settings.size, "images": settings.images, "seed": settings.seed}
-    if is_finished(folder, made_with):
-        return where
+    where = tissue_folders(settings.out / "tissue")
     jobs = [
         (kind, settings.seed + number, where.train_images, where.train_labels)
         for kind in tissue.KINDS
@@ -87,47 +68,26 @@ def _generate(settings: Settings) -> Tissue:
     ]
     held_out = HELD_OUT_SEED + settings.seed
     jobs += [(kind, held_out, where.test_images, where.test_labels) for kind in tissue.KINDS]
-    for kind, seed, images, labels in tqdm(jobs, desc="generating tissue", unit="image"):
+    todo = [job for job in jobs if not (job[2] / f"{job[0]}_{job[1]}.png").exists()]
+    for kind, seed, images, labels in tqdm(todo, "generating tissue", unit="image", disable=not todo):
         image, truth = tissue.generate(kind, settings.size, seed)
-        write_image(images / f"{kind}_{seed}.png", image)
         write_labels(labels / f"{kind}_{seed}.tif", truth)
-    write_settings(folder, made_with)
+        write_image(images / f"{kind}_{seed}.png", image)
     return where
 
 
 def choose_and_multiply(settings: Settings, where: Tissue) -> None:
     """Stages 1 and 2: choose patches, annotate them from the truth, train a GAN on each, draw samples."""
     out, data = settings.out, settings.out / "data"
-    made_with = {"k1": settings.k1, "seed": settings.seed}
-    if not is_finished(out / "chosen", made_with):
-        program(
-            "consis_based.py", data=data, crops=out / "data_30000_cut", images=where.train_images,
-            stride=patches.PATCH, k1=settings.k1, k2=K2, seed=settings.seed, out=out / "selection",
-        )  # fmt: skip
-        annotate_selected(data, where.train_labels)
-        write_settings(out / "chosen", made_with)
+    program(
+        "consis_based.py", data=data, crops=out / "data_30000_cut", images=where.train_images,
+        stride=patches.PATCH, k1=settings.k1, k2=K2, seed=settings.seed, out=out / "selection",
+    )  # fmt: skip
+    annotate_selected(data, where.train_labels)
     program(
         "main_train.py", data=data, synthetic=out / "data_synthetic", out=out / "csingan",
         samples=settings.samples, effort=settings.effort, seed=settings.seed,
     )  # fmt: skip
-
-
-def annotate_selected(data: Path, labels: Path) -> None:
-    """Play the annotator: cut the masks of the selected patches, and of no other, out of the true labels."""
-    selected = tables.read_selection(data)
-    for name in set(patches.list_patches(data)) - set(selected):
-        if patches.is_annotated(data / name):  # by an earlier run that selected otherwise
-            patches.write_patch(data, name, patches.read_patch(data / name))
-    annotate(data, selected, labels)
-
-
-def annotate(data: Path, names: Iterable[str], labels: Path) -> None:
-    """Cut the masks of these patches out of the label images that `labels` holds, one a training image."""
-    sources = tables.read_sources(data).set_index("patch")
-    for name in names:
-        source, left, top = sources.loc[name, ["source", "x", "y"]]
-        truth = read_labels(labels / f"{Path(source).stem}.tif")
-        patches.write_masks(data / name, truth[top : top + patches.PATCH, left : left + patches.PATCH])
 
 
 def train_and_segment(settings: Settings, where: Tissue) -> None:
@@ -147,18 +107,6 @@ def train_and_segment(settings: Settings, where: Tissue) -> None:
     for path in tqdm(list_images(where.test_images), desc="label-free baseline", unit="image"):
         labels = label_free.segment(read_image(path))
         write_labels(out / "segmented" / "label_free" / f"{path.stem}.tif", labels)
-
-
-def program(script: str, *arguments, **flags) -> None:
-    """Run a script of this repository; InputError where it fails, after it has said why.
-
-    It shares the locks of this process (see `nuclei.io.files.locked`).
-    """
-    command = [sys.executable, str(ROOT / script), *map(str, arguments)]
-    command += [text for name, value in flags.items() for text in (f"--{name.replace('_', '-')}", str(value))]
-    print(f"\n$ python {script} {' '.join(command[2:])}", flush=True)
-    if subprocess.run(command, check=False, close_fds=False).returncode:
-        raise InputError(f"{script} failed; see above")
 
 
 def score(out: Path, where: Tissue) -> pd.DataFrame:
@@ -200,9 +148,10 @@ def _draw(out: Path, where: Tissue) -> None:
         "3_losses.png": out / "mrcnn" / "train_1" / "losses.png",
         "3_pseudo_labels.png": out / "mrcnn" / "label_1" / "pseudo_labels.png",
     }
-    for path in sorted((out / "csingan").glob("*/samples.png")):
-        copies[f"2_pairs_{path.parent.name}.png"] = path
-    pictures.mkdir(parents=True, exist_ok=True)
+    for name in tables.read_selection(out / "data"):
+        copies[f"2_pairs_{name}.png"] = out / "csingan" / name / "samples.png"
+    shutil.rmtree(pictures, ignore_errors=True)  # of an earlier choice of patches
+    pictures.mkdir(parents=True)
     for name, path in copies.items():
         shutil.copy(path, pictures / name)
     for path in list_images(where.test_images):

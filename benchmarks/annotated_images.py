@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from demo import Tissue, tissue_folders
 from nuclei.errors import InputError
+from nuclei.experiment import Tissue, tissue_folders
 from nuclei.io.files import changes, digest, is_finished, read_json, start, write_settings
 from nuclei.io.images import by_stem, list_images, read_image, read_labels
 

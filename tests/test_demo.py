@@ -2,12 +2,11 @@ import json
 
 import numpy as np
 import pandas as pd
-import pytest
 
 import demo
-from nuclei.errors import InputError
+from nuclei import experiment
 from nuclei.folders import patches, tables
-from nuclei.io.files import start
+from nuclei.folders.runs import Run
 from nuclei.io.images import write_image, write_labels
 from nuclei.slides.cropping import crop_images
 from tests.programs import call
@@ -42,11 +41,16 @@ def test_the_scripts_run_as_programs_from_images_to_scores(tmp_path):
     assert ": reads " not in again.stdout  # which a training or a labelling begins with
 
 
-def test_what_an_earlier_demo_left_is_not_taken_for_that_of_other_settings(tmp_path):
-    start(tmp_path, {"size": 512, "images": 3, "k1": 3, "seed": 0})
-    with pytest.raises(InputError, match="begun with other settings .images 3 -> 6.; delete that folder"):
-        demo.main(demo.Settings(tmp_path, images=6))
-    assert [path.name for path in tmp_path.iterdir()] == ["started.json"]
+def test_the_results_of_other_tissue_are_kept_aside(tmp_path, monkeypatch):
+    out = tmp_path / "demo"
+    Run(out, "demo", {"size": 512, "images": 3, "seed": 0}).begin()
+    (out / "scores.json").write_text("before")
+    for step in ("_generate", "choose_and_multiply", "train_and_segment", "score", "summary"):
+        monkeypatch.setattr(demo, step, lambda *_: None)
+    demo.main(demo.Settings(out, images=6))
+    (kept,) = (tmp_path / "replaced").glob("*/demo/scores.json")
+    assert kept.read_text() == "before"
+    assert [path.name for path in out.iterdir()] == ["settings.json"]
 
 
 def test_only_the_selected_patches_end_up_annotated(tmp_path, monkeypatch):
@@ -59,7 +63,7 @@ def test_only_the_selected_patches_end_up_annotated(tmp_path, monkeypatch):
     crop_images(tmp_path / "images", data, size=32, stride=32)
     patches.write_masks(data / "a_x0_y0", np.ones((32, 32), np.int32))  # left by a run that was stopped
     tables.write_selection(data, pd.DataFrame([{"patch": "a_x32_y0"}]))
-    demo.annotate_selected(data, tmp_path / "labels")
+    experiment.annotate_selected(data, tmp_path / "labels")
     assert not patches.is_annotated(data / "a_x0_y0")
     assert patches.read_masks(data / "a_x32_y0")[4:8, 8:18].all()
     assert patches.read_masks(data / "a_x32_y0").sum() == 40

@@ -11,9 +11,9 @@ import torch
 
 from benchmarks.label_efficiency.execute import annotate_all
 from benchmarks.label_efficiency.plan import Settings
-from demo import Tissue, program
 from nuclei.devices import has_gpu
 from nuclei.errors import InputError
+from nuclei.experiment import Tissue, program
 from nuclei.io.files import read_json, write_json
 from pseudo_label import STEPS_PER_EPOCH
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from benchmarks.label_efficiency.plan import EQUAL_STEPS, PEERS, RUN, WHOLE, Plan, Run, turn
-from demo import ROOT, Tissue, annotate, annotate_selected, program
 from nuclei import label_free
 from nuclei.errors import InputError
+from nuclei.experiment import ROOT, Tissue, annotate, annotate_selected, program
 from nuclei.folders import patches
 from nuclei.io.files import is_finished, write_json, write_settings
 from nuclei.io.images import list_images, read_image, write_labels

@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from benchmarks.label_efficiency.plan import ROWS, in_order
-from demo import Tissue
+from nuclei.experiment import Tissue
 from nuclei.io.files import atomic_file
 from nuclei.io.images import list_images, read_image, read_labels, write_image
 from nuclei.pictures import caption, montage, outline

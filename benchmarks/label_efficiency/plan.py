@@ -10,7 +10,7 @@ from pathlib import Path
 import tyro
 
 import consis_based
-from demo import Tissue
+from nuclei.experiment import Tissue
 from nuclei.io.files import locked
 
 RUN = "run.json"  # written last into the folder of a run: it is finished

@@ -10,9 +10,9 @@ import pandas as pd
 
 from benchmarks.label_efficiency import pictures
 from benchmarks.label_efficiency.plan import EQUAL_STEPS, ROWS, RUN, Run, in_order
-from demo import Tissue
 from nuclei.errors import InputError
 from nuclei.evaluation.metrics import NAMES
+from nuclei.experiment import Tissue
 from nuclei.io.files import atomic_file, read_json, write_json
 
 STEPS_OF_THE_METHOD = ("annotated_only", "synthetic", "whole_method")  # each is to beat the one before

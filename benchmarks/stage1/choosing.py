@@ -25,9 +25,9 @@ from benchmarks.annotated_images import read_splits, sort_images
 from benchmarks.label_efficiency.execute import K2, STRIDE
 from benchmarks.label_efficiency.plan import turn
 from benchmarks.label_efficiency.report import with_detection
-from demo import Tissue, annotate_selected, program
 from nuclei.cli import run
 from nuclei.errors import InputError
+from nuclei.experiment import Tissue, annotate_selected, program
 from nuclei.io.files import is_finished, read_json, write_json, write_settings
 from nuclei.selection import baselines
 from nuclei.selection.criteria import RULES

@@ -16,9 +16,9 @@ from benchmarks.label_efficiency import __main__ as experiment
 from benchmarks.label_efficiency import execute, report
 from benchmarks.label_efficiency.begin import begin
 from benchmarks.label_efficiency.plan import RUN, Plan, Run, Settings, list_runs, turn
-from demo import tissue_folders
 from nuclei.errors import InputError
 from nuclei.evaluation.metrics import NAMES
+from nuclei.experiment import tissue_folders
 from nuclei.io.files import write_json
 from nuclei.io.images import write_image, write_labels
 from tests.programs import ROOT

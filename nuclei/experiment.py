@@ -1,0 +1,60 @@
+"""What the demo and the benchmarks share: images with their truth, an annotator who never errs, programs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from nuclei.errors import InputError
+from nuclei.folders import patches, tables
+from nuclei.io.images import read_labels
+
+ROOT = Path(__file__).resolve().parents[1]  # where the scripts lie
+
+
+@dataclass(frozen=True)
+class Tissue:
+    """Where the images and the true label images of an experiment lie; they share their file stems."""
+
+    train_images: Path
+    train_labels: Path  # stands in for the annotator: only the selected patches are read
+    test_images: Path
+    test_labels: Path
+
+
+def tissue_folders(folder: Path) -> Tissue:
+    """The four folders of an experiment below `folder`."""
+    return Tissue(*(folder / name for name in ("train_images", "train_labels", "test_images", "test_labels")))
+
+
+def annotate_selected(data: Path, labels: Path) -> None:
+    """Play the annotator: cut the masks of the selected patches, and of no other, out of the true labels."""
+    selected = tables.read_selection(data)
+    for name in set(patches.list_patches(data)) - set(selected):
+        if patches.is_annotated(data / name):  # by an earlier run that selected otherwise
+            patches.write_patch(data, name, patches.read_patch(data / name))
+    annotate(data, [name for name in selected if not patches.is_annotated(data / name)], labels)
+
+
+def annotate(data: Path, names: Iterable[str], labels: Path) -> None:
+    """Cut the masks of these patches out of the label images that `labels` holds, one a training image."""
+    sources = tables.read_sources(data).set_index("patch")
+    for name in names:
+        source, left, top = sources.loc[name, ["source", "x", "y"]]
+        truth = read_labels(labels / f"{Path(source).stem}.tif")
+        patches.write_masks(data / name, truth[top : top + patches.PATCH, left : left + patches.PATCH])
+
+
+def program(script: str, *arguments, **flags) -> None:
+    """Run a script of this repository; InputError where it fails, after it has said why.
+
+    It shares the locks of this process (see `nuclei.io.files.locked`).
+    """
+    command = [sys.executable, str(ROOT / script), *map(str, arguments)]
+    command += [text for name, value in flags.items() for text in (f"--{name.replace('_', '-')}", str(value))]
+    print(f"\n$ python {script} {' '.join(command[2:])}", flush=True)
+    if subprocess.run(command, check=False, close_fds=False).returncode:
+        raise InputError(f"{script} failed; see above")
