@@ -1,18 +1,15 @@
-import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
 import pseudo_label
-from mrcnn.selftraining.splits import Source
+from mrcnn.selftraining import rounds
+from mrcnn.selftraining.splits import collect
 from nuclei import tissue
-from nuclei.errors import InputError
 from nuclei.folders import patches
 from nuclei.folders.pairs import ANNOTATION, Pairs
-from nuclei.io.files import start, write_settings
 from pseudo_label import Settings
 from tests.programs import assert_refused, call
 
@@ -40,7 +37,7 @@ def test_no_synthetic_pairs_yet(folder):
 def test_pairs_of_an_earlier_annotation(folder):
     made_with = {ANNOTATION: patches.fingerprint(folder / "data", ["a"])}
     Pairs(folder / "data_synthetic", "a", ["a_0"], made_with).finish()
-    pseudo_label._collect(Settings(data=folder / "data", synthetic=folder / "data_synthetic"))
+    collect(folder / "data", folder / "data_synthetic")
     patches.write_masks(folder / "data" / "a", np.eye(64, dtype=np.int32))
     assert_refused(call(folder, "pseudo_label.py"), "data/a/ has changed since", "run main_train.py again")
 
@@ -152,9 +149,13 @@ def test_pseudo_labels_that_could_not_be_written_are_told_before_anything_is_tra
     assert not (folder / "runs").exists()
 
 
-def test_the_pseudo_labels_may_lie_beside_the_results():
-    pseudo_label._check(Settings(pseudo=Path("runs/labels"), out=Path("runs")))
-    pseudo_label._check(Settings(pseudo=Path("data"), rounds=0))  # which writes none
+@pytest.mark.parametrize(
+    "flags", [("--pseudo", "runs/labels", "--out", "runs"), ("--pseudo", "data", "--rounds", "0")]
+)
+def test_the_pseudo_labels_may_lie_beside_the_results_or_are_not_written(folder, flags):
+    (folder / "data" / "a" / "masks").rename(folder / "masks")
+    # What is told is the next thing that is wrong.
+    assert_refused(call(folder, "pseudo_label.py", *flags), "no patch in data/ is annotated")
 
 
 def test_the_folder_of_pseudo_labels_must_be_ours(folder):
@@ -164,133 +165,60 @@ def test_the_folder_of_pseudo_labels_must_be_ours(folder):
     assert (folder / "data_pseudo" / "mine.txt").exists()
 
 
-@pytest.fixture
-def labels_of(folder, monkeypatch):
-    """Labels round `number` of a run as a network would that finds one nucleus more each time it is asked."""
-    from mrcnn import model
-    from mrcnn.selftraining import pseudo_labels
-
-    found = np.zeros((64, 64), np.int32)
-
-    def answer(network, image, limits, n_views):
-        number = found.max() + 1
-        found[number * 10 : number * 10 + 5, :9] = number
-        return pseudo_labels.PseudoLabels(found * (found == 1), [0.9], found * (found > 1))
-
-    def label(number, confidence=0.4):
-        settings = Settings(folder / "data", pseudo=folder / "data_pseudo", out=folder / "runs", rounds=2)
-        unlabelled = Source(folder / "data", ["b"])
-        made_with = {"round": number, "confidence": confidence}
-        pseudo_label._label(settings, number, unlabelled, made_with, folder)
-        read = patches.read_masks, patches.read_undecided
-        return [one(folder / "data_pseudo" / "b").max() for one in read]
-
-    monkeypatch.setattr(model, "load", lambda *arguments, **changes: None)
-    monkeypatch.setattr(pseudo_labels, "label", answer)
-    return label
-
-
-def test_the_labels_of_a_second_round_replace_those_of_the_first(folder, labels_of, capsys):
-    assert labels_of(1) == [1, 0]
-    assert labels_of(2) == [1, 1]
-    assert labels_of(2) == [1, 1]
-    assert "label_2/ is finished already" in capsys.readouterr().out
-    pictures = {path.name for path in (folder / "runs" / "label_2").glob("*.png")}
-    assert pictures == {"pseudo_labels.png", "confidence.png", "nuclei.png"}
-
-
-def test_the_labels_of_another_run_are_never_replaced(folder, labels_of):
-    assert labels_of(1) == [1, 0]
-    with pytest.raises(InputError, match="with other settings"):
-        labels_of(1, confidence=0.9)
-    assert labels_of(1) == [1, 0]
-    shutil.rmtree(folder / "data_pseudo")
-    assert labels_of(1) == [1, 1]
-
-
-def test_folders_of_other_settings_show_before_anything_is_trained(folder):
-    settings = Settings(folder / "data", folder / "data_synthetic", folder / "data_pseudo", folder / "runs")
-    material = pseudo_label._collect(settings)
-    trained, labelled = (pseudo_label._made_with(settings, material, number) for number in (0, 1))
-    write_settings(folder / "runs" / "train_0", trained)
-    write_settings(folder / "runs" / "label_1", {**labelled, "model": "0123456789ab"})
-    start(folder / "data_pseudo", {**labelled, "round": 2, "out": settings.out})
-    pseudo_label._check_folders(settings, material)
-    with pytest.raises(InputError, match="out .*: .*/data_pseudo; delete"):  # equal but for the folder
-        pseudo_label._check_folders(replace(settings, out=folder / "others"), material)
-    (folder / "runs" / "model").mkdir()
-    with pytest.raises(InputError) as error:
-        pseudo_label._check_folders(replace(settings, confidence=0.9), material)
-    assert "(confidence 0.4 -> 0.9)" in str(error.value)
-    stale = [
-        name for name in ("train_0", "label_1", "data_pseudo", "model") if f"/{name}" in str(error.value)
-    ]
-    assert stale == ["label_1", "data_pseudo", "model"]  # the first training does not depend on it
-
-
-@pytest.mark.parametrize(
-    ("changed", "steps"),
-    [("data/a", [0, 1]), ("data/b", [1]), ("data_synthetic/a_0", [0, 1]), ("mask_rcnn.h5", [1])],
-)
-def test_a_step_depends_on_the_patches_and_the_weights_that_it_reads(folder, changed, steps):
-    weights, labels = folder / "mask_rcnn.h5", tissue.generate("lymphoid", 64, 3)
-    weights.write_bytes(b"weights")
-    (folder / "config.json").write_text('{"IMAGE_SHAPE": [256, 256, 3]}')
-
-    def made_with():
-        settings = Settings(folder / "data", folder / "data_synthetic")
-        material = pseudo_label._collect(settings)
-        return [pseudo_label._made_with(settings, material, n, folder if n else None) for n in (0, 1)]
-
-    before = made_with()
-    if changed == weights.name:
-        weights.write_bytes(b"others")
-    else:
-        annotated = patches.is_annotated(folder / changed)
-        patches.write_patch((folder / changed).parent, (folder / changed).name, *labels[: 1 + annotated])
-    assert [
-        step for step, (old, new) in enumerate(zip(before, made_with(), strict=True)) if old != new
-    ] == steps
-
-
-@pytest.mark.parametrize(
-    ("constant", "value"),
-    [
-        ("OUTLINED", ("annotated", "synthetic", "pseudo")),
-        ("STEPS_PER_EPOCH", 50),
-        ("SHARES", {"annotated": 1, "synthetic": 1, "pseudo": 1}),
-    ],
-)
-def test_a_step_depends_on_the_constants_of_the_script(folder, monkeypatch, constant, value):
-    settings = Settings(folder / "data", folder / "data_synthetic")
-    material = pseudo_label._collect(settings)
-    before = pseudo_label._made_with(settings, material, 0)
-    monkeypatch.setattr(pseudo_label, constant, value)
-    assert pseudo_label._made_with(settings, material, 0) != before
-
-
-def test_a_step_depends_on_the_configuration_of_the_network(folder, monkeypatch):
-    settings = Settings(folder / "data", folder / "data_synthetic")
-    material = pseudo_label._collect(settings)
-    before = pseudo_label._made_with(settings, material, 0)
-    monkeypatch.setattr(pseudo_label.NucleusConfig, "MASK_CHANNELS", 32)
-    assert pseudo_label._made_with(settings, material, 0) != before
-
-
-def test_weights_are_chosen_on_patches_that_are_held_back(folder, monkeypatch, capsys):
+def test_weights_are_chosen_on_patches_that_are_held_back(folder, monkeypatch, caplog):
     from mrcnn.model import MaskRCNN
     from tests import tiny_network
 
     patches.write_patch(folder / "data", "c", *tissue.generate("lymphoid", 64, 2))
     patches.write_patch(folder / "data_synthetic", "c_0", *tissue.generate("lymphoid", 64, 3))
-    monkeypatch.setattr(pseudo_label, "NucleusConfig", tiny_network.Tiny)
+    monkeypatch.setattr(rounds, "NucleusConfig", tiny_network.Tiny)
     monkeypatch.setattr(MaskRCNN, "get_imagenet_weights", lambda network: str(folder / "initial.h5"))
     settings = Settings(folder / "data", folder / "data_synthetic", out=folder / "runs", rounds=0)
-    with tiny_network.eagerly():
+    with tiny_network.eagerly(), caplog.at_level("INFO"):
         MaskRCNN("inference", tiny_network.config(), folder).keras_model.save_weights(folder / "initial.h5")
         pseudo_label.main(replace(settings, validation=1, steps=1, batch=1))
-    said = capsys.readouterr().out
-    assert "on the 1 validation patches, by the weights after 1 steps" in said
+    assert "on 1 validation patches, by the weights after 1 steps" in caplog.text
     pictures = {path.name for path in (folder / "runs" / "train_0").glob("*.png")}
     assert pictures == {"losses.png", "validation.png", "validation_patches.png"}
     assert (folder / "runs" / "model" / "mask_rcnn.h5").exists()
+
+
+@pytest.mark.slow
+def test_editing_a_constant_simply_works(folder):
+    """Every edit makes anew what depends on it, keeps what it replaces, and ends with exit code 0."""
+    settings = {"--steps": 1, "--batch": 1, "--views": 1, "--confidence": 0.05, "--doubt": 0.01}
+
+    def trained_anew(**edited) -> list[str]:
+        settings.update({f"--{name.replace('_', '-')}": value for name, value in edited.items()})
+        weights = {path: path.stat().st_mtime_ns for path in folder.glob("*/*/train_*/mask_rcnn.h5")}
+        flags = [str(part) for pair in settings.items() for part in pair]
+        finished = call(folder, "pseudo_label.py", *flags)
+        assert finished.returncode == 0, finished.stderr
+        now = {path: path.stat().st_mtime_ns for path in folder.glob("*/*/train_*/mask_rcnn.h5")}
+        return sorted(path.parent.name for path in now if weights.get(path) != now[path])
+
+    def kept() -> int:
+        return len(list(folder.glob("**/replaced/*/*")))
+
+    assert trained_anew() == ["train_0", "train_1"]
+    assert trained_anew() == [] and kept() == 0
+    both = ["train_0", "train_1"]
+    for name, value, steps in (
+        ("confidence", 0.1, ["train_1"]),
+        ("agreement", 0.5, ["train_1"]),
+        ("doubt", 0.02, ["train_1"]),
+        ("views", 2, ["train_1"]),
+        ("pseudo", "labels", []),  # the labels are drawn again, there
+        ("learning_rate", 1e-4, both),
+        ("seed", 1, both),
+        ("batch", 2, both),
+        ("steps", 2, both),
+        ("synthetic", "None", both),
+    ):
+        before = kept()
+        assert trained_anew(**{name: value}) == steps, name
+        assert (kept() > before) == bool(steps), name
+    assert trained_anew(out="runs/other") == both
+    assert trained_anew(rounds=0) == ["train_0"]
+    for name in "ab":
+        assert patches.read_patch(folder / "data" / name).shape == (64, 64, 3)

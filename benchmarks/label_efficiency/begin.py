@@ -11,11 +11,11 @@ import torch
 
 from benchmarks.label_efficiency.execute import annotate_all
 from benchmarks.label_efficiency.plan import Settings
+from mrcnn.selftraining.rounds import STEPS_PER_EPOCH
 from nuclei.devices import has_gpu
 from nuclei.errors import InputError
 from nuclei.experiment import Tissue, program
 from nuclei.io.files import read_json, write_json
-from pseudo_label import STEPS_PER_EPOCH
 
 SHARED = ("minutes", "rounds", "batch", "samples", "effort", "views")  # settings that all runs have alike
 CALIBRATION_STEPS = 25  # of two short trainings, whose difference gives the seconds a step takes

@@ -9,7 +9,7 @@ import numpy as np
 
 from nuclei.folders import patches
 from nuclei.io.images import write_image
-from nuclei.pictures import bars, caption, histogram, montage, outline
+from nuclei.pictures import bars, caption, curves, histogram, montage, outline
 
 SHEET = 12  # patches on the picture of pseudo labels
 UNDECIDED = (0, 255, 255)  # RGB
@@ -41,22 +41,35 @@ def draw_labels(folder: Path, pseudo: Path, names: Sequence[str], confidence: fl
     )
 
 
+def draw_losses(folder: Path, losses: Mapping[str, Sequence[float]], steps: int) -> None:
+    """Write `losses.png`: one curve a loss, one value an epoch of `steps` steps."""
+    curves(folder / "losses.png", losses, f"epoch of {steps} steps", "loss")
+
+
 def draw_validation(
-    path: Path, pairs: Mapping[str, tuple[np.ndarray, np.ndarray]], found: Sequence[np.ndarray]
+    folder: Path,
+    pairs: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    found: Sequence[np.ndarray],
+    aji: Sequence[float],
+    steps: int,
 ) -> None:
-    """The validation patches twice, below each other: outlined by a person, and by the network.
+    """The AJI on the validation patches after every epoch, and their outlines beside those of a person.
 
     Args:
-        path: of the picture.
+        folder: for validation.png and validation_patches.png.
         pairs: name -> image (H, W, 3) uint8 and labels (H, W) int32.
         found: labels of the network, in the same order.
+        aji: one value an epoch.
+        steps: of an epoch.
     """
+    curves(folder / "validation.png", {"validation": aji}, f"epoch of {steps} steps", "AJI")
     truth = [caption(outline(*pair), f"{name}: annotated") for name, pair in pairs.items()]
     ours = [
         caption(outline(image, labels), f"{name}: found")
         for (name, (image, _)), labels in zip(pairs.items(), found, strict=True)
     ]
-    write_image(path, montage(_of_one_size([*truth, *ours]), columns=len(pairs)))
+    tiles = _of_one_size([*truth, *ours])
+    write_image(folder / "validation_patches.png", montage(tiles, columns=len(pairs)))
 
 
 def _of_one_size(tiles: Sequence[np.ndarray]) -> list[np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,9 +12,12 @@ from tqdm import tqdm
 
 from nuclei.errors import InputError
 from nuclei.folders import patches
+from nuclei.folders.pairs import check_folder
 
 VALIDATION = 2  # annotated patches that are kept from training,
 VALIDATION_SHARE = 20  # but no more than one in so many: each of a few may be the only one of its tissue
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,54 @@ class Source:
             read(self.folder / name)
 
 
+@dataclass(frozen=True)
+class Material:
+    """All patches of a run, none of them broken."""
+
+    learnt: dict[str, Source]  # from the start: "annotated" and "synthetic", those that there are
+    validation: Source
+    unlabelled: Source
+
+
+def collect(
+    data: Path,
+    synthetic: Path | None,
+    *,
+    annotated: bool = True,
+    validation: int | None = None,
+    unlabelled: bool = True,
+    seed: int = 0,
+) -> Material:
+    """The patches of a run, all of them looked at: a broken one shows before anything slow starts.
+
+    Args:
+        data: patches, annotated or not.
+        synthetic: the folder of synthetic pairs; None for none.
+        annotated: whether to learn from the annotated patches themselves.
+        validation: how many of them to hold back (see `hold_back`).
+        unlabelled: whether there have to be patches to label.
+        seed: of the choice of validation patches.
+
+    Raises:
+        InputError: nothing to learn from or to label, or something broken or out of date.
+    """
+    known, unknown = sort_patches(data)
+    if unlabelled and not unknown.names:
+        raise InputError(f"every patch in {data}/ is annotated; use --rounds 0")
+    if annotated and not known.names:
+        raise InputError(f"no patch in {data}/ is annotated; annotate those of selected.csv first")
+    known.check()  # first: a patch that cannot be read is not one that has changed
+    learnt_from, held_back = hold_back(known, validation, seed)
+    learnt = {"annotated": learnt_from} if annotated else {}
+    if synthetic is not None:
+        check_folder(synthetic, data, known.names)
+        learnt["synthetic"] = synthetic_pairs(synthetic, held_back)
+        learnt["synthetic"].check()
+    if unlabelled:
+        unknown.check(masks=False)
+    return Material(learnt, held_back, unknown)
+
+
 def sort_patches(data: Path) -> tuple[Source, Source]:
     """The annotated patches of a folder and the others; errors as in `patches.list_patches`."""
     names = patches.list_patches(data)
@@ -60,7 +112,7 @@ def hold_back(annotated: Source, wanted: int | None, seed: int) -> tuple[Source,
     if wanted is None:
         wanted = min(VALIDATION, count // VALIDATION_SHARE)
         if not wanted:
-            print(f"{count} annotated patches are too few to keep any for validation: the last weights count")
+            log.info("%d annotated patches are too few to hold any back: the last weights count", count)
     elif wanted and wanted >= count:
         raise InputError(
             f"--validation {wanted} leaves none of {count} annotated patches to learn; pass fewer"

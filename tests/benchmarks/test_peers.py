@@ -230,7 +230,7 @@ def test_torchvision_finds_what_the_network_shows() -> None:
     answer = {"boxes": boxes, "masks": mask[None], "scores": torch.ones(1), "labels": torch.ones(1).long()}
     finder = torchvision_peer.Finder(lambda images: [answer for _ in images])
     finder.config.IMAGE_SHAPE = (64, 64, 3)
-    labels, scores = torchvision_peer.tiles.segment(finder, np.zeros((64, 64, 3), np.uint8))
+    labels, scores = torchvision_peer.tiling.segment(finder, np.zeros((64, 64, 3), np.uint8))
     assert np.array_equal(labels > 0, mask[0].bool().numpy()) and len(scores) == 1
 
 

@@ -13,8 +13,8 @@ def test_validation_patches_of_several_sizes_share_a_picture(tmp_path):
         labels[8:20, 8:20] = 1
         pairs[name] = np.full((side, side, 3), 120, np.uint8), labels
         found.append(np.zeros_like(labels))
-    report.draw_validation(tmp_path / "sheet.png", pairs, found)
-    picture = read_image(tmp_path / "sheet.png")
+    report.draw_validation(tmp_path, pairs, found, [0.2, 0.3], steps=25)
+    picture = read_image(tmp_path / "validation_patches.png")
     height, width = 64 + CAPTION_HEIGHT, 64
     assert picture.shape == (2 * height + 3 * 8, 2 * width + 3 * 8, 3)
     outlined = (picture == YELLOW).all(axis=2)

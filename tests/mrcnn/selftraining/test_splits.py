@@ -25,13 +25,14 @@ def test_patches_are_sorted_by_whether_they_are_annotated(data):
 
 
 @pytest.mark.parametrize(("count", "kept"), [(0, 0), (12, 0), (19, 0), (20, 1), (39, 1), (40, 2), (500, 2)])
-def test_one_in_twenty_is_held_back_at_most(count, kept, capsys):
+def test_one_in_twenty_is_held_back_at_most(count, kept, caplog):
     names = [f"{number:03}" for number in range(count)]
-    learnt, validation = hold_back(annotated(names), None, seed=0)
+    with caplog.at_level("INFO"):
+        learnt, validation = hold_back(annotated(names), None, seed=0)
     assert len(validation.names) == kept
     assert sorted(learnt.names + validation.names) == names
-    told = f"{count} annotated patches are too few to keep any for validation: the last weights count"
-    assert (told in capsys.readouterr().out) == (not kept)
+    told = f"{count} annotated patches are too few to hold any back: the last weights count"
+    assert (told in caplog.text) == (not kept)
 
 
 def test_as_many_are_held_back_as_are_asked_for():

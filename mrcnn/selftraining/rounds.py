@@ -1,0 +1,268 @@
+"""Train, label the patches that nobody annotated, train again: stage 3 as a function of plain arguments.
+
+Keras and matplotlib are imported where they are used: scripts that check their settings need not wait.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from mrcnn.config import WEIGHTS, NucleusConfig, fingerprint
+from mrcnn.selftraining.splits import Material, Source
+from nuclei.errors import InputError
+from nuclei.folders import patches
+from nuclei.folders.runs import RECORD, Run
+from nuclei.io.files import atomic_folder
+
+if TYPE_CHECKING:
+    from mrcnn.model import MaskRCNN
+    from mrcnn.selftraining.patch_dataset import PatchDataset
+
+SHARES = {"annotated": 3, "synthetic": 1, "pseudo": 1}  # patches of each source in a batch, in proportion
+OUTLINED = ("annotated", "synthetic")  # of pseudo labels only the places are learnt: outlines are a guess
+STEPS_PER_EPOCH = 25  # from one checkpoint and validation to the next; steps are rounded up to whole epochs
+MODEL = "model"  # the folder, within `out`, of the final model
+LOGS = "logs"  # the folder, within that of a training, of its checkpoints and curves
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a network is trained in each round."""
+
+    steps: int = 1000  # in each round
+    batch: int = 4  # patches a step
+    learning_rate: float = 1e-3  # at its peak; over all rounds together it falls as one cosine
+    seed: int = 0  # of weights, batches and augmentation
+
+
+@dataclass(frozen=True)
+class Labelling:
+    """When a detection in an unlabelled patch is believed; see `mrcnn.selftraining.pseudo_labels`."""
+
+    views: int = 4  # of test-time augmentation, 1 to 8
+    confidence: float = 0.4  # smallest score of a pseudo label, 0..1
+    agreement: float = 0.6  # smallest overlap of the views' outlines, 0..1
+    doubt: float = 0.15  # below this score is background; in between is an ignore region
+
+
+@dataclass(frozen=True)
+class SelfTraining:
+    """All rounds of a run; `run` makes what is missing.
+
+    Attributes:
+        material: the patches (see `mrcnn.selftraining.splits.collect`).
+        out: the folder of all results: `train_<n>/`, `label_<n>/` and `model/`.
+        pseudo: the folder of the labelled patches.
+        rounds: how often to label and train again; 0 trains once.
+        training, labelling: see there.
+    """
+
+    material: Material
+    out: Path
+    pseudo: Path
+    rounds: int = 1
+    training: Training = field(default_factory=Training)
+    labelling: Labelling = field(default_factory=Labelling)
+
+    def run(self) -> Path:
+        """Make, or finish, all steps whose results are not there yet.
+
+        Returns:
+            the folder of the final model.
+
+        Raises:
+            InputError: files of others are in the way, a folder cannot be written, or the loss is no longer
+                finite.
+        """
+        self.check()
+        step = self._train(0, model=None)
+        for number in range(1, self.rounds + 1):
+            step = self._train(number, model=step)
+        return self._publish(step)
+
+    def check(self) -> None:
+        """InputError where files of others are in the way of a result: it shows before slow work."""
+        folders = [self.out / MODEL, *(self.out / f"train_{n}" for n in range(self.rounds + 1))]
+        if self.rounds:
+            folders += [self.pseudo, *(self.out / f"label_{n}" for n in range(1, self.rounds + 1))]
+        for folder in folders:
+            Run(folder, "training", {}).check()
+
+    def _train(self, number: int, model: Path | None) -> Path:
+        """Train round `number`, with the labels and the weights of `model`, if any; returns its folder."""
+        run = Run(self.out / f"train_{number}", "training", self._training_depends_on(number, model))
+        # The labels of the last round are a result too; those of the others are replaced by them.
+        if model is not None and (not run.is_finished or number == self.rounds):
+            self._label(number, model)
+        if run.is_finished:
+            log.info("%s/ is finished: nothing that it depends on has changed", run.folder)
+            return run.folder
+        run.begin()
+        sources = dict(self.material.learnt)
+        if model is not None:
+            sources["pseudo"] = Source(self.pseudo, self.material.unlabelled.names)
+        log.info("%s: learns from %s", run.folder.name, ", ".join(map(str, sources.values())))
+        self._fit(run.folder, number, model, sources)
+        run.finish()
+        return run.folder
+
+    def _fit(self, folder: Path, number: int, model: Path | None, sources: dict[str, Source]) -> None:
+        """Train in `folder` and leave the weights and the pictures there."""
+        from mrcnn.data.augment import augment
+        from mrcnn.selftraining import report
+        from mrcnn.selftraining.validation import Validation, best_epoch
+        from mrcnn.training.learning_rate import WarmUpAndDecay
+
+        network = self._network(folder, number, model)
+        held_out = self.material.validation
+        pairs = {name: _pair(held_out.folder / name) for name in held_out.names}
+        validation = Validation(network, list(pairs.values()))
+        epochs = math.ceil(self.training.steps / network.config.STEPS_PER_EPOCH)
+        steps = epochs * network.config.STEPS_PER_EPOCH
+        rate = WarmUpAndDecay(self.training.learning_rate, steps * (self.rounds + 1), steps * number)
+        callbacks = [validation] if pairs else []
+        try:
+            losses = network.train(
+                dataset(sources), None, rate, epochs, augmentation=augment, custom_callbacks=callbacks
+            )
+        except FloatingPointError as error:
+            gentler = self.training.learning_rate / 2
+            raise InputError(f"{folder}: {error}, such as --learning-rate {gentler:g}") from error
+        per_epoch = network.config.STEPS_PER_EPOCH
+        report.draw_losses(folder, losses, per_epoch)
+        if pairs:
+            validation.restore()
+            scores = validation.scores
+            chosen = best_epoch(scores)
+            log.info(
+                "%s: AJI %.3f on %d validation patches, by the weights after %d steps",
+                folder.name, scores[chosen], len(pairs), chosen * per_epoch,
+            )  # fmt: skip
+            report.draw_validation(folder, pairs, validation.find(), list(scores.values()), per_epoch)
+        network.save(folder)
+
+    def _network(self, folder: Path, number: int, initial: Path | None) -> MaskRCNN:
+        """The network to train in `folder`: as it was left there, else from `initial`, else from ImageNet."""
+        from mrcnn.model import MaskRCNN
+
+        network = MaskRCNN("training", self._config(), folder / LOGS, (self.training.seed + number) % 2**32)
+        try:
+            network.load_weights(network.find_last())
+        except FileNotFoundError:
+            if initial is None:
+                network.load_weights(network.get_imagenet_weights(), by_name=True)
+            else:
+                network.load_weights(initial / WEIGHTS)
+        return network
+
+    def _config(self) -> NucleusConfig:
+        config = NucleusConfig()
+        config.IMAGES_PER_GPU = self.training.batch
+        config.STEPS_PER_EPOCH = min(STEPS_PER_EPOCH, self.training.steps)
+        return config
+
+    def _label(self, number: int, model: Path) -> None:
+        """Write what the model in `model` is confident of as masks of the unlabelled patches."""
+        depends_on = self._labelling_depends_on(number, model)
+        labels = Run(self.pseudo, "labelling", depends_on)
+        pictures = Run(self.out / f"label_{number}", "labelling", depends_on)
+        names = self.material.unlabelled.names
+        missing = not all(patches.is_patch(self.pseudo / name) for name in names)
+        if labels.is_finished and pictures.is_finished and not missing:
+            log.info("%s/ is finished: nothing that it depends on has changed", self.pseudo)
+            return
+        self._discard_round_before(number)
+        labels.begin()
+        pictures.begin()
+        todo = [name for name in names if not patches.is_patch(self.pseudo / name)]
+        log.info("%s: %s/ labels %d patches", pictures.folder.name, model, len(todo))
+        self._write_labels(model, todo)
+        labels.finish()
+        from mrcnn.selftraining import report
+
+        report.draw_labels(pictures.folder, self.pseudo, names, self.labelling.confidence)
+        pictures.finish()
+
+    def _discard_round_before(self, number: int) -> None:
+        """Remove the labels of the round before: only those of the last one are a result."""
+        model = self.out / f"train_{number - 2}"
+        if number > 1 and (model / WEIGHTS).exists():
+            before = Run(self.pseudo, "labelling", self._labelling_depends_on(number - 1, model))
+            if before.state in ("begun", "finished"):
+                before.discard()
+
+    def _write_labels(self, model: Path, names: Sequence[str]) -> None:
+        from mrcnn import model as modellib
+        from mrcnn.selftraining import pseudo_labels
+
+        labelling = self.labelling
+        limits = pseudo_labels.Limits(labelling.confidence, labelling.agreement)
+        network = modellib.load(model, DETECTION_MIN_CONFIDENCE=labelling.doubt) if names else None
+        for name in tqdm(names, desc="labelling", unit="patch", disable=not names):
+            image = patches.read_patch(self.material.unlabelled.folder / name)
+            found = pseudo_labels.label(network, image, limits, labelling.views)
+            patches.write_patch(
+                self.pseudo, name, image, found.certain, found.scores, undecided=found.undecided
+            )
+
+    def _publish(self, step: Path) -> Path:
+        """Copy the result of the last step to `model/`, without its checkpoints, which are much larger."""
+        final = Run(self.out / MODEL, "training", {"weights": fingerprint(step)})
+        if not final.is_finished:
+            final.set_aside()
+            with atomic_folder(final.folder) as new:
+                ignored = shutil.ignore_patterns(LOGS, RECORD)
+                shutil.copytree(step, new, dirs_exist_ok=True, ignore=ignored)
+                replace(final, folder=new).finish()
+        return final.folder
+
+    def _training_depends_on(self, number: int, model: Path | None) -> dict:
+        """All that the result of training round `number`, which begins with `model`, depends on."""
+        used = {**self.material.learnt, "validation": self.material.validation}
+        depends_on = {
+            **asdict(self.training),
+            "round": number,
+            "rounds": self.rounds,
+            "shares": SHARES,
+            "outlined": OUTLINED,
+            "network": self._config().to_dict(),
+            "patches": {name: source.fingerprint for name, source in used.items()},
+        }
+        if model is not None:
+            depends_on["labelling"] = self._labelling_depends_on(number, model)
+        return depends_on
+
+    def _labelling_depends_on(self, number: int, model: Path) -> dict:
+        """All that the labels of round `number`, which `model` draws, depend on."""
+        return {
+            **asdict(self.labelling),
+            "round": number,
+            "model": fingerprint(model),
+            "unlabelled": self.material.unlabelled.fingerprint,
+        }
+
+
+def dataset(sources: dict[str, Source]) -> PatchDataset:
+    """The patches of all sources, by the names of `SHARES`, each with its share of a batch."""
+    from mrcnn.selftraining.patch_dataset import PatchDataset
+
+    made = PatchDataset()
+    for name, source in sources.items():
+        made.add_patches(source.folder, source.names, SHARES[name], outlined=name in OUTLINED)
+    made.prepare()
+    return made
+
+
+def _pair(patch: Path) -> tuple:
+    """Image (H, W, 3) uint8 and labels (H, W) int32 of an annotated patch."""
+    return patches.read_patch(patch), patches.read_masks(patch)
