@@ -23,7 +23,7 @@ FILES = ("a.geojson", "b.geojson")
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
+def folder(tmp_path, monkeypatch, caplog):
     """data/ with the selected patches a, not annotated, and b, annotated, and c, not selected."""
     for seed, (name, kind) in enumerate({"a": "glandular", "b": "stroma", "c": "lymphoid"}.items()):
         image, labels = tissue.generate(kind, SIDE, seed)
@@ -33,6 +33,7 @@ def folder(tmp_path, monkeypatch):
         patches.write_patch(tmp_path / "data", name, image, labels if name == "b" else None)
     (tmp_path / "data" / tables.SELECTION).write_text("patch\na\nb\n")
     monkeypatch.chdir(tmp_path)
+    caplog.set_level("INFO")
     return tmp_path
 
 
@@ -67,13 +68,13 @@ def move(by):
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_what_is_exported_and_not_touched_comes_back_the_same(folder, form, capsys):
+def test_what_is_exported_and_not_touched_comes_back_the_same(folder, form, capsys, caplog):
     before = masks(folder, "b")
     annotations.main(Export(format=(form,)))
-    assert (
-        "1 patches start from the baseline\n1 patches start from the masks they have"
-        in capsys.readouterr().out
-    )
+    assert caplog.messages == [
+        "1 patches start from the baseline",
+        "1 patches start from the masks they have",
+    ]
     shutil.copytree(folder / "data", folder / "other")
     shutil.rmtree(folder / "other" / "b" / "masks")
     annotations.main(Import())
@@ -81,14 +82,14 @@ def test_what_is_exported_and_not_touched_comes_back_the_same(folder, form, caps
     np.testing.assert_array_equal(masks(folder, "b"), before)  # with its holes, since nobody changed it
     said = capsys.readouterr()
     assert "of 1 patches into data/; 1 others had theirs already" in said.out
-    assert "nobody changed what a program drew in a (baseline)" in said.err
+    assert "nobody changed what a program drew in a (baseline)" in caplog.text
 
     annotations.main(Import(data=Path("other"), fill_holes=False))
     np.testing.assert_array_equal(patches.read_masks(folder / "other" / "b"), before)
     shutil.rmtree(folder / "other" / "b" / "masks")
     annotations.main(Import(data=Path("other")))
     np.testing.assert_array_equal(patches.read_masks(folder / "other" / "b"), fill_holes(before)[0])
-    assert "holes of 4 nuclei filled" in capsys.readouterr().err
+    assert "holes of 4 nuclei filled" in caplog.text
 
 
 def test_images_and_pictures_lie_beside_the_annotations(folder):
@@ -102,17 +103,17 @@ def test_images_and_pictures_lie_beside_the_annotations(folder):
     }  # fmt: skip
 
 
-def test_patches_start_from_a_model(folder, capsys):
+def test_patches_start_from_a_model(folder, caplog):
     model.MaskRCNN("inference", NucleusConfig(), folder).save(folder / "model")
     annotations.main(Export(start="model", model=folder / "model", format=("label_tiff",)))
-    assert "1 patches start from the model" in capsys.readouterr().out
+    assert "1 patches start from the model" in caplog.text
     assert read_labels(folder / "annotations" / "a.tif").shape == (SIDE, SIDE)
     np.testing.assert_array_equal(
         renumber(read_labels(folder / "annotations" / "b.tif")), renumber(masks(folder, "b"))
     )
 
 
-def test_an_edited_file_is_never_overwritten(folder, capsys):
+def test_an_edited_file_is_never_overwritten(folder, capsys, caplog):
     annotations.main(Export(format=("geojson", "coco")))
     (folder / "annotations" / "a.geojson").write_text("edited")
     (folder / "annotations" / "b.geojson").unlink()
@@ -120,29 +121,29 @@ def test_an_edited_file_is_never_overwritten(folder, capsys):
     assert (folder / "annotations" / "a.geojson").read_text() == "edited"
     assert (folder / "annotations" / "b.geojson").exists()
     said = capsys.readouterr()
-    assert "kept as they are, since somebody may have worked on them: a.geojson, coco.json" in said.err
+    assert "kept as they are, since somebody may have worked on them: a.geojson, coco.json" in caplog.text
     assert "wrote 1 patches" in said.out.splitlines()[-2]
 
 
-def test_a_patch_without_any_nucleus_is_not_annotated_unless_told(folder, capsys):
+def test_a_patch_without_any_nucleus_is_not_annotated_unless_told(folder, capsys, caplog):
     annotations.main(Export(start="none"))
     annotations.main(Import())
     assert not patches.is_annotated(folder / "data" / "a")
     said = capsys.readouterr()
-    assert "left out 1 patches without a nucleus: a" in said.err
+    assert "left out 1 patches without a nucleus: a" in caplog.text
     assert "next: annotate a, which are selected too" in said.out
     annotations.main(Import(empty=True))
     assert masks(folder, "a").max() == 0
     said = capsys.readouterr()
     assert "next: python main_train.py" in said.out
-    assert "nobody changed" not in said.err
+    assert "nobody changed" not in caplog.text
 
 
-def test_what_is_mended_is_said(folder, capsys):
+def test_what_is_mended_is_said(folder, caplog):
     annotations.main(Export())
     edit(folder / "annotations" / "a.geojson", lambda features: features + features[:2])
     annotations.main(Import())
-    said = capsys.readouterr().err
+    said = caplog.text
     assert "annotations/a.geojson (a): 2 nuclei drawn twice taken once" in said
     np.testing.assert_array_equal(masks(folder, "a"), first_labels(folder, "a"))
 

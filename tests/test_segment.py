@@ -1,15 +1,16 @@
 import json
 import os
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import tifffile
 from pycocotools.coco import COCO
 
-import segment
 from mrcnn import model
 from mrcnn.config import NucleusConfig
-from mrcnn.inference import tiling
+from mrcnn.inference import segmentation, tiling
 from nuclei.errors import InputError
 from nuclei.io.images import read_labels, write_image, write_labels
 from nuclei.outlines import geojson
@@ -96,9 +97,7 @@ def test_images_of_any_size_get_labels_of_their_size_once(saved, tmp_path):
     assert (tmp_path / "segmented" / "overlays" / "a.png").exists()
     assert len(COCO(tmp_path / "segmented" / "coco.json").dataset["images"]) == 2
     again = call(tmp_path, "segment.py", "images", "--model", saved)
-    assert "2 images were finished already" in again.stdout
-    refused = call(tmp_path, "segment.py", "images", "--model", saved, "--confidence", "0.9")
-    assert_refused(refused, "confidence 0.5 -> 0.9")
+    assert "2 of 2 images were segmented before" in again.stdout
 
 
 def test_all_formats_show_the_same_nuclei_and_their_scores(saved, tmp_path, segmented):
@@ -139,9 +138,9 @@ def test_nothing_that_was_there_is_overwritten(saved, tmp_path, segmented):
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
     for images, out, words in (
         ("images", "images", "a.tif lies where the results go"),
-        ("more", "drawn", "c.geojson was not made by segment.py"),
-        ("more", "exported", "coco.json was not made by segment.py"),
-        ("images", "truth", "a.tif was not made by segment.py"),
+        ("more", "drawn", "drawn/ holds files that were not made here"),
+        ("more", "exported", "exported/ holds files that were not made here"),
+        ("images", "truth", "truth/ holds files that were not made here"),
         ("overlays", ".", "b.png lies where the results go"),
     ):
         with pytest.raises(InputError, match=words):
@@ -149,16 +148,91 @@ def test_nothing_that_was_there_is_overwritten(saved, tmp_path, segmented):
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before
     main(Settings((tmp_path / "images",), saved, tmp_path / "out"))
     main(Settings((tmp_path / "other",), saved, tmp_path / "out"))  # the same pixels
-    write_image(tmp_path / "other" / "a.png", PIXELS // 2)
-    with pytest.raises(InputError, match="shows another image of that name"):
-        main(Settings((tmp_path / "other",), saved, tmp_path / "out"))
     assert segmented == ["a.tif"]
+    (tmp_path / "out" / "d.geojson").write_text("outlines of a person")
+    with pytest.raises(InputError, match="d.geojson was not made by segment.py"):
+        main(Settings((tmp_path / "more",), saved, tmp_path / "out"))
+
+
+def test_the_result_of_another_image_of_that_name_is_kept(saved, tmp_path, segmented):
+    write_image(tmp_path / "a.png", PIXELS)
+    settings = Settings((tmp_path / "a.png",), saved, tmp_path / "out")
+    main(settings)
+    write_image(tmp_path / "a.png", PIXELS[:100])
+    main(settings)
+    assert segmented == ["a.png", "a.png"]
+    assert read_labels(tmp_path / "out" / "a.tif").shape == (100, 280)
+    (kept,) = (tmp_path / "out" / "replaced").iterdir()
+    assert read_labels(kept / "a.tif").shape == (300, 280)
+    assert {path.name for path in kept.iterdir()} == {"a.tif", "a.geojson", "a.json"}
+    assert len(COCO(tmp_path / "out" / "coco.json").dataset["images"]) == 1
+
+
+@pytest.mark.parametrize(("name", "value"), [("confidence", 0.9), ("views", 2), ("overlap", 32)])
+def test_an_edited_setting_segments_anew_and_keeps_what_was_there(saved, tmp_path, segmented, name, value):
+    write_image(tmp_path / "a.png", PIXELS)
+    settings = Settings((tmp_path / "a.png",), saved, tmp_path / "out")
+    main(settings)
+    main(replace(settings, **{name: value}))
+    assert segmented == ["a.png", "a.png"]
+    (kept,) = tmp_path.glob("replaced/*/out")
+    assert (kept / "a.tif").exists() and (kept / "coco.json").exists()
+    assert (tmp_path / "out" / "a.tif").exists()
+
+
+def test_another_model_segments_anew(saved, tmp_path, segmented):
+    write_image(tmp_path / "a.png", PIXELS)
+    main(Settings((tmp_path / "a.png",), saved, tmp_path / "out"))
+    other = shutil.copytree(saved, tmp_path / "other")
+    main(Settings((tmp_path / "a.png",), other, tmp_path / "out"))  # the same weights elsewhere
+    assert segmented == ["a.png"]
+    (other / "mask_rcnn.h5").write_bytes(b"others")
+    main(Settings((tmp_path / "a.png",), other, tmp_path / "out"))
+    assert segmented == ["a.png", "a.png"]
+    assert len(list(tmp_path.glob("replaced/*/out/a.tif"))) == 1
+
+
+@pytest.mark.slow
+def test_editing_a_constant_simply_works(saved, tmp_path):
+    """Run as a program: exit code 0 after every edit, and what it replaces is kept."""
+    for name in "ab":
+        write_image(tmp_path / "images" / f"{name}.png", PIXELS[:64, :64])
+    other = shutil.copytree(saved, tmp_path / "other")
+    (other / "config.json").write_text((saved / "config.json").read_text() + "\n")
+    settings = {"--model": saved}
+    places = ["images"]
+
+    def anew(**edited) -> bool:
+        """Whether a program with the edited settings segments anew."""
+        settings.update({f"--{name}": value for name, value in edited.items()})
+        flags = [part for name, value in settings.items() for part in (name, *np.atleast_1d(value))]
+        finished = call(tmp_path, "segment.py", *places, *flags)
+        assert finished.returncode == 0, finished.stderr
+        return "images were segmented before" not in finished.stdout
+
+    def kept() -> int:
+        return len(list(tmp_path.glob("replaced/*/*/a.tif")))
+
+    assert anew() and not anew() and kept() == 0
+    assert not anew(format="label_tiff") and not anew(format=["geojson", "coco"])
+    for count, (name, value) in enumerate(
+        (("confidence", 0.9), ("views", 2), ("overlap", 32), ("model", other), ("confidence", 0.4)), start=1
+    ):
+        assert anew(**{name: value}), name
+        assert kept() == count
+    assert anew(out="elsewhere") and kept() == 5
+    places[:] = ["images/a.png"]
+    assert not anew()
+    write_image(tmp_path / "c.png", PIXELS)
+    places[:] = ["c.png"]
+    assert anew() and kept() == 5
+    assert {path.stem for path in (tmp_path / "elsewhere").glob("*.tif")} == {"a", "b", "c"}
 
 
 def test_a_run_without_a_result_binds_nobody(saved, tmp_path, segmented, monkeypatch):
     write_image(tmp_path / "a.png", PIXELS)
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(segment, "overlay", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patched.setattr(segmentation, "overlay", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         main(Settings((tmp_path / "a.png",), saved, tmp_path / "out"))
     main(Settings((tmp_path / "a.png",), saved, tmp_path / "out", views=4))
 
@@ -167,19 +241,19 @@ def test_a_killed_run_goes_on_where_it_was(saved, tmp_path, segmented, monkeypat
     for name in "abc":
         write_image(tmp_path / "images" / f"{name}.png", PIXELS)
     settings = Settings((tmp_path / "images",), saved, tmp_path / "out")
-    find = segment.overlay
+    find = segmentation.overlay
 
     def killed(image, labels):
         if segmented[-1] == "b.png":
             raise KeyboardInterrupt
         return find(image, labels)
 
-    monkeypatch.setattr(segment, "overlay", killed)
+    monkeypatch.setattr(segmentation, "overlay", killed)
     with pytest.raises(KeyboardInterrupt):
         main(settings)
     assert [path.name for path in (tmp_path / "out").glob("*.tif")] == ["a.tif"]
     assert not (tmp_path / "out" / "coco.json").exists()
-    monkeypatch.setattr(segment, "overlay", find)
+    monkeypatch.setattr(segmentation, "overlay", find)
     main(settings)
     assert segmented == ["a.png", "b.png", "b.png", "c.png"]
     assert len(list((tmp_path / "out").glob("*.geojson"))) == 3

@@ -225,20 +225,24 @@ def differences(before: dict, now: dict) -> str:
     return ", ".join(f"{name} {before.get(name)!r} -> {now.get(name)!r}" for name in names)
 
 
-def set_aside(paths: Iterable[Path]) -> Path:
-    """Move files and folders of one parent, which are replaced, to `<parent>/replaced/<date>/`.
+def set_aside(paths: Iterable[Path], beside: Path | None = None) -> Path:
+    """Move files and folders, which are replaced, to `<beside>/replaced/<date>/`.
 
-    All that one program replaces bears the date of the first.
+    All that one program replaces bears the same date.
+
+    Args:
+        paths: of different names.
+        beside: the folder; by default the parent of the first.
 
     Returns:
         the dated folder.
     """
     paths = list(paths)
-    parent = paths[0].parent
-    aside, number = parent / REPLACED / _date(), 1
+    replaced = (beside or paths[0].parent) / REPLACED
+    aside, number = replaced / _date(), 1
     while any(os.path.lexists(aside / path.name) for path in paths):
         number += 1
-        aside = parent / REPLACED / f"{_date()}_{number}"
+        aside = replaced / f"{_date()}_{number}"
     with writing(aside):
         aside.mkdir(parents=True, exist_ok=True)
         for path in paths:

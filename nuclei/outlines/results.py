@@ -10,6 +10,7 @@ The label image is written last, so an image that has one is finished.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from nuclei.errors import InputError
+from nuclei.folders import runs
 from nuclei.io.files import digest, read_json, write_json, writing
 from nuclei.io.images import read_labels, write_labels
 from nuclei.outlines import coco, geojson
@@ -25,6 +27,8 @@ from nuclei.outlines.registry import COCO_FILE, SUFFIXES
 from nuclei.outlines.shapes import field
 
 SCORES = "scores"
+
+log = logging.getLogger(__name__)
 
 
 def fingerprint(image: np.ndarray) -> str:
@@ -56,25 +60,25 @@ def write(folder: Path, image: str, pixels: str, labels: np.ndarray, scores: Seq
 
 
 def is_written(folder: Path, name: str, pixels: str) -> bool:
-    """Whether the folder holds the finished result of the image `name` (without suffix).
+    """Whether the folder holds the finished result of the image `name` (without suffix) with these pixels.
 
     Raises:
-        InputError: it holds a label image of that name which is of another image, or files of that name
-            that were not made here and would be overwritten.
+        InputError: files of that name that were not made here would be overwritten.
     """
     labels, record = _labels_file(folder, name), _scores_file(folder, name)
     if not record.exists():
         for path in (labels, _geojson_file(folder, name)):
             if path.exists():
                 raise InputError(f"{path} was not made by segment.py; move it, or name another --out")
-    if not labels.exists():
-        return False
-    if field(read_json(record), "pixels", str, str(record)) != pixels:
-        raise InputError(
-            f"{labels} shows another image of that name; name another --out, or delete it, {record} and "
-            f"{_geojson_file(folder, name)}"
-        )
-    return True
+    return labels.exists() and field(read_json(record), "pixels", str, str(record)) == pixels
+
+
+def set_aside(folder: Path, name: str) -> None:
+    """Keep the result of another image called `name` (without suffix), if any, under a dated name."""
+    files = [_labels_file(folder, name), _geojson_file(folder, name), _scores_file(folder, name)]
+    if files[0].exists():
+        aside = runs.set_aside([path for path in files if path.exists()], folder)
+        log.info("%s: another image of that name; its old result is now in %s", name, aside)
 
 
 def read(folder: Path, name: str) -> tuple[str, np.ndarray, list[float]]:

@@ -1,0 +1,80 @@
+"""Outline the nuclei of many images: results on disk, each complete or absent, only what is missing made."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from mrcnn.config import fingerprint
+from nuclei.errors import InputError
+from nuclei.folders.runs import Run
+from nuclei.io.images import read_image, write_image
+from nuclei.outlines import results
+from nuclei.pictures import overlay
+
+OVERLAYS = "overlays"
+
+log = logging.getLogger(__name__)
+
+
+def segment_images(
+    paths: Sequence[Path],
+    model: Path,
+    out: Path,
+    *,
+    confidence: float = 0.5,
+    views: int = 1,
+    overlap: int = 64,
+) -> int:
+    """Write `<image>.tif`, its scores and `overlays/<image>.png` for each image that has none of these yet.
+
+    Results of another model or other settings are set aside, and so is that of another image of the same
+    name. The folder is that of `nuclei.outlines.results`.
+
+    Args:
+        paths: images, no two of one stem.
+        model: the folder of a trained model.
+        out: where the results go; it holds nothing else.
+        confidence: smallest score of a nucleus, 0..1.
+        views: of test-time augmentation, 1 to 8.
+        overlap: px that neighbouring tiles share.
+
+    Returns:
+        how many images were segmented now.
+
+    Raises:
+        InputError: a broken image, no model, files of others in `out`, or it cannot be written.
+    """
+    for path in paths:
+        if path.resolve().parent in (out.resolve(), (out / OVERLAYS).resolve()):
+            raise InputError(f"{path} lies where the results go; name another --out")
+    depends_on = {
+        "model": fingerprint(model), "confidence": confidence, "views": views, "overlap": overlap
+    }  # fmt: skip
+    run = Run(out, "segmentation", depends_on)
+    run.check()
+    # A broken image shows before anything slow starts.
+    pixels = {path: results.fingerprint(read_image(path)) for path in paths}
+    run.begin()
+    todo = [path for path in paths if not results.is_written(out, path.stem, pixels[path])]
+    if todo:
+        _segment(todo, pixels, model, run)
+    run.finish()
+    return len(todo)
+
+
+def _segment(paths: Sequence[Path], pixels: dict[Path, str], model: Path, run: Run) -> None:
+    # Imported here: TensorFlow takes seconds, which --help and bad input need not wait for.
+    from mrcnn import model as modellib
+    from mrcnn.inference import tiling
+
+    network = modellib.load(model, DETECTION_MIN_CONFIDENCE=run.depends_on["confidence"])
+    overlap, views = run.depends_on["overlap"], run.depends_on["views"]
+    for path in paths:
+        image = read_image(path)
+        labels, scores = tiling.segment(network, image, overlap, progress=path.name, n_views=views)
+        results.set_aside(run.folder, path.stem)
+        write_image(run.folder / OVERLAYS / f"{path.stem}.png", overlay(image, labels))
+        results.write(run.folder, path.name, pixels[path], labels, scores)
+        log.info("%s: %d nuclei", path.name, len(scores))
