@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
@@ -36,6 +38,8 @@ class Settings:
 
 K2 = 4  # clusters of quarters within each cluster of patches
 HELD_OUT_SEED = 1_000_000  # held-out tissue comes from other seeds than training tissue
+PAGE = "chain.png"  # the whole demo on one page
+ROWS_SHOWN = 3  # of that page
 ROWS = {
     "label_free": "label-free (Otsu, watershed)",
     "annotated_only": "annotated patches only",
@@ -54,7 +58,9 @@ def main(settings: Settings) -> None:
     train_and_segment(settings, where)
     table = score(settings.out, where)
     demo.finish()
-    print(f"pictures, tables and models are in {settings.out}/; look at {settings.out / 'pictures'}/ first")
+    print(
+        f"open {settings.out / PAGE}, then {settings.out / 'pictures'}/; all results are in {settings.out}/"
+    )
     print(json.dumps(summary(table, time.monotonic() - began)))
 
 
@@ -141,17 +147,18 @@ def summary(table: pd.DataFrame, seconds: float) -> dict[str, float]:
 
 
 def _draw(out: Path, where: Tissue) -> None:
-    """Collect the pictures of the stages, and set the results on each test image side by side."""
+    """The chain on one page, the pictures of the stages, and the results on each test image side by side."""
     pictures = out / "pictures"
+    shutil.rmtree(pictures, ignore_errors=True)  # of an earlier choice of patches
+    pictures.mkdir(parents=True)
+    names = tables.read_selection(out / "data")
+    write_image(out / PAGE, _chain(out, where, names))
     copies = {
         "1_contact_sheet.png": out / "selection" / "contact_sheet.png",
         "3_losses.png": out / "mrcnn" / "train_1" / "losses.png",
         "3_pseudo_labels.png": out / "mrcnn" / "label_1" / "pseudo_labels.png",
     }
-    for name in tables.read_selection(out / "data"):
-        copies[f"2_pairs_{name}.png"] = out / "csingan" / name / "samples.png"
-    shutil.rmtree(pictures, ignore_errors=True)  # of an earlier choice of patches
-    pictures.mkdir(parents=True)
+    copies |= {f"2_pairs_{name}.png": out / "csingan" / name / "samples.png" for name in names}
     for name, path in copies.items():
         shutil.copy(path, pictures / name)
     for path in list_images(where.test_images):
@@ -162,6 +169,33 @@ def _draw(out: Path, where: Tissue) -> None:
             for text, folder in folders.items()
         ]
         write_image(pictures / f"4_held_out_{path.stem}.png", montage(tiles, columns=2))
+
+
+def _chain(out: Path, where: Tissue, names: Sequence[str]) -> np.ndarray:
+    """A row for each of the first chosen patches; columns from unlabelled tissue to nuclei found."""
+    data, synthetic, found = out / "data", out / "data_synthetic", out / "segmented" / "ours"
+    unlabelled = [name for name in patches.list_patches(data) if not patches.is_annotated(data / name)]
+    held_out = list_images(where.test_images)
+    tiles = []
+    for row, name in enumerate(names[:ROWS_SHOWN]):
+        sample = synthetic / f"{name}_0"
+        image = held_out[row * len(held_out) // ROWS_SHOWN]
+        corner = np.s_[: patches.PATCH, : patches.PATCH]
+        tiles += [
+            patches.read_patch(data / unlabelled[row * len(unlabelled) // ROWS_SHOWN]),
+            outline(patches.read_patch(data / name), patches.read_masks(data / name)),
+            outline(patches.read_patch(sample), patches.read_masks(sample)),
+            outline(read_image(image)[corner], read_labels(found / f"{image.stem}.tif")[corner]),
+        ]
+    titles = (
+        "unlabelled tissue ...",
+        "... 1 chosen and annotated ...",
+        "... 2 multiplied ...",
+        "... 3 found",
+    )
+    heads = [np.full((0, patches.PATCH, 3), 255, np.uint8) for _ in titles]
+    heads = [caption(head, text) for head, text in zip(heads, titles, strict=True)]
+    return np.vstack([montage(heads, len(titles)), montage(tiles, len(titles))])
 
 
 if __name__ == "__main__":

@@ -32,13 +32,15 @@ def test_the_scripts_run_as_programs_from_images_to_scores(tmp_path):
     assert patches.list_patches(out / "data_pseudo") == sorted(set(names) - set(selected))
     pictures = {path.name for path in (out / "pictures").iterdir()}
     assert {"1_contact_sheet.png", "3_losses.png", "3_pseudo_labels.png"} <= pictures
+    assert "demo/chain.png" in finished.stdout and (out / "chain.png").exists()
 
     # Everything is finished: a second run repeats nothing and ends with the same scores.
     again = call(tmp_path, "demo.py", "--out", "demo", *SHORT)
     assert again.returncode == 0, again.stderr
     assert json.loads(again.stdout.strip().splitlines()[-1]) | {"seconds": 0} == figures | {"seconds": 0}
-    assert again.stdout.count("is finished already") == 4  # labels, both trainings, that of the rival
-    assert ": reads " not in again.stdout  # which a training or a labelling begins with
+    # The labels, both trainings, that of the rival.
+    assert again.stderr.count("is finished: nothing that it depends on has changed") == 4
+    assert "learns from" not in again.stderr
 
 
 def test_the_results_of_other_tissue_are_kept_aside(tmp_path, monkeypatch):
