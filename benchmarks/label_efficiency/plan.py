@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import AbstractContextManager
+import contextlib
+import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import tyro
 
 import consis_based
 from nuclei.experiment import Tissue
-from nuclei.io.files import locked
+from nuclei.io.locks import locked
 
 RUN = "run.json"  # written last into the folder of a run: it is finished
 ROWS = {
@@ -105,10 +106,34 @@ def list_runs(settings: Settings) -> list[Run]:
     return list(dict.fromkeys(first + others + paper + budgets))
 
 
-def turn(out: Path, what: Path | str, wait: bool = True) -> AbstractContextManager[bool]:
-    """As `locked`: work at `what`, a folder within `out` or a name, that no other process has begun."""
-    name = what.relative_to(out) if isinstance(what, Path) else what
-    return locked(out / "locks" / name, wait)
+@contextlib.contextmanager
+def turn(out: Path, what: Path | str, wait: bool = True) -> Iterator[bool]:
+    """As `locked`: work at `what`, a folder within `out` or a name, that no other process has begun.
+
+    A program that was started by `held` counts, even where the process that started it was killed.
+    """
+    with locked(_lock(out, what), wait) as ours:
+        if not ours:
+            yield False
+            return
+        with locked(_lock_of_program(out, what), wait) as idle:
+            pass
+        yield idle
+
+
+def held(out: Path, what: Path | str) -> list[str]:
+    """What a command begins with so that its program keeps the turn at `what` until it ends."""
+    lock = _lock_of_program(out, what)
+    return [sys.executable, "-m", "benchmarks.label_efficiency.hold", str(lock.resolve())]
+
+
+def _lock(out: Path, what: Path | str) -> Path:
+    return out / "locks" / (what.relative_to(out) if isinstance(what, Path) else what)
+
+
+def _lock_of_program(out: Path, what: Path | str) -> Path:
+    lock = _lock(out, what)
+    return lock.with_name(f"{lock.name}.program")
 
 
 def in_order(rows: Iterable[str]) -> list[str]:

@@ -157,7 +157,7 @@ def _list_sources(images: Path) -> list[Path]:
         paths = list_images(images, SUFFIXES)
         # A Hamamatsu .vms or .vmu names the JPEG files beside it that hold its pixels.
         indices = [
-            path.read_text(errors="replace") for path in paths if path.suffix.lower() in (".vms", ".vmu")
+            path.read_text("utf-8", "replace") for path in paths if path.suffix.lower() in (".vms", ".vmu")
         ]
     except OSError as error:
         raise InputError(
@@ -168,13 +168,16 @@ def _list_sources(images: Path) -> list[Path]:
 
 
 def _stems(paths: list[Path]) -> dict[str, Path]:
-    """Images by the first part of their patches' names; InputError where two would share it."""
-    stems: dict[str, Path] = {}
+    """Images by the first part of their patches' names; InputError where two would share it.
+
+    On Windows and macOS, names that differ in case alone are one.
+    """
+    found: dict[str, Path] = {}
     for path in paths:
-        other = stems.setdefault(source_stem(path.name), path)
+        other = found.setdefault(source_stem(path.name).casefold(), path)
         if other != path:
             raise InputError(f"the patches of {path} and {other} would share their names; rename one")
-    return stems
+    return {source_stem(path.name): path for path in found.values()}
 
 
 def _check_size(data: Path, size: int) -> None:
