@@ -12,7 +12,8 @@ from tqdm import tqdm
 
 from nuclei import cli
 from nuclei.errors import InputError
-from nuclei.evaluation.metrics import NAMES, evaluate, match
+from nuclei.evaluation.folder import evaluate
+from nuclei.evaluation.metrics import NAMES, match
 from nuclei.io.files import check_can_hold_files, write_json, write_text
 from nuclei.io.images import (
     IMAGE_SUFFIXES,
