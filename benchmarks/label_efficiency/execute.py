@@ -45,7 +45,7 @@ def _choose(plan: Plan, run: Run) -> Path:
         if not is_finished(folder, made_with):
             program(
                 "consis_based.py", data=folder / "data", crops=None, images=plan.where.train_images,
-                stride=STRIDE, method=run.rule, k1=run.budget, k2=K2, seed=run.seed,
+                stride=STRIDE, method=run.method, k1=run.budget, k2=K2, seed=run.seed,
                 out=folder / "selection", through=held(plan.settings.out, folder),
             )  # fmt: skip
             annotate_selected(folder / "data", plan.where.train_labels)

@@ -27,8 +27,8 @@ ROWS = {
 EQUAL_STEPS = tuple(ROWS)[1:]
 WHOLE = ("whole_method", "paper_rule", "random_patches")  # with pseudo labels
 PEERS = ("stardist", "torchvision", "cellpose")
-STANDARD = consis_based.Settings.method  # rows of other rules have their names
-RULES = {"paper_rule": "consistency", "random_patches": "random"}
+STANDARD = consis_based.Settings.method  # rows of other methods have their names
+METHODS = {"paper_rule": "consistency", "random_patches": "random"}
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,9 @@ class Run:
         return f"{self.row}_{self.budget}_{self.seed}"
 
     @property
-    def rule(self) -> str:
+    def method(self) -> str:
         """How the patches are chosen: a `--method` of stage 1."""
-        return RULES.get(self.row, STANDARD)
+        return METHODS.get(self.row, STANDARD)
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Plan:
 
     def stages(self, run: Run) -> Path:
         """The folder of stages 1 and 2 of a run; those with the same patches share it."""
-        return self.settings.out / "chosen" / f"{run.rule}_{run.budget}_{run.seed}"
+        return self.settings.out / "chosen" / f"{run.method}_{run.budget}_{run.seed}"
 
 
 def list_runs(settings: Settings) -> list[Run]:
