@@ -166,6 +166,19 @@ def write_patch(
 
     Raises:
         InputError: the folder cannot be written.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> image, labels = np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), int)
+    >>> labels[0, :2], labels[2:, 3] = 7, 9
+    >>> with TemporaryDirectory() as data:
+    ...     write_patch(data, "p0", image, labels)
+    ...     print(list_patches(data), sorted(path.name for path in Path(data, "p0", "masks").iterdir()))
+    ...     read_masks(Path(data, "p0"))
+    ['p0'] ['0.png', '1.png']
+    array([[1, 1, 0, 0],
+           [0, 0, 0, 0],
+           [0, 0, 0, 2],
+           [0, 0, 0, 2]], dtype=int32)
     """
     with atomic_folder(Path(folder) / name) as patch:
         (patch / _IMAGES).mkdir()

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from nuclei.errors import InputError
 from nuclei.folders.patches import image_path
-from nuclei.io.files import atomic_folder, is_unfinished
+from nuclei.io.files import atomic_folder, is_unfinished, remove_tree
 from nuclei.io.images import write_image
 
 KEPT = ".quarters"
@@ -84,7 +84,7 @@ def place_quarters(crops: Path, clusters: Sequence[Sequence[str]], pool: Collect
         logging.getLogger(__name__).warning(message, crops, copied)
     for path in crops.iterdir():
         if path.is_dir() and path.name.isdigit() and int(path.name) >= len(clusters):
-            shutil.rmtree(path)
+            remove_tree(path)
     for path in (crops / KEPT).glob("*/*.png"):
         if path.stem.rsplit("_", 1)[0] not in pool:
             path.unlink()

@@ -78,6 +78,14 @@ def select(
         InputError: fewer patches (or fewer different ones) than clusters, or a cluster with fewer quarters
             than k2.
         ValueError: features that are not finite or do not fit each other.
+
+    Six patches on a line, in two groups of three; each is like its quarters:
+
+    >>> features = np.array([[0], [1], [2], [10], [11], [12]], np.float32)
+    >>> quarters = np.repeat(features[:, None], 4, axis=1)
+    >>> chosen = select(features, quarters, k1=2, k2=1)
+    >>> sorted((record.index, record.members) for record in chosen)
+    [(1, (0, 1, 2)), (4, (3, 4, 5))]
     """
     rows = np.arange(len(features)) if rows is None else np.asarray(rows)
     _check(features, quarters, k1, k2)
