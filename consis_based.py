@@ -39,13 +39,13 @@ class Settings:
     mpp: float = 0.25  # um per px at which slides are read; matters with images only
     source_mpp: float | None = None  # um per px of images and slides that do not say it themselves
     patch: int = 256  # px, the side of a patch
-    method: METHODS = "representative"  # `consistency` is the paper's rule; the others are rivals
+    method: METHODS = "representative"  # `consistency` is the paper's criterion; from `random` on, baselines
     k1: int = 12  # clusters of patches, so the number of patches to annotate
     budget: str | None = None  # instead of k1: a share of the pixels ("5%") or a number of patches ("12")
     k2: int = 4  # clusters of quarters within each cluster of patches
     round: int = 1  # from 2 on, what is annotated or was selected before counts as covered
     features: Literal["efficientnet_lite0", "resnet50"] = "efficientnet_lite0"  # resnet50 is downloaded
-    exact_up_to: int = 50_000  # points; the two-stage rules cluster larger sets by mini-batch KMeans
+    exact_up_to: int = 50_000  # points; the two-stage criteria cluster larger sets by mini-batch KMeans
     seed: int = 0  # of the clustering
     device: str = "auto"  # auto, cpu, cuda, cuda:1, ...
     out: Path = Path("runs/selection")  # pictures of the selection, features kept for the next run
@@ -172,18 +172,18 @@ def _features(
 def _choose(
     settings: Settings, store: FeatureStore, keys: list[bytes], count: int, known: list[int]
 ) -> list[Selected]:
-    from nuclei.selection.criteria import RULES
+    from nuclei.selection.criteria import CRITERIA
     from nuclei.selection.two_stage import select, select_by
 
     pool = {"rows": store.rows(keys), "keys": keys, "seed": settings.seed, "known": known}
-    if settings.method in RULES:
+    if settings.method in CRITERIA:
         return select(
             store.patches,
             store.quarters,
             count,
             settings.k2,
             exact_up_to=settings.exact_up_to,
-            rule=settings.method,
+            criterion=settings.method,
             **pool,
         )
     return select_by(settings.method, store.patches, store.quarters, count, **pool)

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from nuclei import label_free, tissue
 from nuclei.cli import run
 from nuclei.evaluation import metrics
+from nuclei.evaluation.folder import evaluate
 from nuclei.experiment import Tissue, annotate_selected, program, tissue_folders
 from nuclei.folders import patches, tables
 from nuclei.folders.runs import Run
@@ -123,7 +124,7 @@ def score(out: Path, where: Tissue) -> pd.DataFrame:
     """
     lines = {}
     for row in ROWS:
-        scores = metrics.evaluate(out / "segmented" / row, where.test_labels)
+        scores = evaluate(out / "segmented" / row, where.test_labels)
         scores.to_csv(out / f"scores_{row}.csv", index=False)
         lines[row] = {name: scores[name].mean() for name in metrics.NAMES}
         lines[row]["aji_sd"] = scores["aji"].std(ddof=0)

@@ -12,8 +12,9 @@ from tqdm import tqdm
 
 from nuclei import cli
 from nuclei.errors import InputError
-from nuclei.evaluation.metrics import NAMES, evaluate, match
-from nuclei.io.files import atomic_file, check_can_hold_files, write_json
+from nuclei.evaluation.folder import evaluate
+from nuclei.evaluation.metrics import NAMES, match
+from nuclei.io.files import check_can_hold_files, write_json, write_text
 from nuclei.io.images import (
     IMAGE_SUFFIXES,
     LABEL_SUFFIXES,
@@ -67,8 +68,7 @@ def main(settings: Settings) -> None:
 
 def write_scores(out: Path, scores: pd.DataFrame, mean: pd.Series, sd: pd.Series, settings: dict) -> None:
     """Write scores.csv (one row per image) and scores.json (mean, sd, the rows, the settings)."""
-    with atomic_file(out / "scores.csv") as temporary:
-        scores.to_csv(temporary, index=False)
+    write_text(out / "scores.csv", scores.to_csv(index=False, lineterminator="\n"))
     rows = scores.to_dict(orient="records")
     summary = {"mean": mean.to_dict(), "sd": sd.to_dict(), "images": rows, "settings": settings}
     write_json(out / "scores.json", summary)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Callable
 from typing import NoReturn, TypeVar
@@ -31,7 +30,7 @@ def run(main: Callable[[Settings], None], settings_type: type[Settings], descrip
     except BrokenPipeError:
         # The interpreter flushes what is left at its end, and would complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(128 + signal.SIGPIPE)
+        sys.exit(141)  # 128 + SIGPIPE, which Windows does not name
 
 
 def _run(main: Callable[[Settings], None], settings: Settings) -> None:

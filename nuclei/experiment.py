@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,13 +48,13 @@ def annotate(data: Path, names: Iterable[str], labels: Path) -> None:
         patches.write_masks(data / name, truth[top : top + patches.PATCH, left : left + patches.PATCH])
 
 
-def program(script: str, *arguments, **flags) -> None:
+def program(script: str, *arguments, through: Sequence[str] = (), **flags) -> None:
     """Run a script of this repository; InputError where it fails, after it has said why.
 
-    It shares the locks of this process (see `nuclei.io.files.locked`).
+    `through` is a program with its arguments that runs the script, which comes last.
     """
-    command = [sys.executable, str(ROOT / script), *map(str, arguments)]
-    command += [text for name, value in flags.items() for text in (f"--{name.replace('_', '-')}", str(value))]
-    print(f"\n$ python {script} {' '.join(command[2:])}", flush=True)
-    if subprocess.run(command, check=False, close_fds=False).returncode:
+    given = [*map(str, arguments)]
+    given += [text for name, value in flags.items() for text in (f"--{name.replace('_', '-')}", str(value))]
+    print(f"\n$ python {script} {' '.join(given)}", flush=True)
+    if subprocess.run([*through, sys.executable, str(ROOT / script), *given], check=False).returncode:
         raise InputError(f"{script} failed; see above")

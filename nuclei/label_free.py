@@ -31,6 +31,12 @@ def segment(image: np.ndarray) -> np.ndarray:
 
     Returns:
         (H, W) int32, 0 = background, 1..N = nuclei.
+
+    >>> image = np.full((64, 64, 3), (230, 180, 210), np.uint8)  # eosin
+    >>> for row, column in ((20, 20), (40, 44)):
+    ...     image[row - 8 : row + 8, column - 8 : column + 8] = 110, 60, 150  # haematoxylin
+    >>> int(segment(image).max())
+    2
     """
     haematoxylin = gaussian(rgb2hed(image)[..., 0], STAIN_SIGMA)
     foreground = haematoxylin > threshold_otsu(haematoxylin)

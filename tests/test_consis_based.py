@@ -19,8 +19,8 @@ from nuclei.folders.patches import list_patches, read_patch, write_masks, write_
 from nuclei.folders.tables import read_selection
 from nuclei.io.images import write_image
 from nuclei.selection import two_stage
-from nuclei.selection.baselines import METHODS
-from nuclei.selection.criteria import RULES
+from nuclei.selection.baselines import BASELINES
+from nuclei.selection.criteria import CRITERIA
 
 SCRIPT = Path(consis_based.__file__)
 SIZE = 64  # px
@@ -286,7 +286,7 @@ def test_the_rule_of_the_paper_adds_its_third_term(kept):
     np.testing.assert_allclose(table["score"], table[["coarse", "fine", "spread"]].sum(axis=1), atol=1e-3)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", BASELINES)
 def test_every_rival_selects_and_draws(kept, tmp_path, method):
     consis_based.main(settings(kept, method=method, k1=3))
     assert len(set(read_selection(kept))) == 3
@@ -296,7 +296,7 @@ def test_every_rival_selects_and_draws(kept, tmp_path, method):
 
 
 def test_every_rule_and_rival_can_be_named():
-    assert get_args(consis_based.METHODS) == (*RULES, *METHODS)
+    assert get_args(consis_based.METHODS) == (*CRITERIA, *BASELINES)
 
 
 def test_quarters_can_be_left_out(kept, tmp_path):

@@ -10,7 +10,7 @@ from datetime import date
 import torch
 
 from benchmarks.label_efficiency.execute import annotate_all
-from benchmarks.label_efficiency.plan import Settings
+from benchmarks.label_efficiency.plan import Settings, held
 from mrcnn.selftraining.rounds import STEPS_PER_EPOCH
 from nuclei.devices import has_gpu
 from nuclei.errors import InputError
@@ -54,7 +54,8 @@ def _whole_epochs(settings: Settings, steps: float) -> int:
 
 def _device() -> str:
     gpu = torch.cuda.get_device_name() if has_gpu() else "no GPU"
-    return f"{len(os.sched_getaffinity(0))} processor cores a run, {gpu}"
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{cores} processor cores a run, {gpu}"
 
 
 def _seconds_a_step(settings: Settings, where: Tissue) -> float:
@@ -67,7 +68,7 @@ def _seconds_a_step(settings: Settings, where: Tissue) -> float:
         began = time.monotonic()
         program(
             "pseudo_label.py", data=data, synthetic=None, rounds=0, steps=steps, batch=settings.batch,
-            validation=0, out=folder,
+            validation=0, out=folder, through=held(settings.out, "begin"),
         )  # fmt: skip
         seconds.append(time.monotonic() - began)
         shutil.rmtree(folder)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from benchmarks.label_efficiency.plan import EQUAL_STEPS, PEERS, RUN, WHOLE, Plan, Run, turn
+from benchmarks.label_efficiency.plan import EQUAL_STEPS, PEERS, RUN, WHOLE, Plan, Run, held, turn
 from nuclei import label_free
 from nuclei.errors import InputError
 from nuclei.experiment import ROOT, Tissue, annotate, annotate_selected, program
@@ -30,7 +30,7 @@ def annotate_all(out: Path, where: Tissue) -> Path:
         if not is_finished(folder, {"stride": STRIDE}):
             program(
                 "consis_based.py", data=folder / "data", crops=None, images=where.train_images,
-                stride=STRIDE, k1=1, out=folder / "selection",
+                stride=STRIDE, k1=1, out=folder / "selection", through=held(out, folder),
             )  # fmt: skip
             annotate(folder / "data", patches.list_patches(folder / "data"), where.train_labels)
             write_settings(folder, {"stride": STRIDE})
@@ -45,8 +45,8 @@ def _choose(plan: Plan, run: Run) -> Path:
         if not is_finished(folder, made_with):
             program(
                 "consis_based.py", data=folder / "data", crops=None, images=plan.where.train_images,
-                stride=STRIDE, method=run.rule, k1=run.budget, k2=K2, seed=run.seed,
-                out=folder / "selection",
+                stride=STRIDE, method=run.method, k1=run.budget, k2=K2, seed=run.seed,
+                out=folder / "selection", through=held(plan.settings.out, folder),
             )  # fmt: skip
             annotate_selected(folder / "data", plan.where.train_labels)
             write_settings(folder, made_with)
@@ -60,26 +60,27 @@ def _multiply(plan: Plan, run: Run) -> Path:
         program(
             "main_train.py", data=folder / "data", synthetic=folder / "data_synthetic",
             out=folder / "csingan", samples=settings.samples, effort=settings.effort, seed=run.seed,
+            through=held(settings.out, folder),
         )  # fmt: skip
     return folder / "data_synthetic"
 
 
 def execute(plan: Plan, run: Run, folder: Path) -> None:
     """Train, segment the test images, score; `RUN` is written last."""
-    segmented = folder / "segmented"
+    segmented, through = folder / "segmented", held(plan.settings.out, folder)
     minutes: float | None = 0.0
     if run.row == "label_free":
         for path in tqdm(list_images(plan.where.test_images), desc=run.name, unit="image"):
             write_labels(segmented / f"{path.stem}.tif", label_free.segment(read_image(path)))
     elif run.row in PEERS:
-        minutes = _peer(plan, run, segmented)
+        minutes = _peer(plan, run, segmented, through)
     else:
         minutes = _train(plan, run, folder)
         program(
             "segment.py", plan.where.test_images, model=folder / "mrcnn" / "model", out=segmented,
-            views=plan.settings.views, format="label_tiff",
+            views=plan.settings.views, format="label_tiff", through=through,
         )  # fmt: skip
-    program("evaluate.py", segmented, plan.where.test_labels, out=folder)
+    program("evaluate.py", segmented, plan.where.test_labels, out=folder, through=through)
     steps = plan.steps if run.row in EQUAL_STEPS else 0
     share = _annotated_share(plan.where, run)
     made = {"steps": steps, "annotated_share": share, "training_minutes": minutes, "code": _code_version()}
@@ -100,18 +101,19 @@ def _train(plan: Plan, run: Run, folder: Path) -> float | None:
         "pseudo_label.py", data=data, synthetic=synthetic, pseudo=folder / "data_pseudo", rounds=rounds,
         steps=plan.steps // (rounds + 1), batch=settings.batch, seed=run.seed, out=folder / "mrcnn",
         validation=0,  # the last weights of every row, whatever the number of its patches
+        through=held(settings.out, folder),
     )  # fmt: skip
     return None if went_on else round((time.monotonic() - began) / 60, 1)
 
 
-def _peer(plan: Plan, run: Run, segmented: Path) -> float:
+def _peer(plan: Plan, run: Run, segmented: Path, through: list[str]) -> float:
     """Train another tool on the same patches for as long, in its own environment."""
     command = [peer_python(run.row), "-m", f"benchmarks.peers.{run.row}_peer"]
     command += ["--data", _choose(plan, run) / "data", "--images", plan.where.test_images]
     command += ["--out", segmented, "--minutes", plan.settings.minutes, "--seed", run.seed]
     print(f"\n$ {' '.join(map(str, command))}", flush=True)
-    command = [str(part) for part in command]
-    if subprocess.run(command, check=False, close_fds=False, cwd=ROOT).returncode:
+    command = [*through, *map(str, command)]
+    if subprocess.run(command, check=False, cwd=ROOT).returncode:
         raise InputError(f"{run.row} failed; see above; leave it out with --peers")
     return plan.settings.minutes
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import AbstractContextManager
+import contextlib
+import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import tyro
 
 import consis_based
 from nuclei.experiment import Tissue
-from nuclei.io.files import locked
+from nuclei.io.locks import locked
 
 RUN = "run.json"  # written last into the folder of a run: it is finished
 ROWS = {
@@ -26,8 +27,8 @@ ROWS = {
 EQUAL_STEPS = tuple(ROWS)[1:]
 WHOLE = ("whole_method", "paper_rule", "random_patches")  # with pseudo labels
 PEERS = ("stardist", "torchvision", "cellpose")
-STANDARD = consis_based.Settings.method  # rows of other rules have their names
-RULES = {"paper_rule": "consistency", "random_patches": "random"}
+STANDARD = consis_based.Settings.method  # rows of other methods have their names
+METHODS = {"paper_rule": "consistency", "random_patches": "random"}
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,9 @@ class Run:
         return f"{self.row}_{self.budget}_{self.seed}"
 
     @property
-    def rule(self) -> str:
+    def method(self) -> str:
         """How the patches are chosen: a `--method` of stage 1."""
-        return RULES.get(self.row, STANDARD)
+        return METHODS.get(self.row, STANDARD)
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class Plan:
 
     def stages(self, run: Run) -> Path:
         """The folder of stages 1 and 2 of a run; those with the same patches share it."""
-        return self.settings.out / "chosen" / f"{run.rule}_{run.budget}_{run.seed}"
+        return self.settings.out / "chosen" / f"{run.method}_{run.budget}_{run.seed}"
 
 
 def list_runs(settings: Settings) -> list[Run]:
@@ -105,10 +106,34 @@ def list_runs(settings: Settings) -> list[Run]:
     return list(dict.fromkeys(first + others + paper + budgets))
 
 
-def turn(out: Path, what: Path | str, wait: bool = True) -> AbstractContextManager[bool]:
-    """As `locked`: work at `what`, a folder within `out` or a name, that no other process has begun."""
-    name = what.relative_to(out) if isinstance(what, Path) else what
-    return locked(out / "locks" / name, wait)
+@contextlib.contextmanager
+def turn(out: Path, what: Path | str, wait: bool = True) -> Iterator[bool]:
+    """As `locked`: work at `what`, a folder within `out` or a name, that no other process has begun.
+
+    A program that was started by `held` counts, even where the process that started it was killed.
+    """
+    with locked(_lock(out, what), wait) as ours:
+        if not ours:
+            yield False
+            return
+        with locked(_lock_of_program(out, what), wait) as idle:
+            pass
+        yield idle
+
+
+def held(out: Path, what: Path | str) -> list[str]:
+    """What a command begins with so that its program keeps the turn at `what` until it ends."""
+    lock = _lock_of_program(out, what)
+    return [sys.executable, "-m", "benchmarks.label_efficiency.hold", str(lock.resolve())]
+
+
+def _lock(out: Path, what: Path | str) -> Path:
+    return out / "locks" / (what.relative_to(out) if isinstance(what, Path) else what)
+
+
+def _lock_of_program(out: Path, what: Path | str) -> Path:
+    lock = _lock(out, what)
+    return lock.with_name(f"{lock.name}.program")
 
 
 def in_order(rows: Iterable[str]) -> list[str]:

@@ -30,9 +30,9 @@ from nuclei.errors import InputError
 from nuclei.experiment import Tissue, annotate_selected, program
 from nuclei.io.files import is_finished, read_json, write_json, write_settings
 from nuclei.selection import baselines
-from nuclei.selection.criteria import RULES
+from nuclei.selection.criteria import CRITERIA
 
-METHODS = (*RULES, *baselines.METHODS)
+METHODS = (*CRITERIA, *baselines.BASELINES)
 BASE = "random"  # what every other method is compared with
 SCORES = ("aji", "pq", "dq", "sq", "precision", "recall")
 RESAMPLES = 10_000
@@ -41,7 +41,7 @@ RESAMPLES = 10_000
 @dataclass(frozen=True)
 class Settings:
     folder: tyro.conf.Positional[Path]  # annotated images: images/, labels/ and splits.json
-    methods: tuple[str, ...] = (BASE, *RULES)  # of METHODS
+    methods: tuple[str, ...] = (BASE, *CRITERIA)  # of METHODS
     draws: int = 2  # runs of each method on each fold, every one with a seed of its own
     folds: int = 4  # parts of the training images; each is scored once in a draw
     groups: Path | None = None  # instead: JSON, lists of stems by name, such as the images of each organ

@@ -35,7 +35,7 @@ from nuclei.evaluation.metrics import aji, panoptic_quality
 from nuclei.folders.patches import PATCH, starts
 from nuclei.io.files import atomic_file
 from nuclei.io.images import read_image, read_labels
-from nuclei.selection.baselines import METHODS
+from nuclei.selection.baselines import BASELINES
 from nuclei.selection.features import extract
 from nuclei.selection.quarters import quarters
 from nuclei.selection.two_stage import select
@@ -44,7 +44,7 @@ BUDGETS = (3, 6, 12, 24)  # patches
 MAIN_BUDGETS = (6, 12)  # those with most runs
 CONSISTENCY, FULL, FREE = "consistency", "full supervision", "label-free"
 MAIN = ("random", CONSISTENCY, "typiclust")  # the methods with most runs
-K2 = 4  # of the paper's rule
+K2 = 4  # of the paper's criterion
 DROPPED = 0.2  # share of the patches that a run leaves out
 FULL_COUNT = 280  # pixels drawn from each window of PATCH px of all images for full supervision
 
@@ -89,7 +89,7 @@ def main(settings: Settings) -> None:
 
 def plan(main_runs: int, runs: int) -> list[Run]:
     """All runs, the most important ones first."""
-    methods = (*MAIN, *(name for name in METHODS if name not in MAIN))
+    methods = (*MAIN, *(name for name in BASELINES if name not in MAIN))
     ends = [Run("official", FREE, 0, 0)]
     ends += [Run("official", FULL, 0, number) for number in range(runs)]
     main, second = (
@@ -183,10 +183,10 @@ def _chosen_pixels(item: Run, features: Path, stems: list[str], rng: np.random.G
     corners = [(stem, *corner) for stem in stems for corner in _read(features, stem, "corners")]
     kept = np.sort(rng.choice(len(patches), round(len(patches) * (1 - DROPPED)), replace=False))
     if item.method == CONSISTENCY:
-        found = select(patches[kept], four[kept], item.budget, K2, item.number, rule=item.method)
+        found = select(patches[kept], four[kept], item.budget, K2, item.number, criterion=item.method)
         chosen = [record.index for record in found]
     else:
-        chosen = METHODS[item.method](patches[kept], item.budget, item.number)
+        chosen = BASELINES[item.method](patches[kept], item.budget, item.number)
     pieces = []
     for stem, y, x in (corners[row] for row in kept[chosen]):
         window = np.s_[y // 2 : (y + PATCH) // 2, x // 2 : (x + PATCH) // 2]

@@ -49,6 +49,8 @@ def load(path: Path, made_with: dict) -> State | None:
             before = json.loads((checkpoint.metadata() or {}).get(_MADE_WITH, "{}"))
             _check(path, before, made_with)
             return {name: checkpoint.get_tensor(name) for name in checkpoint.keys()}  # noqa: SIM118
+    except InputError:
+        raise
     except (OSError, ValueError, SafetensorError) as error:
         raise InputError(f"{path} cannot be read ({error}); delete it to train that scale anew") from error
 

@@ -220,6 +220,8 @@ def _read_file(path: Path, ours: Iterable[str]) -> tuple[dict[str, _Stored], set
                         raise InputError(f"{path} holds layer {layer} twice; it cannot be loaded")
                     stored[layer] = _Stored(group, values)
             return stored, set(listed)
+    except InputError:
+        raise
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{path} cannot be read as weights ({reason}); copy or download it again") from error

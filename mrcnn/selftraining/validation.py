@@ -46,7 +46,7 @@ class Validation(keras.callbacks.Callback):
         path = self.network.log_dir / TABLE
         if not path.exists():
             return {}
-        with path.open(newline="") as file:
+        with path.open(newline="", encoding="utf-8") as file:
             return {int(row["epoch"]): float(row["aji"]) for row in csv.DictReader(file)}
 
     def on_epoch_end(self, epoch, logs=None):
@@ -55,7 +55,10 @@ class Validation(keras.callbacks.Callback):
             scores[epoch + 1] = round(self.score(), 5)
             if best_epoch(scores) == epoch + 1:
                 weights.write(self.network.log_dir / BEST, self.network.keras_model)
-        with atomic_file(self.network.log_dir / TABLE) as temporary, temporary.open("w", newline="") as file:
+        with (
+            atomic_file(self.network.log_dir / TABLE) as temporary,
+            temporary.open("w", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.writer(file)
             writer.writerow(("epoch", "aji"))
             writer.writerows(scores.items())

@@ -63,7 +63,7 @@ class LossLog(keras.callbacks.Callback):
     def _read(self) -> list[dict[str, float]]:
         if not self.path.exists():
             return []
-        with self.path.open(newline="") as file:
+        with self.path.open(newline="", encoding="utf-8") as file:
             return [_numbers(row) for row in csv.DictReader(file)]
 
     @property
@@ -74,7 +74,7 @@ class LossLog(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self.rows.append({"epoch": epoch + 1, **{name: float(value) for name, value in logs.items()}})
-        with atomic_file(self.path) as temporary, temporary.open("w", newline="") as file:
+        with atomic_file(self.path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, list(self.rows[-1]), extrasaction="ignore", restval="nan")
             writer.writeheader()
             writer.writerows(self.rows)

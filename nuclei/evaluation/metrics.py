@@ -12,95 +12,25 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from scipy.optimize import linear_sum_assignment
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
-from tqdm import tqdm
 
-from nuclei.errors import InputError
-from nuclei.io.images import pair_by_stem, read_labels
-from nuclei.outlines import results
-from nuclei.outlines.polygons import check_ids
+from nuclei.evaluation.overlaps import Overlaps, overlaps
 
 NAMES = ("dice", "aji", "aji_plus", "dq", "sq", "pq", "ap50")
 
 
-@dataclass(frozen=True)
-class Overlaps:
-    """How T true and P predicted nuclei overlap: K pairs share pixels. All in ascending order of the ids.
-
-    A table of all pairs would not fit into the memory for the nuclei of a large image.
-    """
-
-    truth_ids: np.ndarray  # (T,) int64
-    pred_ids: np.ndarray  # (P,) int64
-    truth_area: np.ndarray  # (T,) int64, px
-    pred_area: np.ndarray  # (P,) int64, px
-    truths: np.ndarray  # (K,) int64, places in truth_ids
-    preds: np.ndarray  # (K,) int64, places in pred_ids
-    intersection: np.ndarray  # (K,) int64, px
-
-    @property
-    def union(self) -> np.ndarray:
-        """(K,) int64, px."""
-        return self.truth_area[self.truths] + self.pred_area[self.preds] - self.intersection
-
-    @property
-    def iou(self) -> np.ndarray:
-        """(K,) float64."""
-        return self.intersection / self.union
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether one of the images shows no nucleus."""
-        return not self.truth_ids.size or not self.pred_ids.size
-
-    def groups(self) -> tuple[np.ndarray, np.ndarray]:
-        """Which nuclei hang together by sharing pixels: the number of the group of each, (T,) and (P,)."""
-        nuclei = len(self.truth_ids) + len(self.pred_ids)
-        edges = np.ones(len(self.truths), bool), (self.truths, len(self.truth_ids) + self.preds)
-        _, numbers = connected_components(coo_array(edges, (nuclei, nuclei)), directed=False)
-        return numbers[: len(self.truth_ids)], numbers[len(self.truth_ids) :]
-
-
-def overlaps(truth: np.ndarray, pred: np.ndarray) -> Overlaps:
-    """Count the pixels that each pair of nuclei shares, in one pass over the images."""
-    if truth.shape != pred.shape or truth.ndim != 2:
-        raise ValueError(f"expected two 2-D images of one size, got {truth.shape} and {pred.shape}")
-    for labels in (truth, pred):
-        if labels.dtype.kind not in "bui":
-            raise ValueError(f"a label image holds integers, not {labels.dtype}")
-        if labels.size and (labels.min() < 0 or labels.max() > np.iinfo(np.int32).max):
-            raise ValueError("the ids of a label image lie between 0 and 2^31 - 1")
-    foreground = (truth != 0) | (pred != 0)
-    # One number per pair of ids; two ids below 2^31 fit into it.
-    pairs, counts = np.unique(
-        (truth[foreground].astype(np.int64) << 32) | pred[foreground].astype(np.int64), return_counts=True
-    )
-    of_pairs = pairs >> 32, pairs & 0xFFFFFFFF
-    both = (of_pairs[0] != 0) & (of_pairs[1] != 0)
-    ids, areas, places = zip(*(_areas(each, counts) for each in of_pairs), strict=True)
-    return Overlaps(*ids, *areas, *(each[both] for each in places), counts[both])
-
-
-def _areas(ids: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The nuclei among `ids`, ascending, their areas in px, and the place of each of `ids` among them."""
-    nuclei, places = np.unique(ids, return_inverse=True)
-    areas = np.zeros(len(nuclei), np.int64)
-    np.add.at(areas, places, counts)
-    is_nucleus = nuclei != 0  # where the background is, it comes first
-    return nuclei[is_nucleus], areas[is_nucleus], places - np.count_nonzero(~is_nucleus)
-
-
 def dice(truth: np.ndarray, pred: np.ndarray) -> float:
-    """Dice coefficient of the two foregrounds, whatever the instances."""
+    """Dice coefficient of the two foregrounds, whatever the instances.
+
+    >>> truth = np.array([[1, 1, 1, 0, 2, 2]])
+    >>> pred = np.array([[5, 5, 0, 0, 7, 7]])
+    >>> round(dice(truth, pred), 3)  # 2 * 4 shared px of 5 + 4
+    0.889
+    """
     o = overlaps(truth, pred)
     total = o.truth_area.sum() + o.pred_area.sum()
     return float(2 * o.intersection.sum() / total) if total else 1.0
@@ -112,6 +42,9 @@ def aji(truth: np.ndarray, pred: np.ndarray) -> float:
     Each true nucleus takes the prediction of largest IoU, among equals that of the larger union, then
     of the lower id; a prediction may serve several of them. Intersections over unions, both summed; true
     nuclei that nothing touches and predictions that serve none add their area to the union.
+
+    >>> aji(np.array([[1, 1, 1, 0, 2, 2]]), np.array([[5, 5, 0, 0, 7, 7]]))  # (2 + 2) / (3 + 2)
+    0.8
     """
     o = overlaps(truth, pred)
     if o.is_empty:
@@ -138,6 +71,11 @@ def panoptic_quality(truth: np.ndarray, pred: np.ndarray, iou: float = 0.5) -> t
 
     Returns:
         (dq, sq, pq)
+
+    >>> truth, pred = np.array([[1, 1, 0, 2, 2]]), np.array([[5, 5, 0, 0, 7]])  # IoUs 1 and 0.5
+    >>> dq, sq, pq = panoptic_quality(truth, pred)  # 0.5 is no match: 1 found, 1 missed, 1 invented
+    >>> dq, sq, pq
+    (0.5, 1.0, 0.5)
     """
     o = overlaps(truth, pred)
     if not o.truth_ids.size and not o.pred_ids.size:
@@ -210,36 +148,6 @@ def score(truth: np.ndarray, pred: np.ndarray, confidence: Sequence[float] | Non
         average_precision(truth, pred, confidence),
     )
     return dict(zip(NAMES, values, strict=True))
-
-
-def evaluate(pred: Path, truth: Path) -> pd.DataFrame:
-    """Score a folder of predicted label images against a folder of true ones, file by file.
-
-    Files go together by their names without suffix; true images without a prediction are not scored. AP50
-    ranks the nuclei by their scores where the predictions are `segment.py`'s, and else takes them all alike.
-
-    Returns:
-        One row per image: image, nuclei (true), predicted (nuclei), and the scores by their `NAMES`.
-
-    Raises:
-        InputError: a prediction has no truth or another size, or a file cannot be read or is a mask.
-    """
-    rows = []
-    for pred_path, truth_path in tqdm(pair_by_stem(pred, truth), desc="score", unit="image", disable=None):
-        p, t = read_labels(pred_path), read_labels(truth_path)
-        scores = results.read_scores(pred_path, p)
-        check_ids(t, truth_path)
-        if scores is None:  # a nucleus that segment.py found may be in pieces
-            check_ids(p, pred_path)
-        if p.shape != t.shape:
-            raise InputError(f"{pred_path} is {_size(p)} px, but {truth_path} is {_size(t)} px")
-        counts = {"nuclei": len(np.unique(t[t > 0])), "predicted": len(np.unique(p[p > 0]))}
-        rows.append({"image": pred_path.stem, **counts, **score(t, p, scores)})
-    return pd.DataFrame(rows)
-
-
-def _size(labels: np.ndarray) -> str:
-    return f"{labels.shape[1]} x {labels.shape[0]}"
 
 
 class _OverlapEval(COCOeval):

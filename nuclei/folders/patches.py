@@ -16,16 +16,16 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from nuclei.errors import InputError
 from nuclei.io.files import atomic_folder, check_names, digest, is_unfinished, read_json
-from nuclei.io.images import read_image
+from nuclei.io.images import decode, encode_png, read_image
 
 PATCH = 256  # px, the side of a patch unless a script is told otherwise
 SCORES = "scores.json"
 _IMAGES, _MASKS, _WHOLE, _UNDECIDED = "images", "masks", "whole", "undecided"
+_DEVICE = re.compile(r"(con|prn|aux|nul|(com|lpt)\d)(\.|$)", re.IGNORECASE)  # no file on Windows
 _HOW_TO_FILL = (
     f"put patches there as <patch>/{_IMAGES}/<patch>.png, or have images cut: consis_based.py --images FOLDER"
 )
@@ -123,7 +123,7 @@ def _by_number(path: Path) -> tuple:
 
 
 def _read_mask(path: Path, shape: tuple[int, int]) -> np.ndarray:
-    mask = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    mask = decode(path.read_bytes())
     if mask is None:
         raise InputError(f"{path} is not a readable PNG; draw that mask again or delete it")
     if mask.ndim == 3:
@@ -166,15 +166,29 @@ def write_patch(
 
     Raises:
         InputError: the folder cannot be written.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> image, labels = np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), int)
+    >>> labels[0, :2], labels[2:, 3] = 7, 9
+    >>> with TemporaryDirectory() as data:
+    ...     write_patch(data, "p0", image, labels)
+    ...     print(list_patches(data), sorted(path.name for path in Path(data, "p0", "masks").iterdir()))
+    ...     read_masks(Path(data, "p0"))
+    ['p0'] ['0.png', '1.png']
+    array([[1, 1, 0, 0],
+           [0, 0, 0, 0],
+           [0, 0, 0, 2],
+           [0, 0, 0, 2]], dtype=int32)
     """
     with atomic_folder(Path(folder) / name) as patch:
         (patch / _IMAGES).mkdir()
-        _write_png(patch / _IMAGES / f"{name}.png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        (patch / _IMAGES / f"{name}.png").write_bytes(encode_png(image))
         if labels is not None:
             _write_masks(patch / _MASKS, labels)
             _write_whole(patch / _WHOLE, name, labels)
         if scores is not None:
-            (patch / SCORES).write_text(json.dumps([round(float(score), 4) for score in scores]))
+            content = json.dumps([round(float(score), 4) for score in scores])
+            (patch / SCORES).write_text(content, encoding="utf-8")
         if undecided is not None:
             _write_masks(patch / _UNDECIDED, undecided)
 
@@ -198,18 +212,13 @@ def read_scores(patch: Path) -> list[float]:
 
 def _write_whole(folder: Path, name: str, labels: np.ndarray) -> None:
     folder.mkdir(exist_ok=True)
-    _write_png(folder / f"{name}.png", np.uint8(labels > 0) * 255)
+    (folder / f"{name}.png").write_bytes(encode_png(np.uint8(labels > 0) * 255))
 
 
 def _write_masks(folder: Path, labels: np.ndarray) -> None:
     folder.mkdir(exist_ok=True)
     for number, label in enumerate(np.unique(labels[labels > 0])):
-        _write_png(folder / f"{number}.png", np.uint8(labels == label) * 255)
-
-
-def _write_png(path: Path, pixels: np.ndarray) -> None:
-    if not cv2.imwrite(str(path), pixels):
-        raise OSError(f"{path.name} could not be written")
+        (folder / f"{number}.png").write_bytes(encode_png(np.uint8(labels == label) * 255))
 
 
 def starts(length: int, size: int, stride: int) -> list[int]:
@@ -223,8 +232,13 @@ def starts(length: int, size: int, stride: int) -> list[int]:
 
 
 def source_stem(source: str) -> str:
-    """What the names of the patches of the image file `source`, and of its pictures, begin with."""
-    return re.sub(r"[^\w.-]", "_", Path(source).stem)
+    """What the names of the patches of the image file `source`, and of its pictures, begin with.
+
+    Every system takes it as the beginning of a name: what Windows, which is the strictest, forbids becomes
+    "_", and names that it reserves for devices get one in front.
+    """
+    stem = re.sub(r"[^\w.-]", "_", Path(source).stem)
+    return f"_{stem}" if _DEVICE.match(stem) else stem
 
 
 def overview_name(source: str, content: str) -> str:

@@ -16,7 +16,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,7 +24,16 @@ from pathlib import Path
 from typing import Literal
 
 from nuclei.errors import InputError
-from nuclei.io.files import is_unfinished, read_json, temporary_beside, write_json, writing
+from nuclei.io.files import (
+    as_text,
+    is_unfinished,
+    read_json,
+    remove_tree,
+    replace,
+    temporary_beside,
+    write_json,
+    writing,
+)
 
 State = Literal["absent", "begun", "finished", "stale"]
 
@@ -246,7 +254,7 @@ def set_aside(paths: Iterable[Path], beside: Path | None = None) -> Path:
     with writing(aside):
         aside.mkdir(parents=True, exist_ok=True)
         for path in paths:
-            os.replace(path, aside / path.name)
+            replace(path, aside / path.name)
     return aside
 
 
@@ -254,9 +262,9 @@ def remove(path: Path) -> None:
     """Remove a file or a folder, which is gone at once: a kill never leaves a part of it."""
     with writing(path):
         temporary = temporary_beside(path)
-        os.replace(path, temporary)
+        replace(path, temporary)
         if temporary.is_dir() and not temporary.is_symlink():
-            shutil.rmtree(temporary)
+            remove_tree(temporary)
         else:
             temporary.unlink()
 
@@ -290,4 +298,4 @@ def _flat(settings: dict, prefix: str = "") -> dict:
 
 def _as_json(settings: dict) -> dict:
     """The settings as they come back from a file."""
-    return json.loads(json.dumps(settings, default=str))
+    return json.loads(json.dumps(settings, default=as_text))

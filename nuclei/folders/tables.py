@@ -10,7 +10,7 @@ import pandas as pd
 
 from nuclei.errors import InputError
 from nuclei.folders.patches import list_patches
-from nuclei.io.files import atomic_file, digest
+from nuclei.io.files import atomic_file, digest, write_text
 
 SELECTION = "selected.csv"
 SOURCES = "sources.csv"
@@ -24,8 +24,7 @@ def read_sources(data: Path) -> pd.DataFrame | None:
 
 def write_sources(data: Path, table: pd.DataFrame) -> None:
     """Write `<data>/sources.csv`, one row a cropped patch, for `read_sources`."""
-    with atomic_file(Path(data) / SOURCES) as temporary:
-        table.to_csv(temporary, index=False)
+    write_text(Path(data) / SOURCES, table.to_csv(index=False, lineterminator="\n"))
 
 
 def write_selection(data: Path, table: pd.DataFrame) -> Path | None:
@@ -36,14 +35,13 @@ def write_selection(data: Path, table: pd.DataFrame) -> Path | None:
         there was none or it said the same.
     """
     path = Path(data) / SELECTION
-    content = table.to_csv(index=False).encode()
+    content = table.to_csv(index=False, lineterminator="\n")
     before = None
-    if path.exists() and path.read_bytes() != content:
+    if path.exists() and path.read_bytes() != content.encode():
         before = path.with_name(f"before_{digest([path.read_bytes()])}_{SELECTION}")
         with atomic_file(before) as temporary:
             shutil.copyfile(path, temporary)
-    with atomic_file(path) as temporary:
-        temporary.write_bytes(content)
+    write_text(path, content)
     return before
 
 
@@ -83,6 +81,8 @@ def _read_table(path: Path, *columns: str) -> pd.DataFrame:
         _check_columns(path, pd.read_csv(path, nrows=0).columns, ("patch", *columns))
         # A patch may be called "007" or "NA": the one is no number, the other not missing.
         table = pd.read_csv(path, dtype={"patch": str}, keep_default_na=False, na_values=[""])
+    except InputError:
+        raise
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as a table: {error}") from error
     return table.dropna(subset="patch", ignore_index=True)  # spreadsheets leave empty rows

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import json
 import os
 import shutil
+import tempfile
+import time
 import uuid
-from collections.abc import Collection, Iterable, Iterator
-from pathlib import Path
-from typing import IO
+from collections.abc import Callable, Collection, Iterable, Iterator
+from pathlib import Path, PurePath
 
 from nuclei.errors import InputError
 
@@ -20,6 +20,7 @@ SETTINGS = "settings.json"
 STARTED = "started.json"
 _UNFINISHED = ".unfinished-"
 _NAME_KEPT = 50  # characters, of four bytes at most, of a name that has room for 255 bytes
+_PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8)  # s between attempts at a file that another program has open
 
 
 def temporary_beside(path: Path) -> Path:
@@ -37,9 +38,34 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        raise InputError(
-            f"cannot write {path}: {reason}; check its permissions and the free disk space"
-        ) from error
+        what = "its permissions and the free disk space"
+        if isinstance(error, PermissionError):  # Windows' word for a file that is in use
+            what = "its permissions, the free disk space, and that no other program has it open"
+        raise InputError(f"cannot write {path}: {reason}; check {what}") from error
+
+
+def replace(source: Path, target: Path) -> None:
+    """Give `source` the name `target`, instead of a file that has it.
+
+    As `os.replace`, tried again for a second or two: Windows does not rename what a virus scanner, a viewer
+    or Explorer has open.
+    """
+    _patiently(os.replace, source, target)
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder, tried again for a second or two as in `replace`."""
+    _patiently(shutil.rmtree, folder)
+
+
+def _patiently(change: Callable[..., object], *paths: Path) -> None:
+    for pause in _PAUSES:
+        try:
+            change(*paths)
+            return
+        except PermissionError:
+            time.sleep(pause)
+    change(*paths)
 
 
 def check_can_hold_files(folder: Path) -> None:
@@ -50,8 +76,7 @@ def check_can_hold_files(folder: Path) -> None:
             there = there.parent
         if not there.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-        if not os.access(there, os.W_OK | os.X_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        tempfile.TemporaryFile(dir=there).close()  # os.access knows nothing of Windows' permissions
 
 
 @contextlib.contextmanager
@@ -65,7 +90,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     try:
         with writing(path):
             yield temporary
-            os.replace(temporary, path)
+            replace(temporary, path)
     finally:
         with contextlib.suppress(OSError):  # it may never have been made, and what failed before says more
             temporary.unlink()
@@ -86,7 +111,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             if path.exists():
                 _exchange(path, temporary)
             else:
-                os.replace(temporary, path)
+                replace(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -94,43 +119,13 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 def _exchange(old: Path, new: Path) -> None:
     """Put the folder `new` in the place of `old`, which is removed, or put back where that fails."""
     aside = temporary_beside(old)
-    os.replace(old, aside)
+    replace(old, aside)
     try:
-        os.replace(new, old)
+        replace(new, old)
     except BaseException:
-        os.replace(aside, old)
+        replace(aside, old)
         raise
-    shutil.rmtree(aside)
-
-
-def take_lock(file: IO, wait: bool) -> bool:
-    """Lock an open file until it is closed, or this process ends in whatever way.
-
-    Returns:
-        whether it is ours now; without `wait`, False where it is locked already.
-    """
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-@contextlib.contextmanager
-def locked(path: Path, wait: bool = True) -> Iterator[bool]:
-    """Run the block while no other process runs one with that file, which is made and left there.
-
-    Programs that the block starts with `close_fds=False` keep the lock too: where this process is killed,
-    until they have ended.
-
-    Yields whether that is so: without `wait`, False where another one does.
-    """
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("ab")
-    with file:
-        os.set_inheritable(file.fileno(), True)
-        yield take_lock(file, wait)
+    remove_tree(aside)
 
 
 def overlap(one: Path, other: Path) -> bool:
@@ -154,9 +149,19 @@ def check_names(paths: Iterable[Path]) -> None:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write `value` as indented JSON, atomically; paths become strings."""
+    """Write `value` as indented JSON, atomically; paths become strings, with / on every system."""
+    write_text(path, json.dumps(value, indent=2, default=as_text) + "\n")
+
+
+def as_text(value: object) -> str:
+    """What is not JSON by itself, as text: paths with / on every system."""
+    return value.as_posix() if isinstance(value, PurePath) else str(value)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, atomically; in UTF-8 with the ends of lines of Unix, on every system."""
     with atomic_file(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2, default=str) + "\n", encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 def read_json(path: Path) -> object:

@@ -74,13 +74,26 @@ def read_labels(path: Path) -> np.ndarray:
 
 def write_image(path: Path, image: np.ndarray) -> None:
     """Write (H, W, 3) RGB or (H, W) grey uint8 as PNG, atomically; InputError where that fails."""
+    content = encode_png(image)
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def encode_png(image: np.ndarray) -> bytes:
+    """(H, W, 3) RGB or (H, W) grey uint8 as the content of a PNG file."""
     if image.dtype != np.uint8:
         raise ValueError(f"an image to write is uint8, not {image.dtype}")
     if image.ndim == 3:
         image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    _, encoded = cv2.imencode(".png", image)
-    with atomic_file(path) as temporary:
-        temporary.write_bytes(encoded.tobytes())
+    return cv2.imencode(".png", image)[1].tobytes()
+
+
+def decode(content: bytes) -> np.ndarray | None:
+    """The content of a PNG or JPEG file as OpenCV gives it: (H, W), or (H, W, 3 or 4) with blue first.
+
+    None where it is neither. (On Windows `cv2.imread` opens no file with a Chinese name, say.)
+    """
+    return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED) if content else None
 
 
 def write_labels(path: Path, labels: np.ndarray) -> None:
@@ -173,7 +186,7 @@ def _decode_tiff(path: Path, labels: bool) -> np.ndarray:
 
 
 def _decode_cv2(path: Path, content: bytes) -> np.ndarray:
-    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    pixels = decode(content)
     if pixels is None:
         raise InputError(f"{path} cannot be read as an image: broken, or of another format")
     if pixels.ndim == 3:

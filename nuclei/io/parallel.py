@@ -17,8 +17,9 @@ def map_ahead(
 ) -> Iterator[Result]:
     """function(item) for every item, in order, up to `ahead` of them worked on before they are asked for.
 
-    Unlike `Executor.map`, it never holds more results than that. An exception of `function` comes out where
-    its result would have; what has not been begun by then is dropped.
+    Unlike joblib, and `Executor.map` before `buffersize` came with Python 3.14, it never holds more results
+    than that. An exception of `function` comes out where its result would have; what has not been begun by
+    then is dropped.
     """
     items = iter(items)
     with ThreadPoolExecutor(workers) as pool:

@@ -111,8 +111,9 @@ def _outline(record: object, where: str) -> shapely.Geometry:
 
 def _pixels(record: dict, where: str) -> np.ndarray:
     """(h, w) bool from the base64 PNG of a shape of the type `mask`."""
+    text = field(record, "mask", str, where)
     try:
-        png = base64.b64decode(field(record, "mask", str, where), validate=True)
+        png = base64.b64decode(text, validate=True)
     except ValueError:  # what is not base64, or not even ASCII
         png = b""
     pixels = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_GRAYSCALE) if png else None

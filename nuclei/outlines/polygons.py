@@ -34,6 +34,10 @@ def outlines(labels: np.ndarray) -> list[shapely.Geometry]:
 
     Returns:
         One valid Polygon or MultiPolygon with integer coordinates per id, px.
+
+    >>> (outline,) = outlines(np.array([[0, 7, 7], [0, 7, 7]]))
+    >>> outline.area, outline.bounds
+    (4.0, (1.0, 0.0, 3.0, 2.0))
     """
     ids, compact = np.unique(labels, return_inverse=True)
     compact = compact.reshape(labels.shape) + (ids[0] != 0)  # 0 stays the background, there or not
@@ -83,6 +87,10 @@ def paint(polygons: Sequence[shapely.Geometry], size: tuple[int, int]) -> tuple[
     Returns:
         labels (H, W) int32, where polygon k has the id k + 1 and none where it covers no pixel; and the
         number of pixels that more than one polygon covers.
+
+    >>> labels, overlapping = paint([shapely.box(0, 0, 1, 2), shapely.box(0, 0, 3, 1)], (2, 4))
+    >>> labels.tolist(), overlapping
+    ([[1, 2, 2, 0], [1, 0, 0, 0]], 1)
     """
     labels, claims = np.zeros(size, np.int32), np.zeros(size, np.int32)
     for index in np.argsort(-shapely.area(polygons), kind="stable"):

@@ -17,7 +17,7 @@ import numpy as np
 import shapely
 
 from nuclei.errors import InputError
-from nuclei.io.files import atomic_file
+from nuclei.io.files import write_text
 from nuclei.io.images import IMAGE_SUFFIXES
 
 NUCLEUS = "nucleus"  # the class of what is written
@@ -58,8 +58,7 @@ def field(record: object, name: str, kind: type | tuple[type, ...], where: str):
 
 def write_compact(path: Path, content: object) -> None:
     """Write JSON without spaces, atomically: a slide has hundreds of thousands of nuclei."""
-    with atomic_file(path) as temporary:
-        temporary.write_text(json.dumps(content, separators=(",", ":")), encoding="utf-8")
+    write_text(path, json.dumps(content, separators=(",", ":")))
 
 
 def points(values: object, where: str) -> np.ndarray:

@@ -1,8 +1,8 @@
-"""Rivals of the paper's rule for choosing which patches to annotate, as small functions on arrays.
+"""Baselines for choosing which patches to annotate, as small functions on arrays.
 
 Each takes the pooled features of the pool and returns the chosen rows in the order of choice:
 
-    method(features, k, seed=0, known=()) -> rows
+    baseline(features, k, seed=0, known=()) -> rows
 
 features (N, D) float32, one row a patch; k, how many to choose; seed, of everything random; known, rows that
 are annotated already, which are never chosen and which the choice complements. The result is (k,) int64. All
@@ -20,13 +20,13 @@ from sklearn.metrics import pairwise_distances, pairwise_distances_argmin_min
 from sklearn.neighbors import NearestNeighbors
 
 EXACT_UP_TO = 20_000  # rows; more are clustered by mini-batch KMeans
-CANDIDATES = 10_000  # rows that a greedy method chooses among, drawn by the seed where there are more
+CANDIDATES = 10_000  # rows that a greedy baseline chooses among, drawn by the seed where there are more
 CLIENTS = 2_000  # rows that the chosen ones shall cover, likewise
 NEIGHBOURS = 20  # nearest neighbours that make a row typical, as in the paper of TypiClust
 
 
 def random(features: np.ndarray, k: int, seed: int = 0, known: Sequence[int] = ()) -> np.ndarray:
-    """Any k of the unknown rows: what every method has to beat."""
+    """Any k of the unknown rows: what every selection has to beat."""
     free = _free(features, k, known)
     return np.random.default_rng(seed).choice(free, k, replace=False)
 
@@ -105,7 +105,7 @@ def facility_location(features: np.ndarray, k: int, seed: int = 0, known: Sequen
     return candidates[chosen]
 
 
-METHODS: dict[str, Callable] = {
+BASELINES: dict[str, Callable] = {
     "random": random,
     "kmeans": kmeans,
     "k-center": k_center,

@@ -27,6 +27,9 @@ def patches_of_budget(budget: str, pixels: int, size: int) -> int:
 
     Raises:
         InputError: neither of them, or less than one patch.
+
+    >>> patches_of_budget("5%", pixels=16 * 1000 * 1000, size=256)
+    12
     """
     number, is_share = _parse(budget)
     count = int(number * pixels / (100 * size**2)) if is_share else int(number)

@@ -1,6 +1,6 @@
-"""Which patch of a cluster to annotate: the paper's rule and ours, as small functions on arrays.
+"""Which patch of a cluster to annotate: the paper's criterion and ours, as small functions on arrays.
 
-    rule(cluster, features, quarters) -> (candidates, terms)
+    criterion(cluster, features, quarters) -> (candidates, terms)
 
 features (R, D) and quarters (R, 4, D) may be memory-mapped: what is read of them at a time is bounded. The
 candidates are positions (C,) in the cluster, terms are (C,) float64 each, Euclidean distances in the space of
@@ -70,7 +70,7 @@ def consistency(cluster: Cluster, features: np.ndarray, quarters: np.ndarray) ->
     return candidates, {"coarse": _coarse(cluster, rows, features), "fine": fine, "spread": spread}
 
 
-RULES: dict[str, Callable[[Cluster, np.ndarray, np.ndarray], tuple[np.ndarray, Terms]]] = {
+CRITERIA: dict[str, Callable[[Cluster, np.ndarray, np.ndarray], tuple[np.ndarray, Terms]]] = {
     "representative": representative,
     "consistency": consistency,
 }

@@ -3,6 +3,7 @@
     <folder>/<model>.patches     float32 (R, D), one row a patch, in the order in which they came
     <folder>/<model>.quarters    float32 (R, 4, D), of its quarters
     <folder>/<model>.keys        R keys of 16 bytes: a digest of the patch's size and image file
+    <folder>/<model>.lock        locked by the process that has the store open
 
 A row counts once its key is written, which happens last. Any patch with that content, whatever its name and
 folder, finds its row again. One process at a time has a store open: the rows of two would be mixed up.
@@ -10,6 +11,8 @@ folder, finds its row again. One process at a time has a store open: the rows of
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
@@ -17,7 +20,8 @@ from pathlib import Path
 import numpy as np
 
 from nuclei.errors import InputError
-from nuclei.io.files import take_lock, writing
+from nuclei.io.files import writing
+from nuclei.io.locks import locked
 
 LENGTHS = {"efficientnet_lite0": 1280, "resnet50": 2048}  # values of a feature, by model
 KEY_BYTES = 16
@@ -44,25 +48,23 @@ class FeatureStore:
         self._keys_path, self._patches_path, self._quarters_path = (
             self.folder / f"{model}.{part}" for part in ("keys", "patches", "quarters")
         )
+        self._lock = contextlib.ExitStack()
+        if not self._lock.enter_context(locked(self.folder / f"{model}.lock", wait=False)):
+            raise InputError(
+                f"another run uses the features in {self.folder}/; wait for it or name another --out"
+            )
+        sizes = {
+            self._keys_path: KEY_BYTES,
+            self._patches_path: 4 * length,
+            self._quarters_path: 16 * length,
+        }
         with writing(self._keys_path):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock = self._keys_path.open("ab")
-            if not take_lock(self._lock, wait=False):
-                self._lock.close()
-                raise InputError(
-                    f"another run uses the features in {self.folder}/; wait for it or name another --out"
-                )
-            sizes = {
-                self._keys_path: KEY_BYTES,
-                self._patches_path: 4 * length,
-                self._quarters_path: 16 * length,
-            }
             for path in sizes:
                 path.touch()
             complete = min(path.stat().st_size // size for path, size in sizes.items())
             for path, size in sizes.items():
-                with path.open("r+b") as file:
-                    file.truncate(complete * size)
+                if path.stat().st_size > complete * size:
+                    os.truncate(path, complete * size)
             keys = self._keys_path.read_bytes()
         self._rows = {
             keys[start : start + KEY_BYTES]: row for row, start in enumerate(range(0, len(keys), KEY_BYTES))

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-import os
+import logging
 import shutil
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from nuclei.errors import InputError
 from nuclei.folders.patches import image_path
-from nuclei.io.files import atomic_folder, is_unfinished
+from nuclei.io.files import atomic_folder, is_unfinished, remove_tree
 from nuclei.io.images import write_image
 
 KEPT = ".quarters"
@@ -65,28 +65,36 @@ def _path(crops: Path, key: str, number: int) -> Path:
 def place_quarters(crops: Path, clusters: Sequence[Sequence[str]], pool: Collection[str]) -> None:
     """Lay out the quarters of each cluster's patches as `<crops>/<cluster>/<n>`, n counting quarters.
 
-    They are hard links to what `write_quarters` wrote (copies where the file system has none), so another
-    clustering costs next to nothing. Further clusters of an earlier one, and quarters of patches that are
-    not in the `pool` any more, are removed.
+    They are hard links to what `write_quarters` wrote, so another clustering costs next to nothing; where the
+    file system has none (FAT, some network drives) they are copies, and a warning says so. Further clusters
+    of an earlier one, and quarters of patches that are not in the `pool` any more, are removed.
     """
-    crops = Path(crops)
+    crops, copied = Path(crops), 0
     for cluster, keys in enumerate(tqdm(clusters, desc="placing quarters", unit="cluster")):
         with atomic_folder(crops / str(cluster)) as folder:
             pieces = (_path(crops, key, number) for key in keys for number in range(4))
             for number, piece in enumerate(pieces):
                 target = image_path(folder / str(number))
                 target.parent.mkdir(parents=True)
-                _link(piece, target)
+                copied += not _link(piece, target)
+    if copied:
+        message = (
+            "the file system of %s/ has no hard links: %d quarters were copied and take their space twice"
+        )
+        logging.getLogger(__name__).warning(message, crops, copied)
     for path in crops.iterdir():
         if path.is_dir() and path.name.isdigit() and int(path.name) >= len(clusters):
-            shutil.rmtree(path)
+            remove_tree(path)
     for path in (crops / KEPT).glob("*/*.png"):
         if path.stem.rsplit("_", 1)[0] not in pool:
             path.unlink()
 
 
-def _link(path: Path, target: Path) -> None:
+def _link(path: Path, target: Path) -> bool:
+    """Make `target` a hard link to `path`, or a copy where that is refused; whether it is a link."""
     try:
-        os.link(path, target)
-    except OSError:  # FAT and some network drives know no links
+        target.hardlink_to(path)
+    except (OSError, NotImplementedError):
         shutil.copyfile(path, target)
+        return False
+    return True

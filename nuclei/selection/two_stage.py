@@ -1,7 +1,7 @@
 """Which patches are worth annotating: two-stage clustering after Lou et al. 2022.
 
-The patches are clustered, and the quarters of the patches of each cluster once more; by these a rule
-(`nuclei.selection.criteria`) takes the patch of each cluster that stands for it best.
+The patches are clustered, and the quarters of the patches of each cluster once more; by these a
+selection criterion (`nuclei.selection.criteria`) takes the patch of each cluster that stands for it best.
 
 The features may be memory-mapped: what is read of them at a time is bounded, whatever their number.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from sklearn.cluster import KMeans, MiniBatchKMeans
@@ -17,8 +18,8 @@ from sklearn.metrics import pairwise_distances_argmin_min
 from threadpoolctl import threadpool_limits
 
 from nuclei.errors import InputError
-from nuclei.selection.baselines import METHODS
-from nuclei.selection.criteria import RULES, Cluster, gather
+from nuclei.selection.baselines import BASELINES
+from nuclei.selection.criteria import CRITERIA, Cluster, gather
 
 STARTS = (10, 100)  # fewest and most random starts of KMeans, of which the best is taken
 STARTS_TIMES_POINTS = 10_000  # in between: as many as take a second or so
@@ -47,11 +48,11 @@ def select(
     exact_up_to: int | None = None,
     rows: np.ndarray | None = None,
     keys: Sequence[bytes] | None = None,
-    rule: str = "representative",
+    criterion: str = "representative",
 ) -> list[Selected]:
     """Choose one patch of each of `k1` clusters (Lou et al. 2022, section III-A).
 
-    The score of a patch is the sum of the terms of the rule; of equal ones the first in the pool is taken.
+    The score of a patch is the sum of the criterion's terms; of equal ones the first in the pool is taken.
 
     Args:
         features: (R, D) of the patches.
@@ -68,7 +69,7 @@ def select(
         keys: N of them, what the patches are in themselves, such as digests of their images. They are
             clustered in the order of their keys, so that neither their names nor the rounding of the
             features changes the selection; in the order of the pool unless told otherwise.
-        rule: of `rules.RULES`: what a patch must be like to stand for its cluster.
+        criterion: of `criteria.CRITERIA`: what a patch must be like to stand for its cluster.
 
     Returns:
         One record a cluster.
@@ -77,16 +78,25 @@ def select(
         InputError: fewer patches (or fewer different ones) than clusters, or a cluster with fewer quarters
             than k2.
         ValueError: features that are not finite or do not fit each other.
+
+    Six patches on a line, in two groups of three; each is like its quarters:
+
+    >>> features = np.array([[0], [1], [2], [10], [11], [12]], np.float32)
+    >>> quarters = np.repeat(features[:, None], 4, axis=1)
+    >>> chosen = select(features, quarters, k1=2, k2=1)
+    >>> sorted((record.index, record.members) for record in chosen)
+    [(1, (0, 1, 2)), (4, (3, 4, 5))]
     """
     rows = np.arange(len(features)) if rows is None else np.asarray(rows)
     _check(features, quarters, k1, k2)
     count = k1 + len(set(known))
     order = _order(rows, keys)
     _check_count(features, rows[order], k1, count)
-    cluster = _kmeans if exact_up_to is None or len(rows) <= exact_up_to else _mini_batch_kmeans
+    exact = exact_up_to is None or len(rows) <= exact_up_to
+    fit = partial(_kmeans if exact else _mini_batch_kmeans, seed=seed)
     # Sums over threads differ in rounding: the same seed would find other clusters on another machine.
     with threadpool_limits(1):
-        labels, centres = cluster(features, rows[order], count, seed)
+        labels, centres = fit(features, rows[order], count)
         clusters = [order[labels == label] for label in range(count)]
         taken = _largest_without(clusters, known, k1)
         fewest = 4 * min(len(clusters[label]) for label in taken)
@@ -97,14 +107,14 @@ def select(
             )
         return [
             _select_of_cluster(
-                number, clusters[label], features, quarters, rows, centres[label], k2, seed, cluster, rule
+                number, clusters[label], centres[label], features, quarters, rows, k2, fit, criterion
             )
             for number, label in enumerate(taken)
         ]
 
 
 def select_by(
-    method: str,
+    baseline: str,
     features: np.ndarray,
     quarters: np.ndarray,
     k: int,
@@ -113,7 +123,7 @@ def select_by(
     rows: np.ndarray | None = None,
     keys: Sequence[bytes] | None = None,
 ) -> list[Selected]:
-    """Choose `k` patches by one of `methods.METHODS`, a rival of the paper's rule.
+    """Choose `k` patches by one of `baselines.BASELINES`.
 
     The cluster of a selected patch is what lies nearer to it than to any other selected or known patch; its
     score is the mean distance to them. Arguments and errors are those of `select`.
@@ -126,7 +136,7 @@ def select_by(
     place = np.argsort(order)  # of each position in that order
     known = place[list(known)].tolist()
     with threadpool_limits(1):  # as in `select`
-        chosen = METHODS[method](points, k, seed, known)
+        chosen = BASELINES[baseline](points, k, seed, known)
     centres = [*chosen, *known]
     nearest, distances = pairwise_distances_argmin_min(points, points[centres])
     nearest[centres] = np.arange(len(centres))  # copies of a patch lie as near to each other
@@ -163,26 +173,25 @@ def _largest_without(clusters: list[np.ndarray], known: Sequence[int], k: int) -
 def _select_of_cluster(
     number: int,
     members: np.ndarray,
+    centre: np.ndarray,
     features: np.ndarray,
     quarters: np.ndarray,
     rows: np.ndarray,
-    centre: np.ndarray,
     k2: int,
-    seed: int,
-    cluster: Callable,
-    rule: str,
+    fit: Callable,
+    criterion: str,
 ) -> Selected:
-    """The patch of one coarse cluster: `members` (M,) are positions, `centre` (D,) is the coarse centre."""
+    """The patch of one coarse cluster: `members` (M,) are positions, `centre` is (D,)."""
     pieces = quarters.reshape(-1, quarters.shape[-1])
     of_members = (4 * rows[members][:, None] + np.arange(4)).ravel()
     # Blank background repeats itself: there, fewer fine clusters than K2 are all there are.
     k2 = _count_different(pieces, of_members, k2)
-    labels, centres = cluster(pieces, of_members, k2, seed)
+    labels, centres = fit(pieces, of_members, k2)
 
     forwards = np.argsort(members)  # so that the first of equal ones is the first in the pool
     members = members[forwards]
     found = Cluster(rows[members], centre, labels.reshape(-1, 4)[forwards], centres)
-    candidates, terms = RULES[rule](found, features, quarters)
+    candidates, terms = CRITERIA[criterion](found, features, quarters)
     score = sum(terms.values())
     best = score.argmin()
     terms = {name: float(term[best]) for name, term in terms.items()}

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
@@ -25,15 +23,12 @@ from nuclei.folders.patches import (
 )
 from nuclei.folders.tables import read_sources, write_sources
 from nuclei.io.files import digest
-from nuclei.io.images import list_images, write_image
+from nuclei.io.images import list_images
 from nuclei.io.parallel import map_ahead
+from nuclei.slides.places import find_places
 from nuclei.slides.readers import SUFFIXES, UnreadableRegion
-from nuclei.slides.slide import MPP, Source, open_source, tissue_mask
+from nuclei.slides.slide import MPP, Source, open_source
 
-TISSUE_SHARE = 0.25  # of a slide's patch; what has less is left out
-MASK_PX = 32  # px of the slide to one px of its tissue mask: 8 um at 0.25 um/px
-MASK_SIDES = (1024, 4096)  # px, the shortest and longest mask of a slide
-OVERVIEW = 1024  # px, the longer side of an overview picture
 WRITERS = 4  # threads that encode and write patches
 HEAD = 2**20  # bytes of an image file that tell it from another; a slide is too large to be read whole
 
@@ -60,8 +55,8 @@ def crop_images(
         stride: distance between patches, px; the last of a row or column is moved back to the border.
         mpp: um/px to read slides at (see `nuclei.slides.slide.open_source`).
         source_mpp: um/px of the images that do not state it; None for plain images means "as they are".
-        overviews: where a picture of each source goes (`patches.overview_name`), its longer side OVERVIEW px
-            at most.
+        overviews: where a picture of each source goes (`patches.overview_name`), its longer side
+            `places.OVERVIEW` px at most.
 
     Returns:
         One row a patch of these images: patch, source (file name), x, y (of the patch's upper left corner),
@@ -90,7 +85,7 @@ def crop_images(
                 with open_source(path, mpp, source_mpp) as source:
                     content = _content(path)
                     overview = overviews and Path(overviews) / overview_name(path.name, content)
-                    places = _places(source, size, stride, overview)
+                    places = find_places(source, size, stride, overview)
                     planned = [_row(source, stem, left, top, content) for left, top in places]
                     rows += planned
                     if source.is_slide:  # so that a run that is killed leaves word of the resolution
@@ -157,7 +152,7 @@ def _list_sources(images: Path) -> list[Path]:
         paths = list_images(images, SUFFIXES)
         # A Hamamatsu .vms or .vmu names the JPEG files beside it that hold its pixels.
         indices = [
-            path.read_text(errors="replace") for path in paths if path.suffix.lower() in (".vms", ".vmu")
+            path.read_text("utf-8", "replace") for path in paths if path.suffix.lower() in (".vms", ".vmu")
         ]
     except OSError as error:
         raise InputError(
@@ -168,13 +163,16 @@ def _list_sources(images: Path) -> list[Path]:
 
 
 def _stems(paths: list[Path]) -> dict[str, Path]:
-    """Images by the first part of their patches' names; InputError where two would share it."""
-    stems: dict[str, Path] = {}
+    """Images by the first part of their patches' names; InputError where two would share it.
+
+    On Windows and macOS, names that differ in case alone are one.
+    """
+    found: dict[str, Path] = {}
     for path in paths:
-        other = stems.setdefault(source_stem(path.name), path)
+        other = found.setdefault(source_stem(path.name).casefold(), path)
         if other != path:
             raise InputError(f"the patches of {path} and {other} would share their names; rename one")
-    return stems
+    return {source_stem(path.name): path for path in found.values()}
 
 
 def _check_size(data: Path, size: int) -> None:
@@ -229,51 +227,6 @@ def _check(source: Source, size: int, stride: int, data: Path, before: pd.DataFr
             f"{data}/ holds patches of {source.path.name} that were cut with another --stride than {stride}; "
             "pass that one, remove them or pass another --data"
         )
-
-
-def _places(source: Source, size: int, stride: int, overview: Path | None) -> list[tuple[int, int]]:
-    """(left, top) of the patches, row by row: of a slide only those on tissue.
-
-    Writes the picture `overview` too, unless it is None or there already, since both need the whole image.
-    """
-    places = [
-        (left, top)
-        for top in starts(source.height, size, stride)
-        for left in starts(source.width, size, stride)
-    ]
-    missing = overview is not None and not overview.exists()
-    if source.is_slide:
-        side = int(np.clip(max(source.width, source.height) / MASK_PX, *MASK_SIDES))
-        picture = source.overview(side)
-        places = _on_tissue(places, size, tissue_mask(picture), source)
-        if not places:
-            tqdm.write(f"{source.path} shows no tissue and is passed over", file=sys.stderr)
-    elif missing:
-        picture = source.overview(OVERVIEW)
-    if missing:
-        write_image(overview, _shrink(picture, OVERVIEW))
-    return places
-
-
-def _on_tissue(
-    places: list[tuple[int, int]], size: int, mask: np.ndarray, source: Source
-) -> list[tuple[int, int]]:
-    """Those whose share of tissue in `mask`, which covers the whole source, is TISSUE_SHARE or more."""
-    across, down = mask.shape[1] / source.width, mask.shape[0] / source.height
-
-    def share(left: int, top: int) -> float:
-        rows = slice(int(top * down), math.ceil((top + size) * down))
-        columns = slice(int(left * across), math.ceil((left + size) * across))
-        return mask[rows, columns].mean()
-
-    return [place for place in places if share(*place) >= TISSUE_SHARE]
-
-
-def _shrink(picture: np.ndarray, side: int) -> np.ndarray:
-    scale = side / max(picture.shape)
-    if scale >= 1:
-        return picture
-    return cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
 
 
 def _cut(source: Source, data: Path, rows: list[Row], size: int, bar: tqdm) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from dataclasses import asdict, replace
 from datetime import date
@@ -15,7 +16,7 @@ import pytest
 from benchmarks.label_efficiency import __main__ as experiment
 from benchmarks.label_efficiency import execute, report
 from benchmarks.label_efficiency.begin import begin
-from benchmarks.label_efficiency.plan import RUN, Plan, Run, Settings, list_runs, turn
+from benchmarks.label_efficiency.plan import RUN, Plan, Run, Settings, held, list_runs, turn
 from nuclei.errors import InputError
 from nuclei.evaluation.metrics import NAMES
 from nuclei.experiment import tissue_folders
@@ -184,6 +185,36 @@ def test_patches_are_shared_by_the_rows_that_choose_alike():
     plan = Plan(Settings("folder", out=ROOT), tissue_folders(ROOT), 50)
     assert plan.stages(Run("synthetic", 12, 1)) == plan.stages(Run("stardist", 12, 1))
     assert plan.stages(Run("random_patches", 12, 1)) != plan.stages(Run("whole_method", 12, 1))
+
+
+def test_a_program_that_outlives_the_process_that_started_it_keeps_its_turn(tmp_path):
+    program = f"""
+import subprocess, sys
+from pathlib import Path
+from benchmarks.label_efficiency.plan import held, turn
+out = Path({str(tmp_path)!r})
+with turn(out, out / "runs" / "a"):
+    child = [sys.executable, "-c", "print('ours', flush=True); input()"]
+    subprocess.run([*held(out, out / "runs" / "a"), *child])
+"""
+    command = [sys.executable, "-c", program]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes, text=True, cwd=ROOT) as killed:
+        assert killed.stdout.readline() == "ours\n"
+        killed.kill()
+        killed.wait()
+        with turn(tmp_path, tmp_path / "runs" / "a", wait=False) as ours:
+            assert not ours
+        with turn(tmp_path, tmp_path / "runs" / "b", wait=False) as ours:
+            assert ours
+        killed.stdin.close()  # which ends the program
+        with turn(tmp_path, tmp_path / "runs" / "a") as ours:
+            assert ours
+
+
+def test_a_program_that_fails_under_a_lock_says_so(tmp_path):
+    command = [*held(tmp_path, "a"), sys.executable, "-c", "raise SystemExit(3)"]
+    assert subprocess.run(command, check=False, cwd=ROOT).returncode == 3
 
 
 def test_a_run_that_is_finished_or_another_process_works_at_is_passed_over(tmp_path, monkeypatch, capsys):

@@ -101,3 +101,12 @@ def test_a_defect_of_ours_keeps_its_traceback(monkeypatch):
 
     with pytest.raises(RuntimeError, match="ours"):
         call(monkeypatch, main)
+
+
+def test_bad_input_is_a_value_error_but_a_value_error_is_no_bad_input(monkeypatch):
+    def main(settings):
+        raise ValueError("ours")
+
+    assert issubclass(InputError, ValueError)
+    with pytest.raises(ValueError, match="ours"):  # with its traceback, not as exit code 1
+        call(monkeypatch, main)

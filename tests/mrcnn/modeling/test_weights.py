@@ -337,7 +337,7 @@ def test_a_layer_twice_in_a_file_is_an_error(net, tmp_path):
     groups = keras2()
     groups["rpn_class_raw"] = {key: value for key, value in groups["rpn_model"].items() if "class_raw" in key}
     write_keras2(tmp_path / "a.h5", groups)
-    assert_refused(tmp_path / "a.h5", net, "holds layer rpn_class_raw twice")
+    assert_refused(tmp_path / "a.h5", net, "^[^(]*a.h5 holds layer rpn_class_raw twice")
 
 
 def test_files_that_are_no_weights_are_named(net, tmp_path):
@@ -347,7 +347,7 @@ def test_files_that_are_no_weights_are_named(net, tmp_path):
     assert_refused(tmp_path / "page.h5", net, "page.h5 cannot be read as weights")
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["image"] = np.zeros(3)
-    assert_refused(tmp_path / "other.h5", net, "other.h5 holds no weights of a Keras model")
+    assert_refused(tmp_path / "other.h5", net, "^[^(]*other.h5 holds no weights of a Keras model")
     net.save_weights(tmp_path / "own.weights.h5")
     assert_refused(tmp_path / "own.weights.h5", net, "Keras 3's own format")
 

@@ -1,4 +1,5 @@
 import os
+import sys
 
 import cv2
 import numpy as np
@@ -83,6 +84,7 @@ def test_missing_and_empty_folders_are_told_apart(tmp_path):
         patches.list_patches(tmp_path)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems take no such name")
 def test_a_patch_whose_name_cannot_be_written_is_refused(data):
     (data / "b").rename(data / os.fsdecode(b"caf\xe9"))
     with pytest.raises(InputError, match="caf.* has a name that is not UTF-8; rename it"):
@@ -205,3 +207,31 @@ def test_no_edited_selection_is_lost_however_often_a_new_one_is_written(data):
     (data / "selected.csv").write_text("patch\na\n")
     kept = [tables.write_selection(data, pd.DataFrame({"patch": [name]})) for name in ("b", "c", "a")]
     assert [path.read_text() for path in kept] == ["patch\na\n", "patch\nb\n", "patch\nc\n"]
+
+
+@pytest.mark.parametrize(
+    ("source", "stem"),
+    [
+        ("TCGA-21-5784.1.svs", "TCGA-21-5784.1"),
+        ("case 7: H&E?.png", "case_7__H_E_"),
+        ("\u7d30\u80de.tif", "\u7d30\u80de"),
+        ("con.png", "_con"),
+        ("Com1.2.tif", "_Com1.2"),
+        ("control.png", "control"),
+    ],
+)
+def test_names_of_patches_are_names_on_every_system(source, stem):
+    assert patches.source_stem(source) == stem
+
+
+def test_a_patch_with_a_name_in_any_script_comes_back(tmp_path):
+    patches.write_patch(tmp_path, "\u7d30\u80de", IMAGE, LABELS)
+    assert (patches.read_patch(tmp_path / "\u7d30\u80de") == IMAGE).all()
+    assert patches.read_masks(tmp_path / "\u7d30\u80de").max() == 2
+
+
+def test_what_is_wrong_with_a_table_is_said_once(data):
+    (data / "selected.csv").write_text("name\na\n")
+    with pytest.raises(InputError) as error:
+        tables.read_selection(data)
+    assert "cannot be read" not in str(error.value)

@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from nuclei.selection.baselines import METHODS, facility_location, k_center, kmeans, typiclust
+from nuclei.selection.baselines import BASELINES, facility_location, k_center, kmeans, typiclust
 
 CENTRES = np.array([[10, 0, 0], [0, 10, 0], [0, 0, 10], [8, 8, 8]], np.float32)
 SIZES = (40, 30, 20, 10)
@@ -21,7 +21,7 @@ def points() -> tuple[np.ndarray, np.ndarray]:
     return np.float32(CENTRES[groups] + rng.normal(0, 0.3, (len(groups), 3))), groups
 
 
-@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+@pytest.mark.parametrize("method", BASELINES.values(), ids=BASELINES)
 def test_chooses_different_unknown_rows_and_repeats_itself(method, points) -> None:
     features, _ = points
     known = [3, 50]
@@ -32,27 +32,27 @@ def test_chooses_different_unknown_rows_and_repeats_itself(method, points) -> No
         assert np.array_equal(chosen, method(features, k, 5, known))
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if name != "random"])
+@pytest.mark.parametrize("name", [name for name in BASELINES if name != "random"])
 def test_covers_every_group(name, points) -> None:
     features, groups = points
-    assert sorted(groups[METHODS[name](features, 4)]) == [0, 1, 2, 3]
+    assert sorted(groups[BASELINES[name](features, 4)]) == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if name != "random"])
+@pytest.mark.parametrize("name", [name for name in BASELINES if name != "random"])
 def test_complements_what_is_known(name, points) -> None:
     features, groups = points
     known = [0, 45]  # of the groups 0 and 1
-    assert sorted(groups[METHODS[name](features, 2, 0, known)]) == [2, 3]
+    assert sorted(groups[BASELINES[name](features, 2, 0, known)]) == [2, 3]
 
 
-@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+@pytest.mark.parametrize("method", BASELINES.values(), ids=BASELINES)
 @pytest.mark.parametrize("k", [0, 9])
 def test_rejects_more_than_there_are(method, k: int) -> None:
     with pytest.raises(ValueError, match="cannot choose"):
         method(np.eye(10, dtype=np.float32), k, 0, [1, 2])
 
 
-@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+@pytest.mark.parametrize("method", BASELINES.values(), ids=BASELINES)
 def test_copies_of_one_patch(method) -> None:
     chosen = method(np.ones((12, 3), np.float32), 5, 0, [4])
     assert len({*chosen.tolist(), 4}) == 6
@@ -81,7 +81,7 @@ def test_typiclust_takes_the_dense_place() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+@pytest.mark.parametrize("method", BASELINES.values(), ids=BASELINES)
 def test_100_000_patches_take_about_a_minute(method) -> None:
     features = np.random.default_rng(0).normal(size=(100_000, 1280)).astype(np.float32)
     start = time.monotonic()

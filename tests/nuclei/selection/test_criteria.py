@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from nuclei.selection import criteria
-from nuclei.selection.criteria import RULES, Cluster, consistency, representative
+from nuclei.selection.criteria import CRITERIA, Cluster, consistency, representative
 
 
 def two_tissues() -> tuple[Cluster, np.ndarray, np.ndarray]:
@@ -40,24 +40,24 @@ def test_a_patch_outside_the_largest_fine_cluster_is_no_candidate():
     assert (terms["fine"][0], terms["spread"][0]) == pytest.approx((50, 100 * 2**0.5))
 
 
-@pytest.mark.parametrize("rule", RULES.values())
-def test_the_size_of_the_chunks_does_not_matter(rule, monkeypatch):
+@pytest.mark.parametrize("criterion", CRITERIA.values())
+def test_the_size_of_the_chunks_does_not_matter(criterion, monkeypatch):
     cluster, features, quarters = two_tissues()
-    expected = rule(cluster, features, quarters)
+    expected = criterion(cluster, features, quarters)
     monkeypatch.setattr(criteria, "CHUNK", 3)
-    found = rule(cluster, features, quarters)
+    found = criterion(cluster, features, quarters)
     assert found[0].tolist() == expected[0].tolist()
     assert {name: term.tolist() for name, term in found[1].items()} == {
         name: term.tolist() for name, term in expected[1].items()
     }
 
 
-@pytest.mark.parametrize("rule", RULES.values())
-def test_the_patches_are_rows_of_larger_features(rule):
+@pytest.mark.parametrize("criterion", CRITERIA.values())
+def test_the_patches_are_rows_of_larger_features(criterion):
     cluster, features, quarters = two_tissues()
     spaced = [np.repeat(array, 2, axis=0) for array in (features, quarters)]
     apart = Cluster(2 * cluster.rows, cluster.centre, cluster.fine, cluster.fine_centres)
     for one, other in zip(
-        rule(apart, *spaced)[1].values(), rule(cluster, features, quarters)[1].values(), strict=True
+        criterion(apart, *spaced)[1].values(), criterion(cluster, features, quarters)[1].values(), strict=True
     ):
         assert one.tolist() == other.tolist()

@@ -40,7 +40,7 @@ def crops(tmp_path):
     return tmp_path / "crops"
 
 
-def test_quarters_are_placed_as_patches_by_cluster(crops):
+def test_quarters_are_placed_as_patches_by_cluster(crops, caplog):
     place_quarters(crops, [["bb"], ["aa"]], {"aa", "bb"})
     assert list_patches(crops / "1") == ["0", "1", "2", "3"]
     assert (read_patch(crops / "0" / "1") == OTHER[:4, 4:]).all()
@@ -50,6 +50,7 @@ def test_quarters_are_placed_as_patches_by_cluster(crops):
     place_quarters(crops, [["aa", "bb"]], {"aa", "bb"})
     assert not (crops / "1").exists()
     assert (read_patch(crops / "0" / "5") == OTHER[:4, 4:]).all()
+    assert not caplog.messages
 
 
 def test_quarters_outside_of_the_clusters_stay_as_long_as_their_patch_does(crops):
@@ -81,10 +82,12 @@ def test_folders_of_somebody_else_are_refused(crops, tmp_path):
         check_crops(tmp_path / "photos")
 
 
-def test_without_hard_links_quarters_are_copied(crops, monkeypatch):
+def test_without_hard_links_quarters_are_copied_and_that_is_told(crops, monkeypatch, caplog):
     def no_links(*paths):
         raise OSError("not on this file system")
 
     monkeypatch.setattr(os, "link", no_links)
     place_quarters(crops, [["aa"]], {"aa", "bb"})
     assert (read_patch(crops / "0" / "3") == IMAGE[4:, 4:]).all()
+    (line,) = caplog.messages
+    assert line.startswith("the file system of") and "4 quarters were copied" in line

@@ -5,8 +5,8 @@ import pytest
 
 from nuclei.errors import InputError
 from nuclei.selection import two_stage
-from nuclei.selection.baselines import METHODS
-from nuclei.selection.criteria import RULES
+from nuclei.selection.baselines import BASELINES
+from nuclei.selection.criteria import CRITERIA
 from nuclei.selection.two_stage import select, select_by
 
 
@@ -40,7 +40,7 @@ def rounded_otherwise(array: np.ndarray) -> np.ndarray:
 
 
 def test_scores_of_the_paper_worked_out_by_hand():
-    chosen = select(*two_clusters(), k1=2, k2=2, rule="consistency")
+    chosen = select(*two_clusters(), k1=2, k2=2, criterion="consistency")
     assert [record.cluster for record in chosen] == [0, 1]
     near, far = sorted(chosen, key=lambda record: record.index)
 
@@ -63,18 +63,18 @@ def test_scores_of_representative_patches_worked_out_by_hand():
     assert far.terms == pytest.approx({"coarse": 4, "fine": 0}, abs=1e-5)
 
 
-@pytest.mark.parametrize("rule", RULES)
-def test_equal_scores_go_to_the_first_patch(rule):
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_equal_scores_go_to_the_first_patch(criterion):
     quarters = np.zeros((3, 4, 1))
     features = np.float32([[9], [0], [0]])
-    (record,) = select(features, quarters, k1=1, k2=1, rule=rule)
+    (record,) = select(features, quarters, k1=1, k2=1, criterion=criterion)
     assert record.index == 1
     assert record.score == pytest.approx(3)
 
 
-@pytest.mark.parametrize("rule", RULES)
-def test_identical_blank_patches_need_no_second_fine_cluster(rule):
-    (record,) = select(np.ones((4, 3)), np.ones((4, 4, 3)), k1=1, k2=5, rule=rule)
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_identical_blank_patches_need_no_second_fine_cluster(criterion):
+    (record,) = select(np.ones((4, 3)), np.ones((4, 4, 3)), k1=1, k2=5, criterion=criterion)
     assert (record.index, record.score) == (0, 0)
 
 
@@ -83,14 +83,14 @@ def test_same_seed_same_selection():
     assert select(features, quarters, 4, 3, seed=5) == select(features, quarters, 4, 3, seed=5)
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("criterion", CRITERIA)
 @pytest.mark.parametrize("exact_up_to", [None, 10])
-def test_the_order_of_the_patches_does_not_matter(exact_up_to, rule, monkeypatch):
+def test_the_order_of_the_patches_does_not_matter(exact_up_to, criterion, monkeypatch):
     monkeypatch.setattr(two_stage, "BATCH", 8)
     features, quarters = random_patches()
     keys = random_keys(len(features))
     order = np.random.default_rng(0).permutation(len(features))
-    options = {"exact_up_to": exact_up_to, "rule": rule}
+    options = {"exact_up_to": exact_up_to, "criterion": criterion}
     before = select(features, quarters, 4, 3, keys=keys, **options)
     keys = [keys[i] for i in order]
     after = select(features[order], quarters[order], 4, 3, keys=keys, **options)
@@ -109,7 +109,7 @@ def test_rounding_does_not_matter(monkeypatch):
     assert [record.index for record in before] == [record.index for record in after]
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", BASELINES)
 def test_no_rival_minds_rounding(method):
     features, quarters = random_patches(60)
     keys = random_keys(60)
@@ -178,7 +178,7 @@ def test_rivals_stand_for_what_lies_nearest():
     assert middle.score == pytest.approx((3 + 2 + 0) / 3)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", BASELINES)
 def test_no_rival_minds_the_order_of_the_patches(method):
     features, quarters = random_patches()
     keys = random_keys(len(features))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import re
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -204,16 +205,16 @@ def test_a_broken_image_leaves_what_was_finished(images, data):
 
 def test_a_full_disk_is_one_clear_line_and_keeps_what_was_finished(images, data, monkeypatch):
     write_slide(images / "a.svs", tissue(256, 256))
-    write, written = cv2.imwrite, []
+    write, written = Path.write_bytes, []
 
-    def fill_up(path, pixels):
+    def fill_up(path, content):
         written.append(path)
         if len(written) > 6:
             raise OSError(errno.ENOSPC, "No space left on device")
-        return write(path, pixels)
+        return write(path, content)
 
     with monkeypatch.context() as context:
-        context.setattr(patches.cv2, "imwrite", fill_up)
+        context.setattr(Path, "write_bytes", fill_up)
         with pytest.raises(InputError, match="cannot write .*No space left on device; check"):
             crop_images(images, data, size=64, stride=64)
     names = patches.list_patches(data)
@@ -336,3 +337,11 @@ def test_unreadable_tiff_strips_are_told_like_any_broken_image(images, data):
         file.truncate(2000)
     with pytest.raises(InputError, match=r"a\.tif"):
         crop_images(images, data, size=16, stride=16)
+
+
+def test_images_whose_names_differ_in_case_alone_are_refused(images, data):
+    # On Windows and macOS their patches would be the same folders.
+    for name in ("Slide.png", "slide.jpg"):
+        write_image(images / name, IMAGE)
+    with pytest.raises(InputError, match="would share their names; rename one"):
+        crop_images(images, data, size=8, stride=8)
