@@ -1,10 +1,6 @@
 """torch's compiler and TensorFlow each bring an LLVM; in one process only torch's first works."""
 
-import os
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
-import torchvision  # noqa: E402, F401
+import torchvision  # noqa: F401
 
 SLOWEST = (
     "test_demo.py",
