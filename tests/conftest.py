@@ -2,6 +2,8 @@
 
 import torchvision  # noqa: F401
 
+import mrcnn  # noqa: F401  (TensorFlow is quiet, whoever imports it)
+
 SLOWEST = (
     "test_demo.py",
     "test_mrcnn_scripts.py",

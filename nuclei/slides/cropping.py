@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import math
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -29,6 +29,8 @@ from nuclei.io.images import list_images, write_image
 from nuclei.io.parallel import map_ahead
 from nuclei.slides.readers import SUFFIXES, UnreadableRegion
 from nuclei.slides.slide import MPP, Source, open_source, tissue_mask
+
+log = logging.getLogger(__name__)
 
 TISSUE_SHARE = 0.25  # of a slide's patch; what has less is left out
 MASK_PX = 32  # px of the slide to one px of its tissue mask: 8 um at 0.25 um/px
@@ -247,7 +249,7 @@ def _places(source: Source, size: int, stride: int, overview: Path | None) -> li
         picture = source.overview(side)
         places = _on_tissue(places, size, tissue_mask(picture), source)
         if not places:
-            tqdm.write(f"{source.path} shows no tissue and is passed over", file=sys.stderr)
+            log.warning(f"{source.path} shows no tissue and is passed over")
     elif missing:
         picture = source.overview(OVERVIEW)
     if missing:
@@ -294,8 +296,7 @@ def _cut(source: Source, data: Path, rows: list[Row], size: int, bar: tqdm) -> N
     for _ in map_ahead(lambda region: write_patch(data, *region), regions(), WRITERS):
         pass
     if damaged:
-        tqdm.write(
+        log.warning(
             f"{source.path}: {len(damaged)} of {len(rows)} patches lie on damaged parts of the file "
-            f"(the first at x {damaged[0].x}, y {damaged[0].y}) and are left out",
-            file=sys.stderr,
+            f"(the first at x {damaged[0].x}, y {damaged[0].y}) and are left out"
         )
