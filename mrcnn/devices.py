@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from functools import cache
 
 import keras
 
 from nuclei import devices as torch_devices
+
+log = logging.getLogger(__name__)
 
 
 @cache
@@ -37,7 +40,7 @@ def advise() -> None:
     """Say it, once, where a GPU lies idle because only PyTorch sees it."""
     # Without a driver there is no GPU, and nobody need be asked.
     if shutil.which("nvidia-smi") and not has_gpu() and torch_devices.has_gpu():
-        print(
+        log.warning(
             f"the GPU is visible to PyTorch but not to {keras.backend.backend()}: set the environment "
             "variable KERAS_BACKEND=torch to compute on it"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from datetime import datetime
@@ -27,6 +28,8 @@ from nuclei.errors import InputError
 from nuclei.io.files import write_json
 
 __all__ = ["MaskRCNN", "WarmUpAndDecay", "load", "load_image_gt"]
+
+logger = logging.getLogger(__name__)
 
 # What `layers` may be called: a regular expression of the layers to train. Stage 3 is of stride 8.
 _HEADS = r"mrcnn_.*|rpn_.*|fpn_.*"
@@ -235,7 +238,7 @@ class MaskRCNN:
         trainer.compile(optimizer=self._optimizer(learning_rate), jit_compile=compiled)
         trainer.optimizer.build(trainer.trainable_variables)
         if self._resumed and not checkpoint.restore(self._resumed, trainer):
-            print(f"{self._resumed} has no state of an optimiser for these layers: it starts anew")
+            logger.warning(f"{self._resumed} has no state of an optimiser for these layers: it starts anew")
         return trainer
 
     def _fit(self, trainer: Trainer, batches, validation, epochs: int, beside: list) -> None:
@@ -248,7 +251,7 @@ class MaskRCNN:
                 )  # fmt: skip
             self.epoch, self._resumed = epochs, None
             return
-        print(f"{self.log_dir}: {self.epoch} epochs are done already, {epochs} were asked for")
+        logger.info(f"{self.log_dir}: {self.epoch} epochs are done already, {epochs} were asked for")
         if self.epoch > epochs:  # the state is of a later call, which goes on with it
             return
         self._resumed = None

@@ -1,10 +1,8 @@
 """torch's compiler and TensorFlow each bring an LLVM; in one process only torch's first works."""
 
-import os
+import torchvision  # noqa: F401
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
-import torchvision  # noqa: E402, F401
+import mrcnn  # noqa: F401  (TensorFlow is quiet, whoever imports it)
 
 SLOWEST = (
     "test_demo.py",

@@ -14,10 +14,11 @@ def call(folder, script, *arguments):
 
 
 def assert_refused(finished, *words):
-    """It ended with exit code 1 and one line on stderr that holds all the words."""
+    """It ended with exit code 1 and one line on stderr, after notes at most, that holds all the words."""
     assert finished.returncode == 1, finished.stderr
     assert "Traceback" not in finished.stderr
-    (line,) = finished.stderr.strip().splitlines()
+    *notes, line = finished.stderr.strip().splitlines()
+    assert all(note.startswith("note: ") for note in notes), finished.stderr
     assert line.startswith("error: ")
     for word in words:
         assert word in line

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 
 import numpy as np
 
 from mrcnn.data.mask_arrays import label_image
 from nuclei.io.images import read_image
+
+log = logging.getLogger(__name__)
 
 
 class Dataset:
@@ -133,10 +136,9 @@ class Dataset:
         labels, shared = label_image(masks)
         if shared and not self._told_of_overlap:
             self._told_of_overlap = True
-            warnings.warn(
+            log.warning(
                 f"masks of {self.image_reference(image_id)} overlap in {shared} px, which go to the later "
-                "mask; further images of this dataset are not reported",
-                stacklevel=2,
+                "mask; further images of this dataset are not reported"
             )
         return labels, class_ids
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from threading import Lock
@@ -21,6 +21,8 @@ from mrcnn.data.examples import (
     find_instances,
     load_example,
 )
+
+log = logging.getLogger(__name__)
 
 
 class Batches(keras.utils.PyDataset):
@@ -130,11 +132,10 @@ class Batches(keras.utils.PyDataset):
             told, self._told_of_surplus = self._told_of_surplus, True
         if not told:
             most = self.config.MAX_GT_INSTANCES
-            warnings.warn(
+            log.warning(
                 f"{self.dataset.image_reference(image_id)} shows {count} objects, of which {count - most}, "
                 f"chosen at random, are left out: MAX_GT_INSTANCES is {most}; raise it. Further images of "
-                "this dataset are not reported",
-                stacklevel=2,
+                "this dataset are not reported"
             )
 
 

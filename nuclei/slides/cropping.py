@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -28,6 +28,8 @@ from nuclei.io.parallel import map_ahead
 from nuclei.slides.places import find_places
 from nuclei.slides.readers import SUFFIXES, UnreadableRegion
 from nuclei.slides.slide import MPP, Source, open_source
+
+log = logging.getLogger(__name__)
 
 WRITERS = 4  # threads that encode and write patches
 HEAD = 2**20  # bytes of an image file that tell it from another; a slide is too large to be read whole
@@ -247,8 +249,7 @@ def _cut(source: Source, data: Path, rows: list[Row], size: int, bar: tqdm) -> N
     for _ in map_ahead(lambda region: write_patch(data, *region), regions(), WRITERS):
         pass
     if damaged:
-        tqdm.write(
+        log.warning(
             f"{source.path}: {len(damaged)} of {len(rows)} patches lie on damaged parts of the file "
-            f"(the first at x {damaged[0].x}, y {damaged[0].y}) and are left out",
-            file=sys.stderr,
+            f"(the first at x {damaged[0].x}, y {damaged[0].y}) and are left out"
         )

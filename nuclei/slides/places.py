@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import math
-import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from nuclei.folders.patches import starts
 from nuclei.io.images import write_image
 from nuclei.slides.slide import Source, tissue_mask
+
+log = logging.getLogger(__name__)
 
 TISSUE_SHARE = 0.25  # of a slide's patch; what has less is left out
 MASK_PX = 32  # px of the slide to one px of its tissue mask: 8 um at 0.25 um/px
@@ -36,7 +37,7 @@ def find_places(source: Source, size: int, stride: int, overview: Path | None) -
         picture = source.overview(side)
         places = _on_tissue(places, size, tissue_mask(picture), source)
         if not places:
-            tqdm.write(f"{source.path} shows no tissue and is passed over", file=sys.stderr)
+            log.warning("%s shows no tissue and is passed over", source.path)
     elif missing:
         picture = source.overview(OVERVIEW)
     if missing:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import functools
 import itertools
+import logging
 import math
-import sys
 from pathlib import Path
 
 import cv2
@@ -20,6 +20,8 @@ from tqdm import tqdm
 
 from nuclei.errors import InputError
 from nuclei.slides.readers import Levels, UnreadableRegion, open_levels
+
+log = logging.getLogger(__name__)
 
 MPP = 0.25  # um/px of a 40x objective, the resolution that nuclei are usually segmented at
 
@@ -173,7 +175,7 @@ def open_source(path: Path, mpp: float = MPP, source_mpp: float | None = None) -
         )
     source = Source(path, levels, own, mpp)
     if own is not None and min(own) > mpp * (1 + TOLERANCE):
-        _say_once(
+        _warn_once(
             f"{path} has {min(own):.3g} um/px and is enlarged to {mpp:.3g}; "
             f"finer detail is not in it (--mpp {min(own):.3g} would take it as it is)"
         )
@@ -181,8 +183,8 @@ def open_source(path: Path, mpp: float = MPP, source_mpp: float | None = None) -
 
 
 @functools.cache
-def _say_once(line: str) -> None:
-    print(line, file=sys.stderr)
+def _warn_once(line: str) -> None:
+    log.warning(line)
 
 
 def tissue_mask(overview: np.ndarray) -> np.ndarray:

@@ -21,6 +21,20 @@ def call(monkeypatch, main, *arguments):
     run(main, Settings, "What it does.")
 
 
+def as_program(code, *arguments, **variables):
+    """Run, as a program, a script whose `main` executes `code`."""
+    script = (
+        "from tests.nuclei.test_cli import Settings\n"
+        "from nuclei.cli import run\n"
+        f"run(lambda settings: exec({code!r}, globals()), Settings, 'What it does.')"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "NUCLEI_LOG_LEVEL"}
+    return subprocess.run(
+        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False, cwd=ROOT,
+        env=environment | variables,
+    )  # fmt: skip
+
+
 def test_constants_become_flags(monkeypatch):
     seen = []
     call(monkeypatch, seen.append, "--k1", "8")
@@ -58,6 +72,17 @@ def test_help_explains_the_constants(monkeypatch, capsys):
         call(monkeypatch, lambda settings: None, "--help")
     assert stop.value.code == 0
     assert "clusters" in capsys.readouterr().out
+
+
+def test_help_is_shown_wherever_it_goes():
+    done = as_program("pass", "--help", PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "clusters" in done.stdout
+
+
+def test_a_name_that_the_terminal_cannot_show_is_escaped():
+    done = as_program(r"print('\udcff\u00e4.png')", PYTHONIOENCODING="ascii")
+    assert (done.stdout, done.stderr) == (r"\udcff\xe4.png" + "\n", "")
 
 
 def test_a_file_that_the_system_refuses_is_one_line(monkeypatch, capsys, tmp_path):

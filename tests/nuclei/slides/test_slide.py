@@ -82,12 +82,12 @@ def test_only_a_fine_enough_level_is_read(tmp_path):
         source.read(0, 0, source.width, source.height)
 
 
-def test_a_coarser_slide_is_enlarged_and_that_is_told_once(tmp_path, capsys):
+def test_a_coarser_slide_is_enlarged_and_that_is_told_once(tmp_path, caplog):
     path = write_slide(tmp_path / "a.svs", IMAGE, mpp=0.5)
     for _ in range(2):
         with open_source(path, mpp=0.25) as source:
             assert (source.width, source.height, source.mpp) == (800, 600, 0.25)
-    (line,) = capsys.readouterr().err.splitlines()
+    (line,) = caplog.messages
     assert "a.svs has 0.5 um/px and is enlarged to 0.25" in line
 
 
