@@ -123,7 +123,7 @@ def _by_number(path: Path) -> tuple:
 
 
 def _read_mask(path: Path, shape: tuple[int, int]) -> np.ndarray:
-    mask = decode(path.read_bytes())
+    mask = decode(path.read_bytes()) if path.is_file() else None
     if mask is None:
         raise InputError(f"{path} is not a readable PNG; draw that mask again or delete it")
     if mask.ndim == 3:
