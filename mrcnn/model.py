@@ -11,13 +11,14 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from mrcnn import devices, parallel_model, utils
+from mrcnn import devices, parallel_model
 from mrcnn.compat.ground_truth import load_image_gt
 from mrcnn.config import CONFIG, WEIGHTS, Config, find_model
 from mrcnn.data.augment import as_augmentation
+from mrcnn.data.dataset import Dataset
 from mrcnn.data.loader import Batches, own_errors
 from mrcnn.inference import detection
-from mrcnn.inference.predictor import Finder
+from mrcnn.inference.predictor import Predictor
 from mrcnn.modeling import efficientnet, pretrained, weights
 from mrcnn.modeling.network import Network
 from mrcnn.training import callbacks, checkpoint
@@ -51,6 +52,7 @@ class MaskRCNN:
 
     Attributes:
         keras_model: the `mrcnn.modeling.network.Network`.
+        predictor: finds objects with it; `mrcnn.inference.tiling` takes it for images of any size.
         epoch: how many epochs its weights were trained.
         log_dir: the folder of the logs, made when training begins.
     """
@@ -67,7 +69,7 @@ class MaskRCNN:
         self._distribution = parallel_model.distribution(config.GPU_COUNT)
         with parallel_model.within(self._distribution):
             self.keras_model = Network(config)
-        self._finder = Finder(self.keras_model)
+        self.predictor = Predictor(self.keras_model)
         self.set_log_dir()
 
     def set_log_dir(self, model_path: str | Path | None = None) -> None:
@@ -160,8 +162,8 @@ class MaskRCNN:
 
     def train(
         self,
-        train_dataset: utils.Dataset,
-        val_dataset: utils.Dataset | None,
+        train_dataset: Dataset,
+        val_dataset: Dataset | None,
         learning_rate: float | keras.optimizers.schedules.LearningRateSchedule,
         epochs: int,
         layers: str = "all",
@@ -274,18 +276,6 @@ class MaskRCNN:
         optimizer.exclude_from_weight_decay(var_names=["gamma", "beta"])
         return optimizer
 
-    def find(self, images: np.ndarray) -> list[dict[str, np.ndarray]]:
-        """Objects in a batch of images as the network sees them, best first.
-
-        Args:
-            images: (B, H, W, 3) uint8 or float32 in 0..255; H and W multiples of 64.
-
-        Returns:
-            for each image a dict of boxes (N, 4) float32, class_ids (N,) int32, scores (N,) float32 and
-            masks (N, h, w) float32 in 0..1, each filling its box.
-        """
-        return self._finder.find(images)
-
     def detect(self, images: Sequence[np.ndarray], verbose: int = 0) -> list[dict[str, np.ndarray]]:
         """Objects in images of any size, resized as IMAGE_RESIZE_MODE says.
 
@@ -300,7 +290,7 @@ class MaskRCNN:
             for each image a dict of rois (N, 4) int32 px, class_ids (N,) int32, scores (N,) float32 and
             masks (H, W, N) bool.
         """
-        return detection.detect(self, images, verbose)
+        return detection.detect(self.predictor, images, verbose)
 
 
 def _load_those_with_pip(network: Network) -> weights.Report:

@@ -119,7 +119,7 @@ def detections(folder: Path, images: np.ndarray) -> dict[str, np.ndarray]:
     """What both geometries find."""
     found = {}
     for centred in GEOMETRIES:
-        for number, image in enumerate(make(folder, "inference", centred).find(images)):
+        for number, image in enumerate(make(folder, "inference", centred).predictor.predict(images)):
             found |= {f"find/{centred}/{number}/{name}": value for name, value in image.items()}
     return found
 
