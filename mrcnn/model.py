@@ -11,8 +11,15 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from mrcnn import devices, parallel_model
-from mrcnn.compat.ground_truth import load_image_gt
+from mrcnn import backend
+from mrcnn.compat.arrays import compute_backbone_shapes, log
+from mrcnn.compat.ground_truth import (
+    compose_image_meta,
+    load_image_gt,
+    mold_image,
+    parse_image_meta,
+    unmold_image,
+)
 from mrcnn.config import CONFIG, WEIGHTS, Config, find_model
 from mrcnn.data.augment import as_augmentation
 from mrcnn.data.dataset import Dataset
@@ -22,12 +29,24 @@ from mrcnn.inference.predictor import Predictor
 from mrcnn.modeling import efficientnet, pretrained, weights
 from mrcnn.modeling.network import Network
 from mrcnn.training import callbacks, checkpoint
+from mrcnn.training.distribution import distribution, within
 from mrcnn.training.learning_rate import WarmUpAndDecay
 from mrcnn.training.trainer import Trainer
 from nuclei.errors import InputError
 from nuclei.io.files import write_json
 
-__all__ = ["MaskRCNN", "WarmUpAndDecay", "load", "load_image_gt"]
+__all__ = [
+    "MaskRCNN",
+    "WarmUpAndDecay",
+    "compose_image_meta",
+    "compute_backbone_shapes",
+    "load",
+    "load_image_gt",
+    "log",
+    "mold_image",
+    "parse_image_meta",
+    "unmold_image",
+]
 
 # What `layers` may be called: a regular expression of the layers to train. Stage 3 is of stride 8.
 _HEADS = r"mrcnn_.*|rpn_.*|fpn_.*"
@@ -38,7 +57,6 @@ LAYERS = {
     "5+": rf"(res|bn|c)5.*|{_HEADS}",
     "all": ".*",
 }
-_WITH_PIP = "efficientnet_lite0"  # the backbone whose weights lie in no h5 file stands for their path
 
 
 class MaskRCNN:
@@ -60,14 +78,14 @@ class MaskRCNN:
     def __init__(self, mode: str, config: Config, model_dir: str | Path, seed: int = 0):
         if mode not in ("training", "inference"):
             raise ValueError(f"mode is 'training' or 'inference', not {mode!r}")
-        devices.advise()
+        backend.advise()
         keras.utils.set_random_seed(seed)
         self.mode = mode
         self.config = config
         self.model_dir = Path(model_dir)
         self.seed = seed
-        self._distribution = parallel_model.distribution(config.GPU_COUNT)
-        with parallel_model.within(self._distribution):
+        self._distribution = distribution(config.GPU_COUNT)
+        with within(self._distribution):
             self.keras_model = Network(config)
         self.predictor = Predictor(self.keras_model)
         self.set_log_dir()
@@ -112,8 +130,8 @@ class MaskRCNN:
         Raises:
             InputError: the file is missing or broken, a shape differs, or nothing fits.
         """
-        if str(filepath) == _WITH_PIP:
-            report = _load_those_with_pip(self.keras_model)
+        if str(filepath) == efficientnet.NAME:
+            report = efficientnet.load_imagenet_weights(self.keras_model)
         else:
             report = weights.read(Path(filepath), self.keras_model, by_name or bool(exclude), exclude)
         print(f"{filepath}: {report}")
@@ -130,11 +148,7 @@ class MaskRCNN:
             InputError: they cannot be downloaded; the message says where to put the file.
             ValueError: the backbone is the user's own.
         """
-        if self.config.BACKBONE == _WITH_PIP:
-            return _WITH_PIP
-        if callable(self.config.BACKBONE):
-            raise ValueError("there are no ImageNet weights for a BACKBONE of your own")
-        return str(pretrained.imagenet_resnet50())
+        return pretrained.imagenet_weights(self.config.BACKBONE)
 
     def save(self, folder: str | Path) -> None:
         """Write the weights and the configuration into `folder`, from which `load` makes the model again."""
@@ -184,7 +198,8 @@ class MaskRCNN:
             epochs: of STEPS_PER_EPOCH steps each, those done before included.
             layers: "heads", "3+", "4+", "5+" (the heads and the backbone from that stage on), "all", or a
                 regular expression of layer names.
-            augmentation: (image, labels, rng) -> (image, labels), see `mrcnn.data.augment`, or imgaug's.
+            augmentation: (image, labels, rng) -> (image, labels), see
+                `mrcnn.data.augment.as_augmentation`.
             custom_callbacks: further Keras callbacks.
             no_augmentation_sources: sources of images that are not augmented.
 
@@ -197,7 +212,7 @@ class MaskRCNN:
         """
         if self.mode != "training":
             raise ValueError("this model was made for inference; make it with mode='training'")
-        devices.repeat_exactly()
+        backend.repeat_exactly()
         excluded = tuple(no_augmentation_sources or ())
         batches = Batches(
             train_dataset, self.config, as_augmentation(augmentation), self.seed, self.epoch, excluded
@@ -209,33 +224,15 @@ class MaskRCNN:
         self.set_trainable(LAYERS.get(layers, layers), verbose=0)
         log = callbacks.LossLog(self.log_dir, self.epoch)
         bar = tqdm(total=epochs * len(batches), desc=f"training {self._name}", unit="step")
-        with bar, parallel_model.within(self._distribution):
-            beside = self._beside(log, bar, custom_callbacks or [])
+        with bar, within(self._distribution):
+            beside = callbacks.beside(log, bar, self._name, self.config.CHECKPOINTS_KEPT, custom_callbacks)
             self._fit(self._trainer(learning_rate), batches, validation, epochs, beside)
         return log.losses
-
-    def _beside(self, log: callbacks.LossLog, bar: tqdm, custom: Sequence) -> list[keras.callbacks.Callback]:
-        """What goes on beside training. What is done after an epoch comes before its checkpoint.
-
-        Killed in between, a resumed training repeats the epoch; the other way round it would be left out.
-        """
-        validation = log.losses.get("val_loss", [])
-        return [
-            log,
-            *custom,
-            callbacks.Checkpoints(self.log_dir, self._name, self.config.CHECKPOINTS_KEPT, validation),
-            callbacks.StopOnNonFinite(),
-            callbacks.Progress(bar),
-            keras.callbacks.TensorBoard(str(self.log_dir), write_graph=False),
-        ]
 
     def _trainer(self, learning_rate) -> Trainer:
         """The network with its losses and its optimiser, the latter as a checkpoint left it."""
         trainer = Trainer(self.keras_model, self.seed)
-        # XLA is JAX's only way; on TensorFlow's processor kernels it is the slower one.
-        compiled = keras.backend.backend() == "jax"
-        trainer.compile(optimizer=self._optimizer(learning_rate), jit_compile=compiled)
-        trainer.optimizer.build(trainer.trainable_variables)
+        trainer.prepare(learning_rate)
         if self._resumed and not checkpoint.restore(self._resumed, trainer):
             print(f"{self._resumed} has no state of an optimiser for these layers: it starts anew")
         return trainer
@@ -258,24 +255,6 @@ class MaskRCNN:
             # They were done by this optimiser; what `fit` does at its end may not be.
             trainer.optimizer.finalize_variable_values(trainer.trainable_variables)
 
-    def _optimizer(self, learning_rate) -> keras.optimizers.Optimizer:
-        config = self.config
-        limit = config.GRADIENT_CLIP_NORM
-        shared = {
-            "global_clipnorm": limit and limit / parallel_model.addends(),
-            "weight_decay": config.WEIGHT_DECAY,
-            "use_ema": config.WEIGHT_AVERAGING > 0,
-            "ema_momentum": config.WEIGHT_AVERAGING,
-        }
-        if config.OPTIMIZER == "adamw":
-            optimizer = keras.optimizers.AdamW(learning_rate, **shared)
-        elif config.OPTIMIZER == "sgd":
-            optimizer = keras.optimizers.SGD(learning_rate, momentum=config.LEARNING_MOMENTUM, **shared)
-        else:
-            raise ValueError(f"OPTIMIZER is 'sgd' or 'adamw', not {config.OPTIMIZER!r}")
-        optimizer.exclude_from_weight_decay(var_names=["gamma", "beta"])
-        return optimizer
-
     def detect(self, images: Sequence[np.ndarray], verbose: int = 0) -> list[dict[str, np.ndarray]]:
         """Objects in images of any size, resized as IMAGE_RESIZE_MODE says.
 
@@ -291,14 +270,6 @@ class MaskRCNN:
             masks (H, W, N) bool.
         """
         return detection.detect(self.predictor, images, verbose)
-
-
-def _load_those_with_pip(network: Network) -> weights.Report:
-    """ImageNet weights for an EfficientNet-Lite0."""
-    efficientnet.load_imagenet_weights(network.pyramid)
-    loaded = [name for name in weights.layers(network) if re.match(r"c\d_", name)]
-    left = [name for name in weights.layers(network) if name not in loaded]
-    return weights.Report(tuple(loaded), (), tuple(left))
 
 
 def load(folder: str | Path, **changes) -> MaskRCNN:

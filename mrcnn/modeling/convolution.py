@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 from keras import layers, ops
 
-from mrcnn import devices
+from mrcnn import backend
 
 # F(4 x 4, 3 x 3): six pixels in a row give four of the result with six products instead of twelve.
 # Source: Lavin and Gray, "Fast algorithms for convolutional neural networks", CVPR 2016, section 4.3.
@@ -50,7 +50,7 @@ class WinogradConvolution(layers.Conv2D):
     def convolution_op(self, inputs, kernel):
         """Maps (B, H, W, C) and a kernel (3, 3, C, F) -> (B, H, W, F)."""
         wide = min(kernel.shape[2:]) >= _WORTHWHILE
-        if wide and self.compute_dtype == "float32" and not devices.has_gpu():
+        if wide and self.compute_dtype == "float32" and not backend.has_gpu():
             return winograd(inputs, kernel)
         return super().convolution_op(inputs, kernel)
 

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from keras import layers, ops
 
-from mrcnn import devices
+from mrcnn import backend
 from mrcnn.modeling import convolution
 
 RNG = np.random.default_rng(0)
@@ -69,7 +69,7 @@ def calls_of_winograd(monkeypatch):
 
 def test_a_wide_layer_is_computed_so_and_answers_as_conv2d(monkeypatch):
     calls = calls_of_winograd(monkeypatch)
-    monkeypatch.setattr(devices, "has_gpu", lambda: False)
+    monkeypatch.setattr(backend, "has_gpu", lambda: False)
     ours = convolution.WinogradConvolution(WIDE, 3, padding="same", activation="relu")
     inputs = normal(1, 6, 5, WIDE)
     ours(inputs)
@@ -87,7 +87,7 @@ def test_a_wide_layer_is_computed_so_and_answers_as_conv2d(monkeypatch):
 )
 def test_narrow_layers_few_bits_and_gpus_keep_the_plain_form(monkeypatch, filters, dtype, gpu):
     calls = calls_of_winograd(monkeypatch)
-    monkeypatch.setattr(devices, "has_gpu", lambda: gpu)
+    monkeypatch.setattr(backend, "has_gpu", lambda: gpu)
     layer = convolution.WinogradConvolution(filters, 3, padding="same", dtype=dtype)
     assert layer(normal(1, 4, 4, WIDE)).shape == (1, 4, 4, filters)
     assert not calls

@@ -1,79 +1,15 @@
-"""Batch normalisation folded into the convolution before it, and batch normalisation that stays as it is."""
+"""Batch normalisation that stays as it was asked for."""
 
 from __future__ import annotations
 
 import keras
 import numpy as np
-import pytest
-import tensorflow as tf
 from keras import layers
 
 from mrcnn.modeling import weights
-from mrcnn.modeling.layers import BatchNorm, FoldedConvolution, convolution_norm
+from mrcnn.modeling.layers import BatchNorm, convolution_norm
 
 RNG = np.random.default_rng(0)
-
-
-def randomise(layer) -> None:
-    layer.set_weights([RNG.uniform(0.5, 1.5, weight.shape).astype(np.float32) for weight in layer.weights])
-
-
-def gradients(outputs_of, variables) -> list[np.ndarray]:
-    """Of a sum in which every output counts differently."""
-    with tf.GradientTape() as tape:
-        outputs = outputs_of()
-        factors = np.linspace(-1, 1, int(np.prod(outputs.shape)), dtype=np.float32).reshape(outputs.shape)
-        loss = tf.reduce_sum(outputs * factors)
-    return tape.gradient(loss, [variable.value for variable in variables])
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        {"kernel_size": 3, "padding": "same"},
-        {"kernel_size": 1, "strides": 2},
-        {"kernel_size": 5, "strides": 2, "padding": "valid"},
-    ],
-)
-def test_folded_equals_both_layers_in_a_row_and_so_do_the_gradients(arguments):
-    convolution, norm = layers.Conv2D(6, name="c", **arguments), BatchNorm(name="n")
-    folded = FoldedConvolution(convolution, norm)
-    image = RNG.uniform(-1, 1, (2, 11, 9, 4)).astype(np.float32)
-    folded(image)
-    randomise(folded)
-    np.testing.assert_allclose(folded(image), norm(convolution(image), training=False), rtol=1e-5, atol=1e-5)
-
-    variables = [convolution.kernel, convolution.bias, norm.gamma, norm.beta]
-    found = gradients(lambda: folded(image), variables)
-    expected = gradients(lambda: norm(convolution(image), training=False), variables)
-    for one, other in zip(found, expected, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4 * np.abs(other).max())
-
-
-def test_folded_shows_its_shape_and_its_weights():
-    folded = FoldedConvolution(layers.Conv2D(6, 3, 2, name="c"), BatchNorm(name="n"))
-    assert folded(keras.Input((9, 9, 2))).shape == (None, 4, 4, 6)
-    assert [weight.path.split("/", 1)[-1] for weight in folded.trainable_weights] == [
-        "c/kernel",
-        "c/bias",
-        "n/gamma",
-        "n/beta",
-    ]
-
-
-def test_folded_computes_in_its_precision_and_keeps_float32_weights():
-    convolution = layers.Conv2D(3, 1, name="c", dtype="mixed_bfloat16")
-    folded = FoldedConvolution(convolution, BatchNorm(name="n", dtype="mixed_bfloat16"))
-    image = RNG.uniform(-1, 1, (1, 5, 5, 3)).astype(np.float32)
-    folded(image)
-    randomise(folded)
-    outputs = folded(image)
-    assert keras.backend.standardize_dtype(outputs.dtype) == "bfloat16"
-    assert {weight.dtype for weight in folded.weights} == {"float32"}
-    kernel, bias = convolution.get_weights()
-    gamma, beta, mean, variance = folded.norm.get_weights()
-    exact = (image @ kernel[0, 0] + bias - mean) / np.sqrt(variance + 1e-3) * gamma + beta
-    np.testing.assert_allclose(keras.ops.cast(outputs, "float32"), exact, rtol=2e-2, atol=2e-2)
 
 
 def in_a_model(train_bn):

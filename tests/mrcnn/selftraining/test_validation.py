@@ -111,10 +111,5 @@ def test_training_goes_on_with_its_own_weights(tmp_path):
 def test_the_score_is_the_mean_aji(monkeypatch):
     image, truth = PAIR
     found = iter([truth, np.zeros_like(truth)])
-<<<<<<< HEAD
-    monkeypatch.setattr(validation.tiling, "segment", lambda network, image: (next(found), None))
-    assert Validation(None, [PAIR, PAIR]).score() == pytest.approx(0.5)  # AJI of 1 and of 0
-=======
     monkeypatch.setattr(validation.tiling, "segment", lambda predictor, image: (next(found), None))
     assert Validation(None, None, [PAIR, PAIR]).score() == pytest.approx(0.5)  # AJI of 1 and of 0
->>>>>>> b5f6c97 (Detection, tiling and test-time augmentation take the predictor, not the model; nothing in mrcnn imports utils)
