@@ -115,7 +115,7 @@ def _drawer(start: str, model_folder: Path) -> Callable[[np.ndarray], np.ndarray
     def draw(image: np.ndarray) -> np.ndarray:
         from mrcnn.inference import tiling
 
-        return tiling.segment(network(), image)[0]
+        return tiling.segment(network().predictor, image)[0]
 
     return draw
 

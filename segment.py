@@ -12,7 +12,7 @@ from tqdm import tqdm
 from mrcnn import backend
 from mrcnn.config import check_takes_tiles, find_model
 from mrcnn.inference import tta
-from mrcnn.inference.segmentation import OVERLAYS, segment_images
+from mrcnn.segmentation import OVERLAYS, segment_images
 from nuclei.cli import run
 from nuclei.errors import InputError
 from nuclei.io.files import check_can_hold_files, check_names

@@ -62,7 +62,7 @@ def segment(image: np.ndarray, model: Path | None) -> tuple[np.ndarray, np.ndarr
     from mrcnn import model as modellib  # imports TensorFlow, which takes seconds
     from mrcnn.inference import tiling
 
-    return tiling.segment(modellib.load(model), image, n_views=4)
+    return tiling.segment(modellib.load(model).predictor, image, n_views=4)
 
 
 if __name__ == "__main__":

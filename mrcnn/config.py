@@ -12,7 +12,7 @@ from nuclei.io.files import digest, read_json
 WEIGHTS = "mask_rcnn.h5"  # the two files of a model's folder
 CONFIG = "config.json"
 
-RESIZE_MODES = ("none", "square", "pad64", "crop")  # see `mrcnn.utils.resize_image`
+RESIZE_MODES = ("none", "square", "pad64", "crop")  # see `mrcnn.data.resizing.resize_image`
 
 
 class Config:
@@ -29,7 +29,7 @@ class Config:
     WORKERS = 2  # threads that read and augment images (not Matterport's); 0: in the training loop itself
     CHECKPOINTS_KEPT = 0  # newest epochs kept on disk (not Matterport's); 0 keeps all
 
-    BACKBONE = "resnet101"  # or resnet50, efficientnet_lite0, or a callable; see mrcnn/backbones.py
+    BACKBONE = "resnet101"  # or resnet50, efficientnet_lite0, or a callable; see modeling/backbones.py
     COMPUTE_BACKBONE_SHAPE = None  # accepted; shapes are read from the backbone's maps
     BACKBONE_STRIDES = (4, 8, 16, 32, 64)  # px, of the pyramid levels P2 to P6
     TOP_DOWN_PYRAMID_SIZE = 256  # channels of the feature pyramid

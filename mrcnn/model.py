@@ -12,22 +12,42 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from mrcnn import devices, parallel_model, utils
-from mrcnn.compat.ground_truth import load_image_gt
+from mrcnn import backend
+from mrcnn.compat.arrays import compute_backbone_shapes, log
+from mrcnn.compat.ground_truth import (
+    compose_image_meta,
+    load_image_gt,
+    mold_image,
+    parse_image_meta,
+    unmold_image,
+)
 from mrcnn.config import CONFIG, WEIGHTS, Config, find_model
 from mrcnn.data.augment import as_augmentation
+from mrcnn.data.dataset import Dataset
 from mrcnn.data.loader import Batches, own_errors
 from mrcnn.inference import detection
-from mrcnn.inference.predictor import Finder
+from mrcnn.inference.predictor import Predictor
 from mrcnn.modeling import efficientnet, pretrained, weights
 from mrcnn.modeling.network import Network
 from mrcnn.training import callbacks, checkpoint
+from mrcnn.training.distribution import distribution, within
 from mrcnn.training.learning_rate import WarmUpAndDecay
 from mrcnn.training.trainer import Trainer
 from nuclei.errors import InputError
 from nuclei.io.files import write_json
 
-__all__ = ["MaskRCNN", "WarmUpAndDecay", "load", "load_image_gt"]
+__all__ = [
+    "MaskRCNN",
+    "WarmUpAndDecay",
+    "compose_image_meta",
+    "compute_backbone_shapes",
+    "load",
+    "load_image_gt",
+    "log",
+    "mold_image",
+    "parse_image_meta",
+    "unmold_image",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +60,6 @@ LAYERS = {
     "5+": rf"(res|bn|c)5.*|{_HEADS}",
     "all": ".*",
 }
-_WITH_PIP = "efficientnet_lite0"  # the backbone whose weights lie in no h5 file stands for their path
 
 
 class MaskRCNN:
@@ -54,6 +73,7 @@ class MaskRCNN:
 
     Attributes:
         keras_model: the `mrcnn.modeling.network.Network`.
+        predictor: finds objects with it; `mrcnn.inference.tiling` takes it for images of any size.
         epoch: how many epochs its weights were trained.
         log_dir: the folder of the logs, made when training begins.
     """
@@ -61,16 +81,16 @@ class MaskRCNN:
     def __init__(self, mode: str, config: Config, model_dir: str | Path, seed: int = 0):
         if mode not in ("training", "inference"):
             raise ValueError(f"mode is 'training' or 'inference', not {mode!r}")
-        devices.advise()
+        backend.advise()
         keras.utils.set_random_seed(seed)
         self.mode = mode
         self.config = config
         self.model_dir = Path(model_dir)
         self.seed = seed
-        self._distribution = parallel_model.distribution(config.GPU_COUNT)
-        with parallel_model.within(self._distribution):
+        self._distribution = distribution(config.GPU_COUNT)
+        with within(self._distribution):
             self.keras_model = Network(config)
-        self._finder = Finder(self.keras_model)
+        self.predictor = Predictor(self.keras_model)
         self.set_log_dir()
 
     def set_log_dir(self, model_path: str | Path | None = None) -> None:
@@ -113,8 +133,8 @@ class MaskRCNN:
         Raises:
             InputError: the file is missing or broken, a shape differs, or nothing fits.
         """
-        if str(filepath) == _WITH_PIP:
-            report = _load_those_with_pip(self.keras_model)
+        if str(filepath) == efficientnet.NAME:
+            report = efficientnet.load_imagenet_weights(self.keras_model)
         else:
             report = weights.read(Path(filepath), self.keras_model, by_name or bool(exclude), exclude)
         print(f"{filepath}: {report}")
@@ -131,11 +151,7 @@ class MaskRCNN:
             InputError: they cannot be downloaded; the message says where to put the file.
             ValueError: the backbone is the user's own.
         """
-        if self.config.BACKBONE == _WITH_PIP:
-            return _WITH_PIP
-        if callable(self.config.BACKBONE):
-            raise ValueError("there are no ImageNet weights for a BACKBONE of your own")
-        return str(pretrained.imagenet_resnet50())
+        return pretrained.imagenet_weights(self.config.BACKBONE)
 
     def save(self, folder: str | Path) -> None:
         """Write the weights and the configuration into `folder`, from which `load` makes the model again."""
@@ -163,8 +179,8 @@ class MaskRCNN:
 
     def train(
         self,
-        train_dataset: utils.Dataset,
-        val_dataset: utils.Dataset | None,
+        train_dataset: Dataset,
+        val_dataset: Dataset | None,
         learning_rate: float | keras.optimizers.schedules.LearningRateSchedule,
         epochs: int,
         layers: str = "all",
@@ -185,7 +201,8 @@ class MaskRCNN:
             epochs: of STEPS_PER_EPOCH steps each, those done before included.
             layers: "heads", "3+", "4+", "5+" (the heads and the backbone from that stage on), "all", or a
                 regular expression of layer names.
-            augmentation: (image, labels, rng) -> (image, labels), see `mrcnn.data.augment`, or imgaug's.
+            augmentation: (image, labels, rng) -> (image, labels), see
+                `mrcnn.data.augment.as_augmentation`.
             custom_callbacks: further Keras callbacks.
             no_augmentation_sources: sources of images that are not augmented.
 
@@ -198,7 +215,7 @@ class MaskRCNN:
         """
         if self.mode != "training":
             raise ValueError("this model was made for inference; make it with mode='training'")
-        devices.repeat_exactly()
+        backend.repeat_exactly()
         excluded = tuple(no_augmentation_sources or ())
         batches = Batches(
             train_dataset, self.config, as_augmentation(augmentation), self.seed, self.epoch, excluded
@@ -210,33 +227,15 @@ class MaskRCNN:
         self.set_trainable(LAYERS.get(layers, layers), verbose=0)
         log = callbacks.LossLog(self.log_dir, self.epoch)
         bar = tqdm(total=epochs * len(batches), desc=f"training {self._name}", unit="step")
-        with bar, parallel_model.within(self._distribution):
-            beside = self._beside(log, bar, custom_callbacks or [])
+        with bar, within(self._distribution):
+            beside = callbacks.beside(log, bar, self._name, self.config.CHECKPOINTS_KEPT, custom_callbacks)
             self._fit(self._trainer(learning_rate), batches, validation, epochs, beside)
         return log.losses
-
-    def _beside(self, log: callbacks.LossLog, bar: tqdm, custom: Sequence) -> list[keras.callbacks.Callback]:
-        """What goes on beside training. What is done after an epoch comes before its checkpoint.
-
-        Killed in between, a resumed training repeats the epoch; the other way round it would be left out.
-        """
-        validation = log.losses.get("val_loss", [])
-        return [
-            log,
-            *custom,
-            callbacks.Checkpoints(self.log_dir, self._name, self.config.CHECKPOINTS_KEPT, validation),
-            callbacks.StopOnNonFinite(),
-            callbacks.Progress(bar),
-            keras.callbacks.TensorBoard(str(self.log_dir), write_graph=False),
-        ]
 
     def _trainer(self, learning_rate) -> Trainer:
         """The network with its losses and its optimiser, the latter as a checkpoint left it."""
         trainer = Trainer(self.keras_model, self.seed)
-        # XLA is JAX's only way; on TensorFlow's processor kernels it is the slower one.
-        compiled = keras.backend.backend() == "jax"
-        trainer.compile(optimizer=self._optimizer(learning_rate), jit_compile=compiled)
-        trainer.optimizer.build(trainer.trainable_variables)
+        trainer.prepare(learning_rate)
         if self._resumed and not checkpoint.restore(self._resumed, trainer):
             logger.warning(f"{self._resumed} has no state of an optimiser for these layers: it starts anew")
         return trainer
@@ -259,36 +258,6 @@ class MaskRCNN:
             # They were done by this optimiser; what `fit` does at its end may not be.
             trainer.optimizer.finalize_variable_values(trainer.trainable_variables)
 
-    def _optimizer(self, learning_rate) -> keras.optimizers.Optimizer:
-        config = self.config
-        limit = config.GRADIENT_CLIP_NORM
-        shared = {
-            "global_clipnorm": limit and limit / parallel_model.addends(),
-            "weight_decay": config.WEIGHT_DECAY,
-            "use_ema": config.WEIGHT_AVERAGING > 0,
-            "ema_momentum": config.WEIGHT_AVERAGING,
-        }
-        if config.OPTIMIZER == "adamw":
-            optimizer = keras.optimizers.AdamW(learning_rate, **shared)
-        elif config.OPTIMIZER == "sgd":
-            optimizer = keras.optimizers.SGD(learning_rate, momentum=config.LEARNING_MOMENTUM, **shared)
-        else:
-            raise ValueError(f"OPTIMIZER is 'sgd' or 'adamw', not {config.OPTIMIZER!r}")
-        optimizer.exclude_from_weight_decay(var_names=["gamma", "beta"])
-        return optimizer
-
-    def find(self, images: np.ndarray) -> list[dict[str, np.ndarray]]:
-        """Objects in a batch of images as the network sees them, best first.
-
-        Args:
-            images: (B, H, W, 3) uint8 or float32 in 0..255; H and W multiples of 64.
-
-        Returns:
-            for each image a dict of boxes (N, 4) float32, class_ids (N,) int32, scores (N,) float32 and
-            masks (N, h, w) float32 in 0..1, each filling its box.
-        """
-        return self._finder.find(images)
-
     def detect(self, images: Sequence[np.ndarray], verbose: int = 0) -> list[dict[str, np.ndarray]]:
         """Objects in images of any size, resized as IMAGE_RESIZE_MODE says.
 
@@ -303,15 +272,7 @@ class MaskRCNN:
             for each image a dict of rois (N, 4) int32 px, class_ids (N,) int32, scores (N,) float32 and
             masks (H, W, N) bool.
         """
-        return detection.detect(self, images, verbose)
-
-
-def _load_those_with_pip(network: Network) -> weights.Report:
-    """ImageNet weights for an EfficientNet-Lite0."""
-    efficientnet.load_imagenet_weights(network.pyramid)
-    loaded = [name for name in weights.layers(network) if re.match(r"c\d_", name)]
-    left = [name for name in weights.layers(network) if name not in loaded]
-    return weights.Report(tuple(loaded), (), tuple(left))
+        return detection.detect(self.predictor, images, verbose)
 
 
 def load(folder: str | Path, **changes) -> MaskRCNN:

@@ -1,5 +1,6 @@
 """Functions on datasets, images, masks and boxes under the names that Matterport's users know."""
 
+from mrcnn.compat.arrays import batch_slice, resize
 from mrcnn.compat.scores import compute_ap, compute_ap_range, compute_matches, compute_recall
 from mrcnn.data.box_arrays import (
     apply_box_deltas,
@@ -25,11 +26,15 @@ from mrcnn.data.mask_arrays import (
     unmold_mask,
 )
 from mrcnn.data.resizing import pad_to, resize_image, resize_mask
-from mrcnn.modeling.pretrained import download_trained_weights
+from mrcnn.modeling.pretrained import COCO, download_trained_weights
+
+COCO_MODEL_URL = COCO.url
 
 __all__ = [
+    "COCO_MODEL_URL",
     "Dataset",
     "apply_box_deltas",
+    "batch_slice",
     "box_refinement",
     "compute_ap",
     "compute_ap_range",
@@ -51,6 +56,7 @@ __all__ = [
     "norm_boxes",
     "pad_to",
     "paste_mask",
+    "resize",
     "resize_image",
     "resize_mask",
     "trim_zeros",

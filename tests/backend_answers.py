@@ -1,8 +1,8 @@
 """What the network does on the backend that KERAS_BACKEND names.
 
 `python -m tests.backend_answers FOLDER answers` (or `training`, or `devices`) reads weights and a batch from
-the folder and writes an npz file into it. test_mrcnn_backends.py compares those of all backends, and
-test_mrcnn_parallel_model.py those of one device and two.
+the folder and writes an npz file into it. mrcnn/test_backends.py compares those of all backends, and
+mrcnn/training/test_distribution.py those of one device and two.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from mrcnn import parallel_model, utils
+from mrcnn import utils
 from mrcnn.config import NucleusConfig
 from mrcnn.data.loader import Batches
 from mrcnn.model import MaskRCNN
 from mrcnn.modeling import boxes, roi_align, weights
 from mrcnn.modeling.layers import convolution_norm
+from mrcnn.training.distribution import addends, distribution, within
 from mrcnn.training.trainer import Trainer
 from nuclei import tissue
 
@@ -119,7 +120,7 @@ def detections(folder: Path, images: np.ndarray) -> dict[str, np.ndarray]:
     """What both geometries find."""
     found = {}
     for centred in GEOMETRIES:
-        for number, image in enumerate(make(folder, "inference", centred).find(images)):
+        for number, image in enumerate(make(folder, "inference", centred).predictor.predict(images)):
             found |= {f"find/{centred}/{number}/{name}": value for name, value in image.items()}
     return found
 
@@ -200,8 +201,8 @@ def devices(folder: Path) -> dict[str, np.ndarray]:
         network.load_weights(folder / WEIGHTS)
         losses = network.train(dataset, None, 1e-3, epochs=2)
         found |= {f"{name}/{loss}": np.array(values) for loss, values in losses.items()}
-    with parallel_model.within(parallel_model.distribution(2)):
-        return found | {"replicas": np.int32(parallel_model.addends())}
+    with within(distribution(2)):
+        return found | {"replicas": np.int32(addends())}
 
 
 def answers(folder: Path) -> dict[str, np.ndarray]:

@@ -2,15 +2,16 @@ import json
 import os
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tifffile
 from pycocotools.coco import COCO
 
-from mrcnn import model
+from mrcnn import model, segmentation
 from mrcnn.config import NucleusConfig
-from mrcnn.inference import segmentation, tiling
+from mrcnn.inference import tiling
 from nuclei.errors import InputError
 from nuclei.io.images import read_labels, write_image, write_labels
 from nuclei.outlines import geojson
@@ -34,14 +35,14 @@ def segmented(monkeypatch):
     """The images that were segmented, by name; a stand-in for the network finds two nuclei in each."""
     names = []
 
-    def find(network, image, overlap, progress, n_views):
+    def find(predictor, image, overlap, progress, n_views):
         names.append(progress)
         labels = np.zeros(image.shape[:2], np.int32)
         labels[2:12, 3:9], labels[2:12, 9:20] = 2, 1
         return labels, np.float32([0.9, 0.75])
 
     monkeypatch.setattr(tiling, "segment", find)
-    monkeypatch.setattr(model, "load", lambda *arguments, **options: None)
+    monkeypatch.setattr(model, "load", lambda *arguments, **options: SimpleNamespace(predictor=None))
     return names
 
 

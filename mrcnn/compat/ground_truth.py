@@ -6,14 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mrcnn import utils
 from mrcnn.config import Config
 from mrcnn.data.augment import as_augmentation, compose, mirror
+from mrcnn.data.dataset import Dataset
 from mrcnn.data.examples import boxes_of, class_ids_of, find_instances, load_example
+from mrcnn.data.mask_arrays import mini_mask
 
 
 def load_image_gt(
-    dataset: utils.Dataset,
+    dataset: Dataset,
     config: Config,
     image_id: int,
     augment: bool = False,
@@ -53,7 +54,7 @@ def load_image_gt(
     for number, (label, window) in enumerate(instances):
         mask = example.labels[window] == label
         if use_mini_mask:
-            masks[:, :, number] = utils.mini_mask(mask, shape)
+            masks[:, :, number] = mini_mask(mask, shape)
         else:
             masks[(*window, number)] = mask
     active = np.zeros(dataset.num_classes, np.int32)

@@ -182,21 +182,21 @@ def as_augmentation(value) -> Augmentation | None:
     """What may be given as `augmentation`, as a step.
 
     Args:
-        value: None, a step (image, labels, rng) -> (image, labels), or an augmenter of imgaug.
+        value: None, a step (image, labels, rng) -> (image, labels), or a `Compose` of albumentations 2.
 
     Raises:
         ValueError: anything else.
     """
+    accepted = "pass a function (image, labels, rng) -> (image, labels), or a Compose of albumentations 2"
     if value is None:
         return None
-    if hasattr(value, "to_deterministic") and hasattr(value, "augment_image"):
-        return from_imgaug(value)
-    if callable(value) and _takes_three(value):
+    if hasattr(value, "to_deterministic"):
+        raise ValueError(f"imgaug does not work with current NumPy; {accepted}")
+    if hasattr(value, "transforms") and hasattr(value, "set_random_seed"):
+        return _from_albumentations(value)
+    if callable(value) and not hasattr(value, "transforms") and _takes_three(value):
         return value
-    raise ValueError(
-        "an augmentation is None, a function (image, labels, rng) -> (image, labels) or an imgaug augmenter, "
-        f"not {value!r}"
-    )
+    raise ValueError(f"{value!r} is no augmentation; {accepted}")
 
 
 def _takes_three(function: Callable) -> bool:
@@ -207,27 +207,14 @@ def _takes_three(function: Callable) -> bool:
     return True
 
 
-def from_imgaug(augmentation) -> Augmentation:
-    """An augmenter of imgaug (0.3 or later), as Matterport's users pass it, as a step.
-
-    Nothing of imgaug is imported. Of the augmenter are used `to_deterministic()`, which gives a copy that
-    makes the same choices for image and labels; `augment(image=, segmentation_maps=)` of that copy, with
-    labels (1, H, W, 1) int32, which takes labels from the nearest pixel and leaves them alone where only
-    colours change; and `seed_(int)` where there is one, without which `rng` has no say.
-
-    Raises:
-        ValueError: the augmenter cannot move labels.
-    """
-    if not hasattr(augmentation, "augment_segmentation_maps"):
-        raise ValueError(f"{augmentation!r} has no augment_segmentation_maps; imgaug 0.3 or later has")
+def _from_albumentations(composed) -> Augmentation:
+    """A `Compose` as a step: `rng` seeds it, and the labels are its mask, moved by the nearest pixel."""
 
     def step(image: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> Pair:
-        # A copy of its own, since threads share the augmenter and each call moves its random state on.
-        own = copy.deepcopy(augmentation)
-        if hasattr(own, "seed_"):
-            own.seed_(int(rng.integers(2**31)))
-        maps = labels[None, :, :, None]
-        image, maps = own.to_deterministic().augment(image=image, segmentation_maps=maps)
-        return image, np.asarray(maps, np.int32)[0, :, :, 0]
+        # A copy of its own, since threads share it and each call moves its random state on.
+        own = copy.deepcopy(composed)
+        own.set_random_seed(int(rng.integers(2**31)))
+        changed = own(image=image, mask=labels)
+        return changed["image"], np.asarray(changed["mask"], np.int32)
 
     return step

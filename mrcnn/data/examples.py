@@ -8,9 +8,10 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage
 
-from mrcnn import utils
 from mrcnn.config import Config
 from mrcnn.data.augment import Augmentation, Pair, rescale
+from mrcnn.data.dataset import Dataset
+from mrcnn.data.resizing import resize_image, resize_mask
 
 # Before an augmentation a large image is cut to this many sides of the network's input: enough for a zoom
 # and a turn to find tissue everywhere, and the time of a step does not depend on the size of the image.
@@ -31,7 +32,7 @@ class Example(NamedTuple):
 
 
 def load_example(
-    dataset: utils.Dataset,
+    dataset: Dataset,
     config: Config,
     image_id: int,
     augmentation: Augmentation | None,
@@ -40,7 +41,7 @@ def load_example(
     """Read, check, resize and augment an image and its labels.
 
     The mode "crop" enlarges as IMAGE_MIN_SCALE asks for and takes a window at random; the others are those
-    of `mrcnn.utils.resize_image`. Padding has the median colour of the image, since black
+    of `mrcnn.data.resizing.resize_image`. Padding has the median colour of the image, since black
     looks like dense stain. What an augmentation makes larger or smaller is cut or padded to its size again.
 
     Raises:
@@ -75,7 +76,7 @@ def enlargement(config: Config) -> float:
     return max(1.0, config.IMAGE_MIN_SCALE or 0.0)
 
 
-def _read(dataset: utils.Dataset, config: Config, image_id: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _read(dataset: Dataset, config: Config, image_id: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     image = dataset.load_image(image_id)
     labels, class_ids = dataset.load_labels(image_id)
     class_ids = np.asarray(class_ids, np.int32)
@@ -103,11 +104,11 @@ def _problem(image: np.ndarray, labels: np.ndarray, class_ids: np.ndarray, class
 
 
 def _resize(image: np.ndarray, labels: np.ndarray, config: Config):
-    """`mrcnn.utils.resize_image` for an image and its labels, padded with the median colour."""
-    image, window, scale, padding, _ = utils.resize_image(
+    """`mrcnn.data.resizing.resize_image` for an image and its labels, padded with the median colour."""
+    image, window, scale, padding, _ = resize_image(
         image, config.IMAGE_MIN_DIM, config.IMAGE_MAX_DIM, config.IMAGE_MIN_SCALE, config.IMAGE_RESIZE_MODE
     )
-    labels = utils.resize_mask(labels[..., None], scale, padding)[..., 0]
+    labels = resize_mask(labels[..., None], scale, padding)[..., 0]
     y1, x1, y2, x2 = window
     return on_canvas(image[y1:y2, x1:x2], labels.shape, y1, x1), labels, window, scale
 

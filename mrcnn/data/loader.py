@@ -10,9 +10,9 @@ from threading import Lock
 import keras
 import numpy as np
 
-from mrcnn import utils
 from mrcnn.config import Config
 from mrcnn.data.augment import Augmentation, as_augmentation
+from mrcnn.data.dataset import Dataset
 from mrcnn.data.examples import (
     Example,
     Instance,
@@ -21,12 +21,13 @@ from mrcnn.data.examples import (
     find_instances,
     load_example,
 )
+from mrcnn.data.mask_arrays import mini_mask
 
 log = logging.getLogger(__name__)
 
 
 class Batches(keras.utils.PyDataset):
-    """Training batches of fixed shape, the input of `mrcnn.modeling.network.Trainer`.
+    """Training batches of fixed shape, the input of `mrcnn.training.trainer.Trainer`.
 
     An epoch is so many batches of images drawn by their weight, at even distances along the sum of all
     weights: each batch holds of every stratum (a folder of patches) what its share says. Within a stratum the
@@ -54,7 +55,7 @@ class Batches(keras.utils.PyDataset):
 
     def __init__(
         self,
-        dataset: utils.Dataset,
+        dataset: Dataset,
         config: Config,
         augmentation: Augmentation | None = None,
         seed: int = 0,
@@ -139,7 +140,7 @@ class Batches(keras.utils.PyDataset):
             )
 
 
-def _weights(dataset: utils.Dataset) -> np.ndarray:
+def _weights(dataset: Dataset) -> np.ndarray:
     """(images,) the weight of each image, 1 where none is given."""
     prepared, added = len(dataset.image_ids), len(dataset.image_info)
     if not prepared:
@@ -180,6 +181,6 @@ def pad_example(example: Example, instances: Sequence[Instance], config: Config)
     class_ids[: len(instances)] = class_ids_of(example, instances)
     boxes[: len(instances)] = boxes_of(instances)
     for slot, (label, window) in enumerate(instances):
-        masks[slot] = utils.mini_mask(example.labels[window] == label, config.MINI_MASK_SHAPE)
+        masks[slot] = mini_mask(example.labels[window] == label, config.MINI_MASK_SHAPE)
     image = example.image.astype(np.float32)
     return {"images": image, "gt_class_ids": class_ids, "gt_boxes": boxes, "gt_masks": masks}

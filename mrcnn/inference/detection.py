@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
-from mrcnn import utils
 from mrcnn.config import Config
 from mrcnn.data.examples import enlargement, on_canvas
+from mrcnn.data.mask_arrays import extract_bboxes, paste_mask
+from mrcnn.data.resizing import resize_image
 from mrcnn.inference import tiling
-
-if TYPE_CHECKING:
-    from mrcnn.model import MaskRCNN
+from mrcnn.inference.predictor import Predictor
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,7 @@ class Molded:
 
 def mold(image: np.ndarray, config: Config) -> Molded:
     """Resize and pad an image (H, W, 3) as IMAGE_RESIZE_MODE says; "crop" is for `mrcnn.inference.tiling`."""
-    resized, window, scale, _, _ = utils.resize_image(
+    resized, window, scale, _, _ = resize_image(
         image, config.IMAGE_MIN_DIM, config.IMAGE_MAX_DIM, config.IMAGE_MIN_SCALE, config.IMAGE_RESIZE_MODE
     )
     if any(side % 64 for side in resized.shape[:2]):
@@ -41,7 +39,7 @@ def mold(image: np.ndarray, config: Config) -> Molded:
     return Molded(on_canvas(resized[y1:y2, x1:x2], resized.shape[:2], y1, x1), window, scale)
 
 
-def detect(model: MaskRCNN, images, verbose: int) -> list[dict[str, np.ndarray]]:
+def detect(predictor: Predictor, images, verbose: int) -> list[dict[str, np.ndarray]]:
     """As `MaskRCNN.detect`."""
     for image in images:
         if image.ndim != 3 or image.shape[2] != 3:
@@ -51,21 +49,21 @@ def detect(model: MaskRCNN, images, verbose: int) -> list[dict[str, np.ndarray]]
     with bar:
         while len(results) < len(images):
             first = len(results)
-            if model.config.IMAGE_RESIZE_MODE == "crop":
-                results.append(_in_tiles(model, images[first]))
+            if predictor.config.IMAGE_RESIZE_MODE == "crop":
+                results.append(_in_tiles(predictor, images[first]))
             else:
-                results += _together(model, images[first : first + model.config.BATCH_SIZE])
+                results += _together(predictor, images[first : first + predictor.config.BATCH_SIZE])
             bar.update(len(results) - first)
     return results
 
 
-def _together(model: MaskRCNN, images) -> list[dict[str, np.ndarray]]:
+def _together(predictor: Predictor, images) -> list[dict[str, np.ndarray]]:
     """Detections in the first of these images, and in those after it that have its shape once resized."""
-    molded = [mold(image, model.config) for image in images]
+    molded = [mold(image, predictor.config) for image in images]
     same = [one for one in molded if one.image.shape == molded[0].image.shape]
     if len(same) < len(molded):
         same = molded[:1]
-    found = model.find(np.stack([one.image for one in same]))
+    found = predictor.predict(np.stack([one.image for one in same]))
     return [_unmold(*pair) for pair in zip(found, same, images[: len(same)], strict=True)]
 
 
@@ -76,7 +74,7 @@ def _unmold(found: dict, molded: Molded, image: np.ndarray) -> dict[str, np.ndar
     boxes = (found["boxes"] - np.float32([top, left, top, left])) / np.float32(molded.scale)
     masks = np.zeros((*shape, len(boxes)), bool)
     for number, (mask, box) in enumerate(zip(found["masks"], boxes, strict=True)):
-        window, row, column = utils.paste_mask(mask, box, shape)
+        window, row, column = paste_mask(mask, box, shape)
         masks[row : row + window.shape[0], column : column + window.shape[1], number] = window
     rois = np.clip(np.round(boxes), 0, np.tile(shape, 2)).astype(np.int32)
     # Padding holds no objects, whatever the network sees there.
@@ -85,19 +83,19 @@ def _unmold(found: dict, molded: Molded, image: np.ndarray) -> dict[str, np.ndar
     return {**{name: values[real] for name, values in result.items()}, "masks": masks[:, :, real]}
 
 
-def _in_tiles(model: MaskRCNN, image: np.ndarray) -> dict[str, np.ndarray]:
+def _in_tiles(predictor: Predictor, image: np.ndarray) -> dict[str, np.ndarray]:
     """Detections in an image of any size, each pixel in at most one mask."""
-    shape, scale = image.shape[:2], enlargement(model.config)
+    shape, scale = image.shape[:2], enlargement(predictor.config)
     if scale != 1:
         image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
-    instances = tiling.find_instances(model, image, tiling.OVERLAP, None, 1)
+    instances = tiling.find_instances(predictor, image, tiling.OVERLAP, None, 1)
     labels, kept = tiling.resolve_overlaps(instances, image.shape[:2])
     if scale != 1:
         labels = cv2.resize(labels, shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
     shown = np.setdiff1d(labels, 0)  # shrinking may leave nothing of the smallest
     masks = labels[..., None] == shown
     return {
-        "rois": utils.extract_bboxes(masks),
+        "rois": extract_bboxes(masks),
         "class_ids": np.int32([kept[label - 1].class_id for label in shown]),
         "scores": np.float32([kept[label - 1].score for label in shown]),
         "masks": masks,

@@ -5,13 +5,14 @@ from __future__ import annotations
 import keras
 import numpy as np
 
+from mrcnn.config import Config
 from mrcnn.modeling.network import Detector, MaskReader, Network
 
 _MASK_PLACES = 32  # masks are read for this many places at a time: one shape to compile, little waste
 _SHAPES_KEPT = 8  # image shapes for which the compiled network is kept
 
 
-class Finder:
+class Predictor:
     """Finds objects in images of any shape that the network can take; compiled once for each shape.
 
     Args:
@@ -22,8 +23,21 @@ class Finder:
         self.network = network
         self.compiled: dict[tuple[int, int], tuple[Detector, MaskReader]] = {}
 
-    def find(self, images: np.ndarray) -> list[dict[str, np.ndarray]]:
-        """As `MaskRCNN.find`."""
+    @property
+    def config(self) -> Config:
+        """The network's settings."""
+        return self.network.config
+
+    def predict(self, images: np.ndarray) -> list[dict[str, np.ndarray]]:
+        """Objects in a batch of images as the network sees them, best first.
+
+        Args:
+            images: (B, H, W, 3) uint8 or float32 RGB in 0..255; H and W multiples of 64.
+
+        Returns:
+            for each image a dict of boxes (N, 4) float32 px, class_ids (N,) int32, scores (N,) float32 and
+            masks (N, h, w) float32 in 0..1, each filling its box.
+        """
         detector, reader = self._for_shape(tuple(images.shape[1:3]))
         found = detector.predict_on_batch(images.astype(np.float32))
         counts = (found["class_ids"] > 0).sum(axis=1)
@@ -54,7 +68,7 @@ class Finder:
 
     def _read_masks(self, reader: MaskReader, found: dict[str, np.ndarray], count: int) -> np.ndarray:
         """Masks (B, at least count, h, w) of the first `count` places of a detection."""
-        chunks = [np.zeros((len(found["boxes"]), 0, *self.network.config.MASK_SHAPE), np.float32)]
+        chunks = [np.zeros((len(found["boxes"]), 0, *self.config.MASK_SHAPE), np.float32)]
         for first in range(0, count, _MASK_PLACES):
             few = {name: _places(found[name], first, _MASK_PLACES) for name in ("boxes", "class_ids")}
             chunks.append(reader.predict_on_batch({"levels": found["levels"], **few}))

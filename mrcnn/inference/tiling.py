@@ -9,12 +9,13 @@ import numpy as np
 from scipy import ndimage
 from tqdm import tqdm
 
+from mrcnn.data.mask_arrays import paste_mask
+from mrcnn.data.resizing import pad_to
 from mrcnn.inference import tta
-from mrcnn.utils import pad_to, paste_mask
 from nuclei.folders.patches import starts
 
 if TYPE_CHECKING:
-    from mrcnn.model import MaskRCNN
+    from mrcnn.inference.predictor import Predictor
 
 OVERLAP = 64  # px; a nucleus up to this size is whole in one tile at least
 MIN_AREA = 12  # px; smaller remains are crumbs
@@ -36,7 +37,7 @@ class Instance:
 
 
 def segment(
-    model: MaskRCNN,
+    predictor: Predictor,
     image: np.ndarray,
     overlap: int = OVERLAP,
     progress: str | None = None,
@@ -45,7 +46,7 @@ def segment(
     """Instance labels of an image of any size.
 
     Args:
-        model: the network.
+        predictor: of the network.
         image: (H, W, 3) uint8 RGB.
         overlap: px that neighbouring tiles share.
         progress: what the progress bar says; None for no bar.
@@ -54,20 +55,20 @@ def segment(
     Returns:
         labels (H, W) int32, 0 background, 1..N in order of score, and scores (N,) float32.
     """
-    instances = find_instances(model, image, overlap, progress, n_views)
+    instances = find_instances(predictor, image, overlap, progress, n_views)
     labels, kept = resolve_overlaps(instances, image.shape[:2])
     return labels, np.float32([one.score for one in kept])
 
 
 def find_instances(
-    model: MaskRCNN,
+    predictor: Predictor,
     image: np.ndarray,
     overlap: int = OVERLAP,
     progress: str | None = None,
     n_views: int = 1,
 ) -> list[Instance]:
     """Detections of all tiles; a nucleus in the overlap of two tiles appears in both."""
-    shape, side = image.shape[:2], model.config.IMAGE_SHAPE[0]
+    shape, side = image.shape[:2], predictor.config.IMAGE_SHAPE[0]
     padded = pad_to(image, side)
     corners = [
         (top, left)
@@ -80,7 +81,7 @@ def find_instances(
         for first in range(0, len(corners), count):
             batch = corners[first : first + count]
             tiles = np.stack([padded[top : top + side, left : left + side] for top, left in batch])
-            for found, corner in zip(tta.find(model, tiles, n_views), batch, strict=True):
+            for found, corner in zip(tta.predict(predictor, tiles, n_views), batch, strict=True):
                 instances += _instances(found, corner, side, shape, overlap)
             bar.update(len(batch))
     return instances

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mrcnn.utils import compute_overlaps, paste_mask
+from mrcnn.data.box_arrays import compute_overlaps
+from mrcnn.data.mask_arrays import paste_mask
 from nuclei.errors import InputError
 
 # Scripts import this file to check their settings, and must not wait for Keras.
 if TYPE_CHECKING:
-    from mrcnn.model import MaskRCNN
+    from mrcnn.inference.predictor import Predictor
 
 SAME = 0.5  # overlap of two boxes, intersection over union, above which they show the same object
 
@@ -50,29 +51,29 @@ def check(n_views: int) -> None:
         raise InputError(f"--views is {n_views}; it must lie between 1 and {len(VIEWS)}")
 
 
-def find(model: MaskRCNN, tiles: np.ndarray, n_views: int) -> list[dict[str, np.ndarray]]:
-    """Objects on square tiles, from the first `n_views` of `VIEWS`; as `MaskRCNN.find` returns them.
+def predict(predictor: Predictor, tiles: np.ndarray, n_views: int) -> list[dict[str, np.ndarray]]:
+    """Objects on square tiles, from the first `n_views` of `VIEWS`; as `Predictor.predict` returns them.
 
     The score of an object is its mean over the views; a view that does not find it, with a score of at least
     DETECTION_MIN_CONFIDENCE, counts as zero, and below that the mean does not count either. With
     more than one view there is also `agreement`, (N,) float32; see `agree`.
 
     Args:
-        model: the network.
+        predictor: of the network.
         tiles: (B, S, S, 3) uint8.
         n_views: 1 to 8; 1 is the network's own answer.
     """
     if n_views == 1:
-        return model.find(tiles)
+        return predictor.predict(tiles)
     chosen = VIEWS[:n_views]
     # All views of all tiles go through the network together.
-    found = model.find(np.concatenate([view.see(tiles) for view in chosen]))
+    found = predictor.predict(np.concatenate([view.see(tiles) for view in chosen]))
     count, side = tiles.shape[:2]
     fused = []
     for tile in range(count):
         seen = zip(chosen, found[tile::count], strict=True)
         fused.append(agree([view.undo(each, side) for view, each in seen]))
-    return [_confident(each, model.config.DETECTION_MIN_CONFIDENCE) for each in fused]
+    return [_confident(each, predictor.config.DETECTION_MIN_CONFIDENCE) for each in fused]
 
 
 def agree(found: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

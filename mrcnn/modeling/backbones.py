@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mrcnn.modeling.efficientnet import efficientnet_lite0
+from mrcnn.modeling.efficientnet import NAME, efficientnet_lite0
 from mrcnn.modeling.resnet import resnet50, resnet101
 
 BACKBONES: dict[str, Callable] = {
     "resnet50": resnet50,
     "resnet101": resnet101,
-    "efficientnet_lite0": efficientnet_lite0,
+    NAME: efficientnet_lite0,
 }
 
 

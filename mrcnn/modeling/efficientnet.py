@@ -12,6 +12,8 @@ from keras import layers
 from mrcnn.modeling import weights
 from nuclei.selection.features import efficientnet_lite0_weights
 
+NAME = "efficientnet_lite0"  # as a BACKBONE, and in the place of a path of its ImageNet weights
+
 # (level, kernel, stride, expansion, output channels, repeats) of each stage; the level is C1 to C5
 _STAGES = (
     (1, 3, 1, 1, 16, 1),
@@ -84,8 +86,8 @@ def _convolution(x, channels: int, kernel: int, name: str, stride: int = 1):
     return layers.ReLU(6.0, name=f"{name}_relu")(x)
 
 
-def load_imagenet_weights(model: keras.Model) -> int:
-    """Put the ImageNet weights into every EfficientNet-Lite0 layer of `model`; returns how many layers.
+def load_imagenet_weights(model: keras.Model) -> weights.Report:
+    """Put the ImageNet weights into every EfficientNet-Lite0 layer of `model`.
 
     Raises:
         ValueError: a layer is missing, or its shape differs from the weights'.
@@ -98,7 +100,7 @@ def load_imagenet_weights(model: keras.Model) -> int:
         raise ValueError(f"{model.name} has no EfficientNet-Lite0: {missing[0]} is missing")
     for name, (convolution, norm) in sources.items():
         found[name].set_weights(_folded(state, convolution, norm, depthwise="depthwise" in name))
-    return len(sources)
+    return weights.Report(tuple(sources), (), tuple(name for name in found if name not in sources))
 
 
 def _sources() -> dict[str, tuple[str, str]]:

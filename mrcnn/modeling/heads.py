@@ -6,8 +6,7 @@ import keras
 from keras import layers, ops
 
 from mrcnn.config import Config
-from mrcnn.modeling.convolution import WholeMapConvolution, WinogradConvolution
-from mrcnn.modeling.layers import convolution_norm, group_norm
+from mrcnn.modeling.layers import WholeMapConvolution, WinogradConvolution, convolution_norm, group_norm
 
 
 def _normalised(x, convolution: layers.Conv2D, config: Config, part: str, number: int):

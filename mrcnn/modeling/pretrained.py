@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-import http.client
 import os
-import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import pooch
+import requests
 from tqdm import tqdm
 
+from mrcnn.modeling import efficientnet
 from nuclei.errors import InputError
-from nuclei.io.files import atomic_file
+from nuclei.io.files import writing
 
-_CHUNK = 1 << 20  # bytes
+_CHUNK = 1 << 16  # bytes
 _TIMEOUT = 30  # s without an answer
+_RETRIES = 2
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,18 @@ def download_trained_weights(coco_model_path: Path | str, verbose: int = 1) -> N
     fetch(COCO, Path(coco_model_path), progress=bool(verbose))
 
 
+def imagenet_weights(backbone: str | Callable) -> str:
+    """What `MaskRCNN.load_weights` takes for ImageNet weights: a path, or the name of those from pip.
+
+    Raises:
+        InputError: they cannot be fetched, or another file is in their place.
+        ValueError: the backbone is the user's own.
+    """
+    if callable(backbone):
+        raise ValueError("there are no ImageNet weights for a BACKBONE of your own")
+    return efficientnet.NAME if backbone == efficientnet.NAME else str(imagenet_resnet50())
+
+
 def imagenet_resnet50() -> Path:
     """Where Keras's cache holds ResNet-50 without its classifier, trained on ImageNet; fetched when missing.
 
@@ -79,39 +92,31 @@ def fetch(source: Source, path: Path, progress: bool = True) -> None:
             cannot be written.
     """
     if path.exists():
-        if path.is_dir() or _digest(path, source.algorithm) != source.digest:
+        if path.is_dir() or pooch.file_hash(path, source.algorithm) != source.digest:
             raise InputError(f"{path} is not {source.url} (its {source.algorithm} differs); move it away")
         return
-    digest = hashlib.new(source.algorithm)
-    with atomic_file(path) as temporary:
-        with temporary.open("wb") as file:
-            for chunk in _chunks(source.url, path, progress):
-                digest.update(chunk)
-                file.write(chunk)
-        if digest.hexdigest() != source.digest:
+    pooch.get_logger().setLevel("WARNING")  # the bar says it
+    cache = pooch.create(
+        path.parent,
+        base_url="",
+        registry={path.name: f"{source.algorithm}:{source.digest}"},
+        urls={path.name: source.url},
+        retry_if_failed=_RETRIES,
+    )
+    bar = tqdm(total=1, desc=path.name, unit="B", unit_scale=True, unit_divisor=1024, disable=not progress)
+    download = pooch.HTTPDownloader(progressbar=bar, chunk_size=_CHUNK, timeout=_TIMEOUT)
+    with bar, writing(path):
+        try:
+            cache.fetch(path.name, downloader=download)
+        except requests.RequestException as error:
+            answer = error.response
+            reason = type(error).__name__ if answer is None else f"HTTP {answer.status_code}"
+            raise InputError(
+                f"{source.url} cannot be downloaded ({reason}); "
+                f"fetch it with a browser and put it at {path.absolute()}"
+            ) from error
+        except ValueError as error:
             raise InputError(
                 f"what came from {source.url} is not the published file (its {source.algorithm} differs); "
                 f"try again, or put the file at {path.absolute()} by hand"
-            )
-
-
-def _chunks(url: str, path: Path, progress: bool) -> Iterator[bytes]:
-    """The bytes behind a URL, with a bar; its errors say where to put the file by hand."""
-    try:
-        with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer:
-            size = int(answer.headers.get("Content-Length", 0)) or None
-            with tqdm(
-                total=size, desc=path.name, unit="B", unit_scale=True, unit_divisor=1024, disable=not progress
-            ) as bar:
-                while chunk := answer.read(_CHUNK):
-                    bar.update(len(chunk))
-                    yield chunk
-    except (OSError, http.client.HTTPException) as error:
-        raise InputError(
-            f"{url} cannot be downloaded ({error}); fetch it with a browser and put it at {path.absolute()}"
-        ) from error
-
-
-def _digest(path: Path, algorithm: str) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, algorithm).hexdigest()
+            ) from error

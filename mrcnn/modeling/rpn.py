@@ -7,8 +7,7 @@ from keras import layers, ops
 
 from mrcnn.config import Config
 from mrcnn.modeling import boxes
-from mrcnn.modeling.convolution import WinogradConvolution
-from mrcnn.modeling.layers import group_norm
+from mrcnn.modeling.layers import WinogradConvolution, group_norm
 
 
 def feature_pyramid(maps, config: Config):

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from mrcnn import utils
+from mrcnn.data.dataset import Dataset
 from nuclei.folders import patches
 
 _KEPT = 2000  # patches in memory, those read last: 0.9 GB at 256 px
 
 
-class PatchDataset(utils.Dataset):
+class PatchDataset(Dataset):
     """Annotated patch folders as a dataset: class 1, and class -1 for what is neither learnt nor unlearnt."""
 
     def __init__(self):

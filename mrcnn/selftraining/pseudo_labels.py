@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mrcnn.inference import tiling
+from mrcnn.inference.predictor import Predictor
 from nuclei import label_free
-
-if TYPE_CHECKING:
-    from mrcnn.model import MaskRCNN
 
 
 @dataclass(frozen=True)
@@ -31,19 +28,19 @@ class PseudoLabels:
     undecided: np.ndarray  # (H, W) int32, regions that are neither learnt nor unlearnt
 
 
-def label(network: MaskRCNN, image: np.ndarray, limits: Limits, n_views: int) -> PseudoLabels:
+def label(predictor: Predictor, image: np.ndarray, limits: Limits, n_views: int) -> PseudoLabels:
     """Label an image from several views of it.
 
     Undecided is what the network is not sure enough of, and every nucleus of the label-free baseline that it
     does not find at all: there a stain that nuclei have speaks against calling it background.
 
     Args:
-        network: its DETECTION_MIN_CONFIDENCE says from which score on there may be a nucleus.
+        predictor: its DETECTION_MIN_CONFIDENCE says from which score on there may be a nucleus.
         image: (H, W, 3) uint8 RGB.
         limits: what to believe.
         n_views: turned and mirrored views, 1 to 8; of one view there is no second opinion.
     """
-    found = tiling.find_instances(network, image, n_views=n_views)
+    found = tiling.find_instances(predictor, image, n_views=n_views)
     labels, kept = tiling.resolve_overlaps(found, image.shape[:2])
     return divide(labels, kept, limits, label_free.segment(image))
 

@@ -126,7 +126,7 @@ class SelfTraining:
         network = self._network(folder, number, model)
         held_out = self.material.validation
         pairs = {name: _pair(held_out.folder / name) for name in held_out.names}
-        validation = Validation(network, list(pairs.values()))
+        validation = Validation(network.predictor, network.log_dir, list(pairs.values()))
         epochs = math.ceil(self.training.steps / network.config.STEPS_PER_EPOCH)
         steps = epochs * network.config.STEPS_PER_EPOCH
         rate = WarmUpAndDecay(self.training.learning_rate, steps * (self.rounds + 1), steps * number)
@@ -148,7 +148,7 @@ class SelfTraining:
                 "%s: AJI %.3f on %d validation patches, by the weights after %d steps",
                 folder.name, scores[chosen], len(pairs), chosen * per_epoch,
             )  # fmt: skip
-            report.draw_validation(folder, pairs, validation.find(), list(scores.values()), per_epoch)
+            report.draw_validation(folder, pairs, validation.predict(), list(scores.values()), per_epoch)
         network.save(folder)
 
     def _network(self, folder: Path, number: int, initial: Path | None) -> MaskRCNN:
@@ -210,7 +210,7 @@ class SelfTraining:
         network = modellib.load(model, DETECTION_MIN_CONFIDENCE=labelling.doubt) if names else None
         for name in tqdm(names, desc="labelling", unit="patch", disable=not names):
             image = patches.read_patch(self.material.unlabelled.folder / name)
-            found = pseudo_labels.label(network, image, limits, labelling.views)
+            found = pseudo_labels.label(network.predictor, image, limits, labelling.views)
             patches.write_patch(
                 self.pseudo, name, image, found.certain, found.scores, undecided=found.undecided
             )

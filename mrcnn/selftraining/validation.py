@@ -5,19 +5,17 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import keras
 import numpy as np
 
 from mrcnn.inference import tiling
+from mrcnn.inference.predictor import Predictor
 from mrcnn.modeling import weights
 from mrcnn.training.trainer import Trainer
 from nuclei.evaluation import metrics
 from nuclei.io.files import atomic_file
-
-if TYPE_CHECKING:
-    from mrcnn.model import MaskRCNN
 
 TABLE, BEST = "validation.csv", "best.h5"
 WINDOW = 5  # epochs whose scores are averaged: a few patches show too few nuclei for one score to be trusted
@@ -27,23 +25,24 @@ class Validation(keras.callbacks.Callback):
     """Segments the validation patches after every epoch and keeps the weights of the best one by mean AJI.
 
     Which one that is says `best_epoch`. With WEIGHT_AVERAGING these are the averaged weights. The scores lie
-    in `validation.csv`, the weights in `best.h5`, both in the training's folder of logs; a resumed training
-    goes on with them.
+    in `validation.csv`, the weights in `best.h5`; a resumed training goes on with them.
 
     Args:
-        network: the one that is trained.
+        predictor: of the network that is trained.
+        folder: of the training's logs.
         pairs: images (H, W, 3) uint8 and labels (H, W) int32.
     """
 
-    def __init__(self, network: MaskRCNN, pairs: Sequence[tuple[np.ndarray, np.ndarray]]):
+    def __init__(self, predictor: Predictor, folder: Path, pairs: Sequence[tuple[np.ndarray, np.ndarray]]):
         super().__init__()
-        self.network = network
+        self.predictor = predictor
+        self.folder = folder
         self.pairs = pairs
 
     @property
     def scores(self) -> dict[int, float]:
         """Epoch, from 1 on -> the mean AJI after it; as the file has it, so that a kill loses none."""
-        path = self.network.log_dir / TABLE
+        path = self.folder / TABLE
         if not path.exists():
             return {}
         with path.open(newline="", encoding="utf-8") as file:
@@ -54,9 +53,9 @@ class Validation(keras.callbacks.Callback):
         with averaged(self.model):
             scores[epoch + 1] = round(self.score(), 5)
             if best_epoch(scores) == epoch + 1:
-                weights.write(self.network.log_dir / BEST, self.network.keras_model)
+                weights.write(self.folder / BEST, self.predictor.network)
         with (
-            atomic_file(self.network.log_dir / TABLE) as temporary,
+            atomic_file(self.folder / TABLE) as temporary,
             temporary.open("w", newline="", encoding="utf-8") as file,
         ):
             writer = csv.writer(file)
@@ -65,16 +64,16 @@ class Validation(keras.callbacks.Callback):
 
     def score(self) -> float:
         """The mean AJI of the network, as it is, over the patches."""
-        pairs = zip(self.pairs, self.find(), strict=True)
+        pairs = zip(self.pairs, self.predict(), strict=True)
         return float(np.mean([metrics.aji(truth, labels) for (_, truth), labels in pairs]))
 
-    def find(self) -> list[np.ndarray]:
+    def predict(self) -> list[np.ndarray]:
         """The labels (H, W) int32 of the network, as it is, for each patch."""
-        return [tiling.segment(self.network, image)[0] for image, _ in self.pairs]
+        return [tiling.segment(self.predictor, image)[0] for image, _ in self.pairs]
 
     def restore(self) -> None:
         """Give the network the best weights."""
-        weights.read(self.network.log_dir / BEST, self.network.keras_model)
+        weights.read(self.folder / BEST, self.predictor.network)
 
 
 def best_epoch(scores: dict[int, float]) -> int:

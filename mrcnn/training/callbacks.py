@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -101,3 +102,28 @@ class Checkpoints(keras.callbacks.Callback):
         if logs.get("val_loss", np.inf) < self.best:
             self.best = logs["val_loss"]
             weights.write(checkpoint.best_path(self.folder, self.name), self.model.network)
+
+
+def beside(
+    log: LossLog, bar: tqdm, name: str, kept: int, custom: Sequence[keras.callbacks.Callback] | None
+) -> list[keras.callbacks.Callback]:
+    """All that goes on beside a training. What is done after an epoch comes before its checkpoint.
+
+    Killed in between, a resumed training repeats the epoch; the other way round it would be left out.
+
+    Args:
+        log: of the losses; its folder is that of the training.
+        bar: over all steps.
+        name: of the configuration.
+        kept: how many epochs stay on disk; 0 keeps all.
+        custom: the user's own.
+    """
+    folder = log.path.parent
+    return [
+        log,
+        *(custom or []),
+        Checkpoints(folder, name, kept, log.losses.get("val_loss", [])),
+        StopOnNonFinite(),
+        Progress(bar),
+        keras.callbacks.TensorBoard(str(folder), write_graph=False),
+    ]

@@ -1,4 +1,4 @@
-"""How the learning rate changes with the steps."""
+"""The learning-rate schedule: how the learning rate changes with the steps."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What the network should have said: targets for the anchors and for the proposals.
 
-Ground truth is padded: class id 0 marks padding, an id below 0 a region to ignore (neither object nor
+Ground truth is padded: class id 0 marks padding, an id below 0 an ignore region (neither object nor
 background), as crowds are in COCO.
 """
 
@@ -16,7 +16,7 @@ POSITIVE_ANCHOR_OVERLAP = 0.7
 NEGATIVE_ANCHOR_OVERLAP = 0.3
 POSITIVE_ROI_OVERLAP = 0.5
 NEGATIVE_OVERLAP_OF_A_GUESS = 0.3  # with a box that is a guess: the object may be what is proposed
-IGNORED_OVERLAP = 0.001  # Matterport's: a negative may not touch a region to ignore
+IGNORED_OVERLAP = 0.001  # Matterport's: a negative may not touch an ignore region
 
 
 def _random_subset(candidates, limit, most: int, seed):
@@ -28,7 +28,7 @@ def _random_subset(candidates, limit, most: int, seed):
 
 
 def _overlaps_by_kind(candidates, gt_boxes, gt_class_ids):
-    """Overlaps with objects (B, N, G), 0 at padding; which candidates touch a region to ignore (B, N)."""
+    """Overlaps with objects (B, N, G), 0 at padding; which candidates touch an ignore region (B, N)."""
     overlaps = boxes.overlaps(candidates, gt_boxes)
     objects = overlaps * ops.cast(gt_class_ids > 0, "float32")[:, None, :]
     ignored = ops.einsum("bng,bg->bn", overlaps, ops.cast(gt_class_ids < 0, "float32"))

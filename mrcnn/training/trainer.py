@@ -5,9 +5,10 @@ from __future__ import annotations
 import keras
 from keras import ops
 
-from mrcnn import parallel_model
+from mrcnn.config import Config
 from mrcnn.modeling.network import Network
 from mrcnn.training import losses, targets
+from mrcnn.training.distribution import addends
 
 LOSSES = ("rpn_class_loss", "rpn_bbox_loss", "mrcnn_class_loss", "mrcnn_bbox_loss", "mrcnn_mask_loss")
 
@@ -60,4 +61,36 @@ class Trainer(keras.Model):
             self.loss_means[name].update_state(value)
         weights = self.network.config.LOSS_WEIGHTS
         # The gradients of all devices are added up; a step follows their mean.
-        return sum(weights[name] * y_pred[name] for name in LOSSES) / parallel_model.addends()
+        return sum(weights[name] * y_pred[name] for name in LOSSES) / addends()
+
+    def prepare(self, learning_rate) -> None:
+        """Compile it, with the optimiser of the configuration and its variables.
+
+        Args:
+            learning_rate: a number, or a schedule over the optimiser's steps.
+
+        Raises:
+            ValueError: an unknown OPTIMIZER.
+        """
+        # XLA is JAX's only way; on TensorFlow's processor kernels it is the slower one.
+        compiled = keras.backend.backend() == "jax"
+        self.compile(optimizer=_optimizer(self.network.config, learning_rate), jit_compile=compiled)
+        self.optimizer.build(self.trainable_variables)
+
+
+def _optimizer(config: Config, learning_rate) -> keras.optimizers.Optimizer:
+    limit = config.GRADIENT_CLIP_NORM
+    shared = {
+        "global_clipnorm": limit and limit / addends(),
+        "weight_decay": config.WEIGHT_DECAY,
+        "use_ema": config.WEIGHT_AVERAGING > 0,
+        "ema_momentum": config.WEIGHT_AVERAGING,
+    }
+    if config.OPTIMIZER == "adamw":
+        optimizer = keras.optimizers.AdamW(learning_rate, **shared)
+    elif config.OPTIMIZER == "sgd":
+        optimizer = keras.optimizers.SGD(learning_rate, momentum=config.LEARNING_MOMENTUM, **shared)
+    else:
+        raise ValueError(f"OPTIMIZER is 'sgd' or 'adamw', not {config.OPTIMIZER!r}")
+    optimizer.exclude_from_weight_decay(var_names=["gamma", "beta"])
+    return optimizer

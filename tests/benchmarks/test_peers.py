@@ -228,9 +228,9 @@ def test_torchvision_finds_what_the_network_shows() -> None:
     mask[0, 20:31, 10:26] = 1
     boxes = torch.tensor([[9.6, 19.7, 26.2, 31.4]])
     answer = {"boxes": boxes, "masks": mask[None], "scores": torch.ones(1), "labels": torch.ones(1).long()}
-    finder = torchvision_peer.Finder(lambda images: [answer for _ in images])
-    finder.config.IMAGE_SHAPE = (64, 64, 3)
-    labels, scores = torchvision_peer.tiling.segment(finder, np.zeros((64, 64, 3), np.uint8))
+    predictor = torchvision_peer.Predictor(lambda images: [answer for _ in images])
+    predictor.config.IMAGE_SHAPE = (64, 64, 3)
+    labels, scores = torchvision_peer.tiling.segment(predictor, np.zeros((64, 64, 3), np.uint8))
     assert np.array_equal(labels > 0, mask[0].bool().numpy()) and len(scores) == 1
 
 

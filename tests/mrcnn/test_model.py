@@ -341,6 +341,6 @@ def test_detections_less_likely_than_background_are_found_when_asked_for(tmp_pat
     logits = network.keras_model.get_layer("mrcnn_class_logits")
     kernel, _ = logits.get_weights()
     logits.set_weights([np.zeros_like(kernel), np.float32([1, 0])])
-    (found,) = network.find(discs([(30, 30)])[0][None])
+    (found,) = network.predictor.predict(discs([(30, 30)])[0][None])
     assert (len(found["scores"]) == 0) == above
     assert found["scores"] == pytest.approx(1 / (1 + np.e))

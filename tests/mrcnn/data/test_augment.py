@@ -1,4 +1,3 @@
-import copy
 import threading
 
 import numpy as np
@@ -157,38 +156,26 @@ def test_steps_are_composed_in_their_order():
     assert augment.compose()(image, labels, rng())[1] == 5
 
 
-class Flip:
-    """What is used of imgaug's interface: mirrors or not, by a random state that every call moves on."""
+class Compose:
+    """What is used of albumentations: mirrors or not, by a random state that every call moves on."""
+
+    transforms = ()
 
     def __init__(self):
-        self.random_state = np.random.default_rng(0)
-        self.deterministic = False
+        self.random_state = None
 
-    def seed_(self, entropy):
-        self.random_state = np.random.default_rng(entropy)
+    def set_random_seed(self, seed):
+        self.random_state = np.random.default_rng(seed)
 
-    def to_deterministic(self):
-        fixed = copy.deepcopy(self)
-        fixed.deterministic = True
-        return fixed
-
-    def augment_image(self, image):
-        return self.augment(image=image, segmentation_maps=np.zeros((1, *image.shape[:2], 1), np.int32))[0]
-
-    def augment_segmentation_maps(self, maps):
-        raise NotImplementedError
-
-    def augment(self, image, segmentation_maps):
-        assert self.deterministic
-        assert segmentation_maps.shape == (1, *image.shape[:2], 1)
-        assert segmentation_maps.dtype == np.int32
+    def __call__(self, *args, force_apply=False, **data):
+        assert set(data) == {"image", "mask"} and data["mask"].dtype == np.int32
         if self.random_state.random() < 0.5:
-            return image[:, ::-1], segmentation_maps[:, :, ::-1]
-        return image, segmentation_maps
+            return {name: value[:, ::-1] for name, value in data.items()}
+        return data
 
 
-def test_an_augmenter_of_imgaug_moves_image_and_labels_alike_and_by_the_rng(pair):
-    step = augment.as_augmentation(Flip())
+def test_a_compose_of_albumentations_moves_image_and_labels_alike_and_by_the_rng(pair):
+    step = augment.as_augmentation(Compose())
     mirrored = []
     for seed in range(20):
         image, labels = step(*pair, rng(seed))
@@ -199,8 +186,8 @@ def test_an_augmenter_of_imgaug_moves_image_and_labels_alike_and_by_the_rng(pair
     assert 0 < sum(mirrored) < 20
 
 
-def test_an_augmenter_of_imgaug_is_not_shared_by_threads(pair):
-    step, found = augment.from_imgaug(Flip()), {}
+def test_a_compose_of_albumentations_is_not_shared_by_threads(pair):
+    step, found = augment.as_augmentation(Compose()), {}
 
     def work(seed):
         found[seed] = step(*pair, rng(seed))[1]
@@ -213,21 +200,32 @@ def test_an_augmenter_of_imgaug_is_not_shared_by_threads(pair):
     assert all((found[seed] == step(*pair, rng(seed))[1]).all() for seed in range(8))
 
 
-def test_an_augmenter_that_cannot_move_labels_is_refused():
+def test_a_compose_that_cannot_be_seeded_is_refused():
     class Old:
+        transforms = ()
+
+        def __call__(self, *args, **data):
+            return data
+
+    with pytest.raises(ValueError, match="a Compose of albumentations 2"):
+        augment.as_augmentation(Old())
+
+
+def test_an_augmenter_of_imgaug_is_refused_with_what_to_pass_instead():
+    class Fliplr:
         def to_deterministic(self):
             return self
 
         def augment_image(self, image):
             return image
 
-    with pytest.raises(ValueError, match=r"imgaug 0\.3 or later"):
-        augment.as_augmentation(Old())
+    with pytest.raises(ValueError, match="imgaug does not work .* pass a function .* albumentations"):
+        augment.as_augmentation(Fliplr())
 
 
 def test_what_is_no_augmentation_is_refused():
     assert augment.as_augmentation(None) is None
     assert augment.as_augmentation(augment.elastic) is augment.elastic
     for wrong in (3, "flip", augment, lambda image: image):
-        with pytest.raises(ValueError, match="an augmentation is None, a function"):
+        with pytest.raises(ValueError, match="is no augmentation; pass a function"):
             augment.as_augmentation(wrong)

@@ -42,7 +42,7 @@ class DarkSquares:
 
     config = NucleusConfig()
 
-    def find(self, images):
+    def predict(self, images):
         return [self._find_in(image) for image in images]
 
     def _find_in(self, image):

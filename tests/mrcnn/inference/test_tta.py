@@ -71,7 +71,7 @@ class BrightSpot:
     config = NucleusConfig()
     config.DETECTION_MIN_CONFIDENCE = 0.3
 
-    def find(self, images):
+    def predict(self, images):
         return [self._find_in(image) for image in images]
 
     def _find_in(self, image):
@@ -85,7 +85,7 @@ def test_all_views_of_all_tiles_are_asked():
     tiles = np.zeros((2, 32, 32, 3), np.uint8)
     tiles[0, 20:26, 20:28] = 255  # in the lower half of 4 of 8 views
     tiles[1, 2:6, 13:19] = 255  # in the upper half, at the middle between left and right
-    one, all_views = tta.find(BrightSpot(), tiles, 1), tta.find(BrightSpot(), tiles, 8)
+    one, all_views = tta.predict(BrightSpot(), tiles, 1), tta.predict(BrightSpot(), tiles, 8)
     assert [len(found["scores"]) for found in one] == [1, 0]
     assert all_views[0]["boxes"].tolist() == [[20, 20, 26, 28]]
     assert all_views[0]["scores"] == pytest.approx([0.4])
@@ -94,9 +94,9 @@ def test_all_views_of_all_tiles_are_asked():
 def test_an_answer_below_the_smallest_confidence_is_dropped():
     tiles = np.zeros((1, 32, 32, 3), np.uint8)
     tiles[0, 2:6, 10:14] = 255
-    model = BrightSpot()
-    assert len(tta.find(model, tiles, 8)[0]["scores"]) == 1
-    assert len(tta.find(model, tiles, 3)[0]["scores"]) == 0  # one of three views sees it: 0.27
+    predictor = BrightSpot()
+    assert len(tta.predict(predictor, tiles, 8)[0]["scores"]) == 1
+    assert len(tta.predict(predictor, tiles, 3)[0]["scores"]) == 0  # one of three views sees it: 0.27
 
 
 def test_a_number_of_views_that_does_not_exist():

@@ -17,16 +17,17 @@ CONTENT = bytes(range(256)) * 9000  # more than one chunk
 
 @pytest.fixture
 def server():
-    """(address, paths asked for); /file gives CONTENT, /short ends early, all else is missing."""
+    """(address, paths asked for); /file gives CONTENT, /short a part of it, /second fails once."""
     asked = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             asked.append(self.path)
-            self.send_response(200 if self.path in ("/file", "/short") else 404)
+            whole = self.path == "/file" or asked.count("/second") == 2
+            self.send_response(200 if whole or self.path == "/short" else 404)
             self.send_header("Content-Length", str(len(CONTENT)))
             self.end_headers()
-            self.wfile.write(CONTENT if self.path == "/file" else CONTENT[:1000])
+            self.wfile.write(CONTENT if whole else CONTENT[:1000])
 
         def log_message(self, *args):
             pass
@@ -38,6 +39,12 @@ def server():
     running.shutdown()
     thread.join()
     running.server_close()
+
+
+@pytest.fixture(autouse=True)
+def tried_once(monkeypatch):
+    """What fails, fails at once."""
+    monkeypatch.setattr(pretrained, "_RETRIES", 0)
 
 
 def source(url: str, content: bytes = CONTENT) -> pretrained.Source:
@@ -65,10 +72,13 @@ def test_a_bar_shows_how_much_has_come(server, tmp_path, capsys):
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize("name", ["file", "short"])
-def test_other_content_leaves_nothing(server, tmp_path, name):
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [("file", "not the published file"), ("short", r"cannot be downloaded \(ChunkedEncodingError\)")],
+)
+def test_other_content_leaves_nothing(server, tmp_path, name, problem):
     path = tmp_path / "weights.h5"
-    with pytest.raises(InputError, match="not the published file") as caught:
+    with pytest.raises(InputError, match=problem) as caught:
         pretrained.fetch(source(f"{server[0]}/{name}", b"other"), path, progress=False)
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
     assert names(tmp_path) == []
@@ -102,6 +112,15 @@ def test_a_place_that_cannot_be_written_is_named(server, tmp_path):
     path = tmp_path / "file" / "weights.h5"
     with pytest.raises(InputError, match="cannot write"):
         pretrained.fetch(source(f"{server[0]}/file"), path, progress=False)
+
+
+def test_a_server_that_fails_once_is_asked_again(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(pretrained, "_RETRIES", 1)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    path = tmp_path / "weights.h5"
+    pretrained.fetch(source(f"{server[0]}/second"), path, progress=False)
+    assert path.read_bytes() == CONTENT
+    assert server[1] == ["/second", "/second"]
 
 
 def test_coco_weights_go_where_they_are_wanted(server, tmp_path, monkeypatch, capsys):

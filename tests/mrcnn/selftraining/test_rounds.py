@@ -24,6 +24,7 @@ class Network:
     """Notes which folder it trains in; its weights follow from all that it learnt and began with."""
 
     trained: list[str] = []
+    predictor = log_dir = None
 
     def __init__(self, mode, config, model_dir: Path, seed: int):
         self.config, self.folder, self.state = config, Path(model_dir).parent, f"{seed} {config.to_dict()}"
@@ -55,14 +56,14 @@ def labelled(monkeypatch) -> list[float]:
     done: list[float] = []
     found = np.zeros((64, 64), np.int32)
 
-    def label(network, image, limits, n_views):
+    def label(predictor, image, limits, n_views):
         done.append(limits.confidence)
         found[len(done) * 3 : len(done) * 3 + 2, :9] = len(done)
         return pseudo_labels.PseudoLabels(found * (found == 1), [0.9], found * (found > 1))
 
     monkeypatch.setattr(Network, "trained", [])
     monkeypatch.setattr(model, "MaskRCNN", Network)
-    monkeypatch.setattr(model, "load", lambda *arguments, **changes: None)
+    monkeypatch.setattr(model, "load", lambda *arguments, **changes: Network)
     monkeypatch.setattr(pseudo_labels, "label", label)
     return done
 

@@ -23,7 +23,7 @@ def without_compiling():
 def train(folder, scores, monkeypatch, epochs=3):
     """A training whose epochs score so; returns it and the weights that each of them was scored with."""
     network = MaskRCNN("training", config(WEIGHT_AVERAGING=0.5), folder)
-    best, seen = Validation(network, [PAIR]), []
+    best, seen = Validation(network.predictor, network.log_dir, [PAIR]), []
     monkeypatch.setattr(best, "score", lambda: seen.append(network.keras_model.get_weights()) or next(scores))
     network.train(PATCHES, None, 1e-3, epochs, custom_callbacks=[best])
     return network, best, seen
@@ -85,7 +85,7 @@ def test_killed_after_an_epoch_it_repeats_that_epoch(tmp_path, monkeypatch, plac
     again = MaskRCNN("training", config(WEIGHT_AVERAGING=0.5), tmp_path)
     again.load_weights(again.find_last())
     assert again.epoch == 2
-    best, seen = Validation(again, [PAIR]), []
+    best, seen = Validation(again.predictor, again.log_dir, [PAIR]), []
     monkeypatch.setattr(best, "score", lambda: seen.append(again.keras_model.get_weights()) or 0.9)
     again.train(PATCHES, None, 1e-3, 3, custom_callbacks=[best])
     assert rows(again) == [("1", "0.6"), ("2", "0.2"), ("3", "0.9")]
@@ -111,5 +111,5 @@ def test_training_goes_on_with_its_own_weights(tmp_path):
 def test_the_score_is_the_mean_aji(monkeypatch):
     image, truth = PAIR
     found = iter([truth, np.zeros_like(truth)])
-    monkeypatch.setattr(validation.tiling, "segment", lambda network, image: (next(found), None))
-    assert Validation(None, [PAIR, PAIR]).score() == pytest.approx(0.5)  # AJI of 1 and of 0
+    monkeypatch.setattr(validation.tiling, "segment", lambda predictor, image: (next(found), None))
+    assert Validation(None, None, [PAIR, PAIR]).score() == pytest.approx(0.5)  # AJI of 1 and of 0

@@ -6,9 +6,9 @@ import keras
 import numpy as np
 import pytest
 
-from mrcnn import parallel_model
 from mrcnn.config import NucleusConfig
 from mrcnn.model import MaskRCNN
+from mrcnn.training.distribution import addends, distribution, within
 from tests import backend_answers
 from tests.mrcnn.test_backends import JAX, run
 
@@ -16,9 +16,9 @@ SLOW_JAX = pytest.param("jax", marks=[*JAX.marks, pytest.mark.slow])
 
 
 def test_one_device_needs_no_distribution():
-    assert parallel_model.distribution(1) is None
-    with parallel_model.within(None):
-        assert parallel_model.addends() == 1
+    assert distribution(1) is None
+    with within(None):
+        assert addends() == 1
 
 
 def test_more_devices_than_there_are_are_refused(tmp_path):
@@ -31,7 +31,7 @@ def test_more_devices_than_there_are_are_refused(tmp_path):
 def test_a_backend_that_cannot_is_refused(monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
     with pytest.raises(ValueError, match="torch backend trains on one GPU; .* tensorflow or jax"):
-        parallel_model.distribution(2)
+        distribution(2)
 
 
 @pytest.mark.parametrize("backend", [pytest.param("tensorflow", marks=pytest.mark.slow), SLOW_JAX])

@@ -69,11 +69,12 @@ def _segment(paths: Sequence[Path], pixels: dict[Path, str], model: Path, run: R
     from mrcnn import model as modellib
     from mrcnn.inference import tiling
 
-    network = modellib.load(model, DETECTION_MIN_CONFIDENCE=run.depends_on["confidence"])
+    confidence = run.depends_on["confidence"]
+    predictor = modellib.load(model, DETECTION_MIN_CONFIDENCE=confidence).predictor
     overlap, views = run.depends_on["overlap"], run.depends_on["views"]
     for path in paths:
         image = read_image(path)
-        labels, scores = tiling.segment(network, image, overlap, progress=path.name, n_views=views)
+        labels, scores = tiling.segment(predictor, image, overlap, progress=path.name, n_views=views)
         results.set_aside(run.folder, path.stem)
         write_image(run.folder / OVERLAYS / f"{path.stem}.png", overlay(image, labels))
         results.write(run.folder, path.name, pixels[path], labels, scores)
