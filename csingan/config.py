@@ -1,26 +1,34 @@
-"""How long and how finely to train: one dataclass and its presets. Imports nothing slow."""
+"""The settings of training (`Schedule`, with its presets) and of random layouts. Imports nothing slow."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-# The version of the drafts (`csingan.networks.initial_image`), from which models learn. Raise it where they
-# change: models of before are then not taken for ones of now.
-DRAFTS = 2
+SMALLEST = 64  # px, the side of a patch or of a sample
+
+
+@dataclass(frozen=True)
+class LayoutOptions:
+    """How random layouts differ from the annotated patch; see `csingan.layouts.sampler.LayoutSampler`."""
+
+    density: tuple[float, float] = (0.8, 1.2)  # range of the share of nuclei, as multiples of the real one
+    touching: float | None = None  # share of nuclei that touch another one; None: the real one
+    gap: int = 1  # px between nuclei that do not touch
+    scale: tuple[float, float] = (0.9, 1.1)  # range of the change of a nucleus's diameter
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """Everything the trained model depends on, next to the patch and the seed."""
+    """Everything that the trained model depends on, besides the patch, its layouts and the seed."""
 
     min_size: int  # px, side of the coarsest scale of a patch whose side is max_size
     max_size: int  # px; patches of other sizes get the same ratios
     scale_factor: float  # size of one scale as a share of the next finer one, about
-    draft: str  # what the coarsest scale starts from: "collage" of the patch, or "flat" colours
-    detail: bool  # whether the finer scales start from the draft's detail too
+    initial_image: str  # what the coarsest scale starts from: "collage" of the patch, or "flat" colours
+    detail: bool  # whether the finer scales start from the detail of the initial image too
     channels: int  # width of the hidden layers
     top_channels: int  # and at the finest scale
-    steps: tuple[int, int]  # generator steps at the coarsest and at the finest scale, graded in between
+    steps: tuple[int, int]  # generator steps at the coarsest and at the finest scale, interpolated in between
     critic_steps: int  # critic steps before each generator step
     layouts: int  # random layouts that the steps draw from
     batch_pixels: int  # a batch holds as many images as fit into this many px, at least one
@@ -28,11 +36,11 @@ class Schedule:
     learning_rate: float  # of Adam, at the start of each scale
     final_rate: float  # at its end, with a cosine in between
     penalty_weight: float  # of the gradient penalty
-    penalty_every: int  # critic steps from one penalty to the next, which weighs that much more
+    penalty_every: int  # critic steps from one penalty to the next; its weight grows by this factor
     reconstruction_weight: float
     texture_weight: float  # of the distance between small neighbourhoods (`losses.texture_distance`)
-    averaging: float  # share that the average of the generator's weights keeps at each step; 0 takes the last
-    augment: bool  # whether the critics and the reconstruction see the patch turned and mirrored
+    averaging: float  # decay of the moving average of the generator's weights; 0: no averaging
+    augment: bool  # whether the patch is turned and mirrored for the critics and the reconstruction
 
     def scaled(self, effort: float) -> Schedule:
         """The same schedule with `effort` times the steps, at least one a scale."""
@@ -40,7 +48,7 @@ class Schedule:
         return replace(self, steps=(first, last))
 
     def steps_at(self, scale: int, scales: int) -> int:
-        """Generator steps at one of `scales` scales; even ratios from the coarsest to the finest."""
+        """Generator steps at one of `scales` scales, in geometric progression from coarse to fine."""
         first, last = self.steps
         return round(first * (last / first) ** (scale / max(scales - 1, 1)))
 
@@ -55,7 +63,7 @@ PRESETS = {
         min_size=128,
         max_size=256,
         scale_factor=0.84,
-        draft="flat",
+        initial_image="flat",
         detail=False,
         channels=32,
         top_channels=64,
@@ -78,7 +86,7 @@ PRESETS = {
         min_size=128,
         max_size=256,
         scale_factor=0.5,
-        draft="collage",
+        initial_image="collage",
         detail=True,
         channels=24,
         top_channels=24,

@@ -15,22 +15,30 @@ import torch
 from tqdm import tqdm
 
 from csingan.config import PRESETS, Schedule
-from csingan.networks.pyramid import NOISE_CHANNELS, Pyramid, scale_ratios
+from csingan.networks.pyramid import NOISE_CHANNELS, Pyramid
 from csingan.training import checkpoint
-from csingan.training.patch import Example, Member, made_with, to_conditions, to_tensor
+from csingan.training.patch import (
+    Example,
+    PatchTrainer,
+    add_scale,
+    empty_pyramid,
+    to_conditions,
+    to_tensor,
+)
 from csingan.training.scale import ScaleTrainer, work
+from csingan.training.state import first_state, steps_made
 
 __all__ = [
     "PRESETS",
     "Example",
     "Schedule",
-    "check_checkpoints",
+    "load",
     "sample",
     "sample_scales",
     "train",
 ]
 
-SAVE_EVERY = 10.0  # s from one checkpoint to the next, all that a kill can cost
+SAVE_EVERY = 10.0  # s from one checkpoint to the next, the most that a kill can cost
 
 
 def train(
@@ -40,16 +48,17 @@ def train(
     device: str | torch.device = "cpu",
     progress: bool = True,
 ) -> list[Pyramid]:
-    """Train one model on each example, all of them side by side in one batch.
+    """Train one model on each example, all in one batch.
 
-    Each has its own weights, losses and random numbers, so that it comes out as it would alone, but for
-    rounding. Checkpoints are kept in the folders of the examples. Called again with the same arguments,
-    training goes on at the scale and step where it was, and ends at the same models.
+    Each example has its own weights, losses and random numbers, so its model is the one it would get alone,
+    up to rounding. Checkpoints lie in the folders of the examples. Called again with the same arguments,
+    training goes on from them and ends at the same models. Other arguments need another folder; only a
+    checkpoint of another network is recognised here (`csingan.synthesis` keeps a record of them all).
 
     Args:
         examples: at least one, all images of one size.
         schedule: see `PRESETS`.
-        seed: of the drafts, the first weights and the noise.
+        seed: of the initial images, the first weights and the noise.
         device: where to train.
         progress: whether to show a bar on stderr.
 
@@ -59,33 +68,32 @@ def train(
 
     Raises:
         ValueError: no nucleus in an example, or images of several sizes.
-        InputError: a checkpoint is broken, or of other settings.
-        FloatingPointError: a loss is no longer a finite number, nor is it with a smaller learning rate.
-        MemoryError: that of a GPU is too small for them all.
+        InputError: a checkpoint is broken, or that of another network.
+        FloatingPointError: a loss is no longer finite, even at a lower learning rate.
+        MemoryError: the memory of the GPU is too small for all examples.
     """
     _check(examples)
-    check_checkpoints(examples, schedule, seed)
-    members = [Member(example, schedule, seed, torch.device(device)) for example in examples]
-    sizes = members[0].pyramid.sizes(examples[0].labels.shape)
+    patches = [PatchTrainer(example, schedule, seed, torch.device(device)) for example in examples]
+    sizes = patches[0].pyramid.sizes(examples[0].labels.shape)
     works = [
         schedule.steps_at(k, len(sizes)) * work(size, schedule.channels_at(k, len(sizes)), schedule)
         for k, size in enumerate(sizes)
     ]
     shown = {"bar_format": _BAR, "mininterval": 1, "disable": not progress}
-    with _memory_errors(), tqdm(total=sum(works) * len(members), **shown) as bar:
+    with _memory_errors(), tqdm(total=sum(works) * len(patches), **shown) as bar:
         for k, size in enumerate(sizes):
             steps = schedule.steps_at(k, len(sizes))
             title = f"scale {k + 1}/{len(sizes)} ({size[1]} x {size[0]} px)"
-            for member in members:
-                member.enter(k, size)
-                # Made before; the time left follows from what is made now.
-                bar.total -= works[k] * member.steps // steps
-            while left := [member for member in members if member.steps < steps]:
-                group = [member for member in left if member.position == left[0].position]
+            for patch in patches:
+                patch.enter(k, size)
+                # Steps of an earlier run; the remaining time follows from the steps of this one.
+                bar.total -= works[k] * patch.steps // steps
+            while left := [patch for patch in patches if patch.steps < steps]:
+                group = [patch for patch in left if patch.position == left[0].position]
                 _train_group(group, schedule.channels_at(k, len(sizes)), steps, title, works[k] / steps, bar)
-            for member in members:
-                member.leave()
-    return [member.pyramid for member in members]
+            for patch in patches:
+                patch.leave()
+    return [patch.pyramid for patch in patches]
 
 
 _BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed} so far, {remaining} left{postfix}"
@@ -93,37 +101,52 @@ _BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed} so far, {remaining} left{pos
 
 @contextmanager
 def _memory_errors() -> Iterator[None]:
-    """Turn the error of PyTorch into Python's, which its users can name without it."""
+    """Turn PyTorch's error into Python's, so that callers need not import torch."""
     try:
         yield
     except torch.OutOfMemoryError as error:
         raise MemoryError(str(error)) from error
 
 
-def check_checkpoints(examples: Sequence[Example], schedule: Schedule, seed: int) -> None:
-    """Raise InputError where a checkpoint of an example is broken, or was made with other settings."""
-    scales = len(scale_ratios(schedule.min_size, schedule.max_size, schedule.scale_factor))
-    for example in examples:
-        checkpoint.check(example.folder, scales, made_with(example, schedule, seed))
+def load(example: Example, schedule: Schedule, device: str | torch.device = "cpu") -> Pyramid | None:
+    """The model of an example that `train` has finished; None where a scale of it is not finished.
+
+    Args:
+        example: as for `train`; its layouts are not used.
+        schedule: the one that it was trained with.
+        device: where the model goes.
+
+    Raises:
+        InputError: a checkpoint is broken, or that of another network.
+    """
+    pyramid = empty_pyramid(example.image, example.labels, schedule)
+    scales = len(pyramid.ratios)
+    for scale in range(scales):
+        first = first_state(schedule.channels_at(scale, scales), seed=0, below=None)
+        state = checkpoint.load(checkpoint.path_of(example.folder, scale), first)
+        if state is None or steps_made(state) < schedule.steps_at(scale, scales):
+            return None
+        add_scale(pyramid, state, schedule, device)
+    return pyramid
 
 
 def _check(examples: Sequence[Example]) -> None:
     shapes = {part.shape[:2] for each in examples for part in (each.image, each.labels, *each.layouts)}
     if len(shapes) != 1:
         raise ValueError(
-            f"patches that train together, and their layouts, have one size, not {sorted(shapes)}"
+            f"patches that train in one batch, and their layouts, have one size, not {sorted(shapes)}"
         )
     if not all(example.labels.any() for example in examples):
         raise ValueError("the label image holds no nucleus")
 
 
 def _train_group(
-    group: Sequence[Member], channels: int, steps: int, title: str, work_of_step: float, bar: tqdm
+    group: Sequence[PatchTrainer], channels: int, steps: int, title: str, work_of_step: float, bar: tqdm
 ) -> None:
-    """Train members of one position side by side, until the end of the scale or until one diverges."""
+    """Train patches of one position in one batch, until the end of the scale or until one diverges."""
     trainer = ScaleTrainer(
-        [member.state for member in group],
-        [member.inputs for member in group],
+        [patch.state for patch in group],
+        [patch.inputs for patch in group],
         channels,
         group[0].schedule,
         steps,
@@ -135,15 +158,15 @@ def _train_group(
         diverged = ~losses.isfinite().all(dim=1)
         end = trainer.step == steps or bool(diverged.any())
         if end or time.monotonic() - kept >= SAVE_EVERY:
-            for member, state, bad in zip(group, trainer.states(), diverged, strict=True):
-                member.retry(trainer.step) if bad else member.keep(state)
+            for patch, state, bad in zip(group, trainer.states(), diverged, strict=True):
+                patch.retry(trainer.step) if bad else patch.keep(state)
             kept = time.monotonic()
         distance, error = losses.mean(dim=0).tolist()
         bar.set_description_str(f"{title}, step {trainer.step}/{steps}", refresh=False)
         bar.set_postfix_str(f"distance {distance:.3f}, reconstruction {error:.4f}", refresh=False)
         bar.update(work_of_step * len(group))
         if diverged.any():
-            bar.total += work_of_step * trainer.step * int(diverged.sum())  # these are to be made again
+            bar.total += work_of_step * trainer.step * int(diverged.sum())  # these steps are made again
             return
 
 
@@ -153,7 +176,7 @@ def sample(pyramid: Pyramid, layouts: Sequence[np.ndarray], seed: int = 0) -> li
     Args:
         pyramid: from `train`.
         layouts: (H, W) int32 label images; they need not be of one size.
-        seed: of the drafts and the noise; the same seed on the same device gives the same images.
+        seed: of the initial images and the noise; the same seed on the same device gives the same images.
 
     Returns:
         (H, W, 3) uint8 RGB images.
@@ -162,21 +185,21 @@ def sample(pyramid: Pyramid, layouts: Sequence[np.ndarray], seed: int = 0) -> li
 
 
 def sample_scales(pyramid: Pyramid, labels: np.ndarray, seed: int = 0) -> list[np.ndarray]:
-    """One sample as every scale leaves it: (h, w, 3) uint8 RGB images, coarse to fine."""
+    """One sample at every scale: (h, w, 3) uint8 RGB images, coarse to fine."""
     return next(_sample_scales(pyramid, [labels], seed))
 
 
 @torch.no_grad()
 def _sample_scales(pyramid: Pyramid, layouts: Sequence[np.ndarray], seed: int) -> Iterator[list[np.ndarray]]:
     device = next(pyramid.parameters()).device
-    rng, drafts_rng = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
+    rng, initial_rng = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
     for labels in layouts:
         noises = [
             torch.randn(1, NOISE_CHANNELS, *size, generator=rng).to(device)
             for size in pyramid.sizes(labels.shape)
         ]
-        drafts = to_tensor([pyramid.draft(labels, drafts_rng)], device)
-        images = pyramid(to_conditions([labels], device), drafts, noises)
+        initial = to_tensor([pyramid.initial_image(labels, initial_rng)], device)
+        images = pyramid(to_conditions([labels], device), initial, noises)
         yield [_to_image(image[0]) for image in images]
 
 

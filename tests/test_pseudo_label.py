@@ -9,7 +9,7 @@ from mrcnn.selftraining import rounds
 from mrcnn.selftraining.splits import collect
 from nuclei import tissue
 from nuclei.folders import patches
-from nuclei.folders.pairs import ANNOTATION, Pairs
+from nuclei.folders.pairs import ANNOTATION, pairs_of
 from pseudo_label import Settings
 from tests.programs import assert_refused, call
 
@@ -36,7 +36,7 @@ def test_no_synthetic_pairs_yet(folder):
 
 def test_pairs_of_an_earlier_annotation(folder):
     made_with = {ANNOTATION: patches.fingerprint(folder / "data", ["a"])}
-    Pairs(folder / "data_synthetic", "a", ["a_0"], made_with).finish()
+    pairs_of(folder / "data_synthetic", "a", ["a_0"], made_with).finish()
     collect(folder / "data", folder / "data_synthetic")
     patches.write_masks(folder / "data" / "a", np.eye(64, dtype=np.int32))
     assert_refused(call(folder, "pseudo_label.py"), "data/a/ has changed since", "run main_train.py again")
@@ -97,7 +97,7 @@ def half_a_mask(folder):
 )
 def test_a_broken_patch_is_named_before_it_is_compared_with_its_pairs(folder, spoil, words):
     made_with = {ANNOTATION: patches.fingerprint(folder / "data", ["a"])}
-    Pairs(folder / "data_synthetic", "a", ["a_0"], made_with).finish()
+    pairs_of(folder / "data_synthetic", "a", ["a_0"], made_with).finish()
     spoil(folder)
     for flags in ([], ["--no-annotated"]):
         assert_refused(call(folder, "pseudo_label.py", *flags), words)

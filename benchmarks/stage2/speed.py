@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from csingan.config import Schedule
 from csingan.train import Example
-from csingan.training.patch import Member
+from csingan.training.patch import PatchTrainer
 from csingan.training.scale import ScaleTrainer
 
 MATRIX = 2048  # rows and columns of the matrices whose product gives the machine's rate
@@ -68,13 +68,13 @@ def step_costs(example: Example, schedule: Schedule, device: torch.device) -> li
         A dict a scale: its side in px, seconds a step, operations a step (those of elementwise functions
         are not counted), and these over what the matrix rate does in that time.
     """
-    member = Member(example, schedule, seed=0, device=device)
-    sizes = member.pyramid.sizes(example.labels.shape)
+    patch = PatchTrainer(example, schedule, seed=0, device=device)
+    sizes = patch.pyramid.sizes(example.labels.shape)
     costs = []
     for k, size in enumerate(sizes):
-        member.enter(k, size)
+        patch.enter(k, size)
         channels = schedule.channels_at(k, len(sizes))
-        trainer = ScaleTrainer([member.state], [member.inputs], channels, schedule, 1000, device)
+        trainer = ScaleTrainer([patch.state], [patch.inputs], channels, schedule, 1000, device)
         # As many steps as it takes until the penalties come in the same order again.
         steps = schedule.penalty_every
 
@@ -88,7 +88,7 @@ def step_costs(example: Example, schedule: Schedule, device: torch.device) -> li
         rate = max(rate, matrix_rate(device))  # the machine may have been slower before or after
         share = operations / seconds / rate
         costs.append({"px": size[0], "seconds": seconds, "gflop": operations / 1e9, "share": share})
-        member.leave()
+        patch.leave()
     return costs
 
 

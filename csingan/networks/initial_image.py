@@ -1,4 +1,4 @@
-"""Drafts: rough images for layouts, from which the coarsest scale starts."""
+"""Initial images: rough images for layouts, from which the coarsest scale starts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FADE = 1.0  # px, deviation of the blur by which a nucleus and its halo pass int
 MARGIN = HALO + 3  # px around a nucleus that are looked at
 ALIKE = 3  # a new nucleus looks like one of so many real ones of the most similar size and elongation,
 STRETCH = 0.5  # if they need no more stretching (log of the factor, both axes added): else they get stripes
-VIEWS = 5  # of the background in one draft
+VIEWS = 5  # of the background in one initial image
 SMOOTH = 24.0  # px over which views and bends change
 SHARPNESS = 12.0  # how abruptly one view passes into another
 AVOID = 2.0  # deviations of the random field by which a hole in a view counts against it
@@ -24,11 +24,11 @@ WARP = 6.0  # px by which a view is bent, about
 TEXTURE = 4.0  # px; what a blur of that size takes away from a view is its texture
 
 
-class Draft(Protocol):
+class InitialImage(Protocol):
     """Makes rough images for layouts.
 
     Attributes:
-        patch: (H, W, 3) uint8, what stands for a draft where the patch itself is to be rebuilt.
+        patch: (H, W, 3) uint8, the initial image that the patch itself is rebuilt from.
     """
 
     patch: np.ndarray
@@ -37,8 +37,8 @@ class Draft(Protocol):
         """A rough image (H, W, 3) uint8 for a layout, (H, W) int32."""
 
 
-def make(kind: str, image: np.ndarray, labels: np.ndarray) -> Draft:
-    """The drafts of an annotated patch: `kind` is a name in `KINDS`."""
+def make(kind: str, image: np.ndarray, labels: np.ndarray) -> InitialImage:
+    """What makes the initial images of an annotated patch; `kind` is a name in `KINDS`."""
     return KINDS[kind](image, labels)
 
 
@@ -263,4 +263,4 @@ def _draw_alike(new: _Shape, nuclei: list[_Nucleus], rng: np.random.Generator) -
     return rng.choice(alike)
 
 
-KINDS: dict[str, type[Draft]] = {"flat": FlatColours, "collage": Collage}
+KINDS: dict[str, type[InitialImage]] = {"flat": FlatColours, "collage": Collage}

@@ -1,7 +1,6 @@
-"""The losses of one scale: WGAN-GP of three critics, each of which judges its own region, and texture.
+"""The losses of one scale: WGAN-GP of three critics, each of which scores its own region, and texture.
 
-Tensors hold the channels of several patches side by side (see `csingan.networks.models`); each has its own
-losses.
+Tensors hold the channels of several patches (see `csingan.networks.models`); each patch has its own losses.
 """
 
 from __future__ import annotations
@@ -21,12 +20,12 @@ def scores(critics: nn.Module, masked: Tensor, mask: Tensor) -> Tensor:
     """Score of each critic: its map averaged over its region.
 
     Args:
-        critics: maps (N, members * 9, h, w) to (N, members * 3, h', w').
-        masked: (N, members * 9, h, w) from `masked_images`.
-        mask: (N, members, h, w) in 0..1; it is resized to the maps.
+        critics: maps (N, patches * 9, h, w) to (N, patches * 3, h', w').
+        masked: (N, patches * 9, h, w) from `masked_images`.
+        mask: (N, patches, h, w) in 0..1; it is resized to the maps.
 
     Returns:
-        (N, members * 3): whole, foreground, background. A region that is empty scores 0.
+        (N, patches * 3): whole, foreground, background. A region that is empty scores 0.
     """
     maps = critics(masked)
     weights = regions(resize(mask, maps.shape[-2:]))
@@ -43,14 +42,14 @@ def gradient_penalty(
 
     Args:
         critics: as in `scores`.
-        real, fake: (N, members * 3, h, w) images; the penalty is taken between them.
-        real_mask, fake_mask: (N, members, h, w) their masks, in 0..1.
-        share: (N, members, 1, 1) in 0..1, where between them: 0 is real.
+        real, fake: (N, patches * 3, h, w) images; the penalty is taken between them.
+        real_mask, fake_mask: (N, patches, h, w) their masks, in 0..1.
+        share: (N, patches, 1, 1) in 0..1, where between them: 0 is real.
 
     Returns:
-        (members * 3,): one penalty a critic.
+        (patches * 3,): one penalty for each critic.
     """
-    # One member's share for all of its channels.
+    # The share of a patch is the same for all of its channels.
     of_channel = share.repeat_interleave(real.shape[1] // share.shape[1] * len(CRITICS), dim=1)
     between = torch.lerp(masked_images(real, real_mask), masked_images(fake, fake_mask), of_channel)
     mask = torch.lerp(real_mask, fake_mask, share)
@@ -75,18 +74,18 @@ def texture_distance(
     ECCV 2022.
 
     Args:
-        generated, real: (N, members * 3, h, w) images.
-        layout, real_layout: (N, members * 2, h, w) their conditions.
-        lines: (members * L, 5, WINDOW, WINDOW), L random directions a member (see `LINES`).
+        generated, real: (N, patches * 3, h, w) images.
+        layout, real_layout: (N, patches * 2, h, w) their conditions.
+        lines: (patches * L, 5, WINDOW, WINDOW), L random directions for each patch (see `LINES`).
 
     Returns:
-        (members,): the mean over the lines of the 1-Wasserstein distance between the projections.
+        (patches,): the mean over the lines of the 1-Wasserstein distance between the projections.
     """
-    members = generated.shape[1] // 3
+    patches = generated.shape[1] // 3
     lines = lines / lines.flatten(1).norm(dim=1)[:, None, None, None]
     projections = []
     for images, conditions in ((generated, layout), (real, real_layout)):
-        parts = [part.unflatten(1, (members, -1)) for part in (images, conditions)]
-        values = F.conv2d(torch.cat(parts, dim=2).flatten(1, 2), lines, groups=members)
+        parts = [part.unflatten(1, (patches, -1)) for part in (images, conditions)]
+        values = F.conv2d(torch.cat(parts, dim=2).flatten(1, 2), lines, groups=patches)
         projections.append(values.transpose(0, 1).flatten(1).sort(dim=1).values)
-    return (projections[0] - projections[1]).abs().mean(dim=1).unflatten(0, (members, -1)).mean(dim=1)
+    return (projections[0] - projections[1]).abs().mean(dim=1).unflatten(0, (patches, -1)).mean(dim=1)

@@ -2,9 +2,9 @@
 
 After SinGAN (Shaham et al., ICCV 2019), conditioned on the layout as in Lou et al. (IEEE TMI 2022).
 
-Several patches can train side by side: the networks of `members` patches are then one network of grouped
-convolutions. Everywhere in this package a tensor (N, members * C, h, w) holds the C channels of the first
-member, then those of the second, and so on; no member sees another one's.
+Several patches can train in one batch: their networks are then one network of grouped convolutions.
+Throughout this package a tensor (N, patches * C, h, w) holds the C channels of the first patch, then those
+of the second, and so on. No patch sees the channels of another one.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ class Generator(nn.Module):
     the colours with them.
 
     Args:
-        channels: width of the hidden layers of each member.
-        members: patches side by side.
+        channels: width of the hidden layers of each patch.
+        patches: how many train in one batch.
     """
 
-    def __init__(self, channels: int, members: int = 1) -> None:
+    def __init__(self, channels: int, patches: int = 1) -> None:
         super().__init__()
-        self.members = members
+        self.patches = patches
         widths = [NOISE_CHANNELS + 3 + 2] + [channels] * (LAYERS - 1) + [3]
         self.layers = nn.ModuleList(
-            nn.Conv2d(members * a, members * b, 3, groups=members)
+            nn.Conv2d(patches * a, patches * b, 3, groups=patches)
             for a, b in zip(widths, widths[1:], strict=False)
         )
         _initialise(self.layers)
@@ -47,14 +47,14 @@ class Generator(nn.Module):
         """Make images, about -1..1.
 
         Args:
-            noise: (N, members * NOISE_CHANNELS, h, w).
-            base: (N, members * 3, h, w), the images of the scale below, enlarged.
-            layout: (N, members * 2, h, w), see `csingan.layouts.sampler.conditions`.
+            noise: (N, patches * NOISE_CHANNELS, h, w).
+            base: (N, patches * 3, h, w), the images of the scale below, enlarged.
+            layout: (N, patches * 2, h, w), see `csingan.layouts.sampler.conditions`.
 
         Returns:
-            (N, members * 3, h, w).
+            (N, patches * 3, h, w).
         """
-        parts = [part.unflatten(1, (self.members, -1)) for part in (noise, base, layout)]
+        parts = [part.unflatten(1, (self.patches, -1)) for part in (noise, base, layout)]
         x = F.pad(torch.cat(parts, dim=2).flatten(1, 2), [LAYERS] * 4, mode="replicate")
         for layer in self.layers[:-1]:
             x = F.leaky_relu(layer(x), _SLOPE)
@@ -66,12 +66,12 @@ class Critics(nn.Module):
 
     Args:
         channels: width of the hidden layers of each critic.
-        members: patches side by side, three critics each.
+        patches: how many train in one batch, with three critics each.
     """
 
-    def __init__(self, channels: int, members: int = 1) -> None:
+    def __init__(self, channels: int, patches: int = 1) -> None:
         super().__init__()
-        count = members * len(CRITICS)
+        count = patches * len(CRITICS)
         widths = [3] + [channels] * (LAYERS - 1) + [1]
         self.layers = nn.ModuleList(
             nn.Conv2d(count * a, count * b, 3, stride=2 if i == 1 else 1, padding=1, groups=count)
@@ -82,7 +82,7 @@ class Critics(nn.Module):
     def forward(self, masked: Tensor) -> Tensor:
         """Map masked images (see `masked_images`) to one map a critic.
 
-        (N, members * 9, h, w) -> (N, members * 3, h / 2, w / 2).
+        (N, patches * 9, h, w) -> (N, patches * 3, h / 2, w / 2).
         """
         x = masked
         for layer in self.layers[:-1]:
@@ -93,16 +93,16 @@ class Critics(nn.Module):
 class Networks(nn.Module):
     """What one scale trains: `generator`, `critics`, and `average`, the generator with its weights averaged.
 
-    All convolutions are grouped by member along the first axis of their weights, so the state of several
-    members is the concatenation of theirs (see `csingan.training.state`).
+    All convolutions are grouped by patch along the first axis of their weights, so the weights of several
+    patches are those of each one, concatenated (see `csingan.training.state`).
     """
 
-    def __init__(self, channels: int, members: int = 1) -> None:
+    def __init__(self, channels: int, patches: int = 1) -> None:
         super().__init__()
-        self.channels, self.members = channels, members
-        self.generator = Generator(channels, members)
-        self.critics = Critics(channels, members)
-        self.average = Generator(channels, members).requires_grad_(False)
+        self.channels, self.patches = channels, patches
+        self.generator = Generator(channels, patches)
+        self.critics = Critics(channels, patches)
+        self.average = Generator(channels, patches).requires_grad_(False)
         self.average.load_state_dict(self.generator.state_dict())
         # About twice as fast on a CPU.
         self.to(memory_format=torch.channels_last)
@@ -115,9 +115,9 @@ def _initialise(layers: nn.ModuleList) -> None:
 
 
 def regions(mask: Tensor) -> Tensor:
-    """What each critic looks at: whole, foreground and background of each member.
+    """The region that each critic scores: whole, foreground and background of each patch.
 
-    (N, members, h, w) masks in 0..1 -> (N, members * 3, h, w).
+    (N, patches, h, w) masks in 0..1 -> (N, patches * 3, h, w).
     """
     return torch.stack([torch.ones_like(mask), mask, 1 - mask], dim=2).flatten(1, 2)
 
@@ -125,9 +125,9 @@ def regions(mask: Tensor) -> Tensor:
 def masked_images(images: Tensor, mask: Tensor) -> Tensor:
     """The images as each critic sees them.
 
-    (N, members * 3, h, w) and (N, members, h, w) -> (N, members * 9, h, w). A plain product, so that every
+    (N, patches * 3, h, w) and (N, patches, h, w) -> (N, patches * 9, h, w). A plain product, so that every
     critic sends its gradient to the generator.
     """
-    members = mask.shape[1]
-    region = regions(mask).unflatten(1, (members, len(CRITICS), 1))
-    return (region * images.unflatten(1, (members, 1, 3))).flatten(1, 3)
+    patches = mask.shape[1]
+    region = regions(mask).unflatten(1, (patches, len(CRITICS), 1))
+    return (region * images.unflatten(1, (patches, 1, 3))).flatten(1, 3)

@@ -7,7 +7,7 @@ import math
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from csingan.networks.initial_image import Draft
+from csingan.networks.initial_image import InitialImage
 
 NOISE_CHANNELS = 1  # one channel varies light and dark; three also speckle the colours
 
@@ -43,25 +43,25 @@ def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(images, size=size, mode="bilinear", antialias=True)
 
 
-def start_from(below: Tensor | None, drafts: Tensor, size: tuple[int, int], detail: bool) -> Tensor:
+def start_from(below: Tensor | None, initial: Tensor, size: tuple[int, int], detail: bool) -> Tensor:
     """What the generator of a scale adds to.
 
     Args:
         below: (N, 3, h', w') images of the scale below, None at the coarsest scale.
-        drafts: (N, 3, H, W) rough images at full size.
+        initial: (N, 3, H, W) initial images at full size.
         size: (h, w) of the scale.
-        detail: whether the detail that the drafts have at this scale, and had not below, is added to the
-            images from below, as in a Laplacian pyramid (Burt and Adelson, IEEE Trans. Commun. 1983).
+        detail: whether to add the detail that the initial images gain from the scale below to this one, as in
+            a Laplacian pyramid (Burt and Adelson, IEEE Trans. Commun. 1983).
 
     Returns:
         (N, 3, h, w).
     """
     if below is None:
-        return resize(drafts, size)
+        return resize(initial, size)
     enlarged = resize(below, size)
     if detail:
-        coarse = resize(drafts, (below.shape[-2], below.shape[-1]))
-        enlarged = enlarged + resize(drafts, size) - resize(coarse, size)
+        coarse = resize(initial, (below.shape[-2], below.shape[-1]))
+        enlarged = enlarged + resize(initial, size) - resize(coarse, size)
     return enlarged
 
 
@@ -70,17 +70,17 @@ class Pyramid(nn.Module):
 
     Args:
         ratios: the size of each scale as a share of the full size.
-        draft: makes the rough images from which the coarsest scale starts.
-        detail: whether the finer scales get the drafts' detail (see `start_from`).
+        initial_image: makes the images from which the coarsest scale starts.
+        detail: whether the finer scales get the detail of the initial images (see `start_from`).
 
     Attributes:
         generators: one module for each scale trained so far: `generator(noise, base, layout) -> image`.
         losses: one (steps, 2) tensor for each of them (see `csingan.training.scale.ScaleTrainer.advance`).
     """
 
-    def __init__(self, ratios: list[float], draft: Draft, detail: bool = False) -> None:
+    def __init__(self, ratios: list[float], initial_image: InitialImage, detail: bool = False) -> None:
         super().__init__()
-        self.ratios, self.draft, self.detail = ratios, draft, detail
+        self.ratios, self.initial_image, self.detail = ratios, initial_image, detail
         self.generators = nn.ModuleList()
         self.losses: list[Tensor] = []
 
@@ -93,12 +93,12 @@ class Pyramid(nn.Module):
         """(h, w) of every scale for images of `shape` (H, W)."""
         return [scale_size(shape, ratio) for ratio in self.ratios]
 
-    def forward(self, layouts: Tensor, drafts: Tensor, noises: list[Tensor]) -> list[Tensor]:
+    def forward(self, layouts: Tensor, initial: Tensor, noises: list[Tensor]) -> list[Tensor]:
         """Run every scale trained so far.
 
         Args:
             layouts: (N, 2, H, W) conditions at full size (see `csingan.layouts.sampler.conditions`).
-            drafts: (N, 3, H, W) rough images for them, in -1..1.
+            initial: (N, 3, H, W) initial images for them, in -1..1.
             noises: one (N, NOISE_CHANNELS, h, w) tensor a scale.
 
         Returns:
@@ -107,6 +107,6 @@ class Pyramid(nn.Module):
         images: list[Tensor] = []
         for generator, noise in zip(self.generators, noises, strict=True):
             size = (noise.shape[-2], noise.shape[-1])
-            start = start_from(images[-1] if images else None, drafts, size, self.detail)
+            start = start_from(images[-1] if images else None, initial, size, self.detail)
             images.append(generator(noise, start, resize(layouts, size)))
         return images

@@ -1,4 +1,4 @@
-"""Batches: random crops, turned and mirrored, of what a scale is trained on."""
+"""Batches: random crops of the inputs of a scale, turned and mirrored."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ Tensors = dict[str, Tensor]  # (N, C, h, w) each, alike but for C
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a scale of one patch is trained on."""
+    """What one scale of a patch is trained on."""
 
-    real: Tensors  # the annotated patch, one of each: image, layout, base, and the noise that rebuilds it
+    real: Tensors  # of the annotated patch: image, layout, base, and the noise from which it is rebuilt
     fake: Tensors  # the random layouts and their bases
-    directed: bool  # whether the tissue runs in one direction, so that half a turn is the only one allowed
+    directed: bool  # whether the tissue runs in one direction, so that only half turns are allowed
 
 
 def draw(
     inputs: Sequence[Inputs], which: str, schedule: Schedule, generators: Sequence[torch.Generator]
 ) -> Tensors:
-    """A batch of the `real` or the `fake` inputs of several members, side by side along the channels."""
+    """A batch of the `real` or the `fake` inputs of several patches, concatenated along the channels."""
     batches = [
         _draw_one(getattr(each, which), each.directed, schedule, generator)
         for each, generator in zip(inputs, generators, strict=True)
@@ -40,7 +40,7 @@ def draw(
 
 
 def crop_size(size: tuple[int, int], schedule: Schedule) -> tuple[int, int]:
-    """(h, w) of what the networks see at a scale of `size`, in px."""
+    """(h, w) of the crops at a scale of `size`, in px."""
     return min(size[0], schedule.crop), min(size[1], schedule.crop)
 
 
@@ -51,7 +51,7 @@ def batch_count(size: tuple[int, int], schedule: Schedule) -> int:
 
 
 def _draw_one(source: Tensors, directed: bool, schedule: Schedule, generator: torch.Generator) -> Tensors:
-    """Random items, the same crop and turn in each of their tensors."""
+    """Random items, with the same crop and turn for all of their tensors."""
     items, _, height, width = source["layout"].shape
     rows, columns = crop_size((height, width), schedule)
     batch: dict[str, list[Tensor]] = {name: [] for name in source}

@@ -1,69 +1,61 @@
-"""Checkpoints: one file of tensors a scale, with what they were made from in its header."""
+"""Checkpoints: one safetensors file for each scale of a patch."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 
 from csingan.training.state import State
 from nuclei.errors import InputError
-from nuclei.io.files import atomic_file, differences
-
-_MADE_WITH = "made_with"
+from nuclei.io.files import atomic_file
 
 
 def path_of(folder: Path, scale: int) -> Path:
-    """Where the checkpoint of a scale, counted from 0, lies."""
+    """The path of the checkpoint of a scale, counted from 0."""
     return Path(folder) / f"scale_{scale + 1}.safetensors"
 
 
-def save(path: Path, state: State, made_with: dict) -> None:
+def save(path: Path, state: State) -> None:
     """Write a state (see `csingan.training.state`), complete or not at all.
 
     Args:
         path: from `path_of`.
         state: what to write.
-        made_with: what training depends on (JSON-like).
 
     Raises:
         InputError: the folder cannot be written.
     """
-    tensors = {name: tensor.contiguous() for name, tensor in state.items()}
     with atomic_file(path) as temporary:
-        save_file(tensors, temporary, {_MADE_WITH: json.dumps(made_with)})
+        save_file({name: tensor.contiguous() for name, tensor in state.items()}, temporary)
 
 
-def load(path: Path, made_with: dict) -> State | None:
+def load(path: Path, first: State) -> State | None:
     """Read a state onto the CPU; None where there is no checkpoint yet.
 
+    Args:
+        path: from `path_of`.
+        first: the state before the first step, from `csingan.training.state.first_state`.
+
     Raises:
-        InputError: the file is broken, or was made with something else than `made_with`.
+        InputError: the file is broken, or its networks are not of the shape of those in `first`.
     """
     if not Path(path).exists():
         return None
     try:
-        with safe_open(path, "pt") as checkpoint:
-            before = json.loads((checkpoint.metadata() or {}).get(_MADE_WITH, "{}"))
-            _check(path, before, made_with)
-            return {name: checkpoint.get_tensor(name) for name in checkpoint.keys()}  # noqa: SIM118
-    except InputError:
-        raise
+        state = load_file(path)
     except (OSError, ValueError, SafetensorError) as error:
         raise InputError(f"{path} cannot be read ({error}); delete it to train that scale anew") from error
-
-
-def check(folder: Path, scales: int, made_with: dict) -> None:
-    """Raise InputError where a checkpoint of a folder was made with something else than `made_with`."""
-    for scale in range(scales):
-        load(path_of(folder, scale), made_with)
-
-
-def _check(path: Path, before: dict, now: dict) -> None:
-    if changed := differences(before, now):
+    if _shapes(state) != _shapes(first):
         raise InputError(
-            f"{path} was made with other settings ({changed}); delete {path.parent}/ to train anew, or run "
-            "with the old settings to go on"
+            f"{path} is the checkpoint of another network; delete {Path(path).parent}/ to train anew, or "
+            "name another folder"
         )
+    return state
+
+
+def _shapes(state: State) -> dict:
+    """The shapes of all tensors that every state of a scale has alike."""
+    changing = ("adam.", "losses")
+    return {name: tensor.shape for name, tensor in state.items() if not name.startswith(changing)}

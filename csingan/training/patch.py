@@ -1,16 +1,16 @@
-"""One patch on its way up the pyramid: what it is trained on at each scale, and where it stands."""
+"""The training of one patch, scale by scale: its inputs, its state and its checkpoints."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from csingan.config import DRAFTS, Schedule
+from csingan.config import Schedule
 from csingan.layouts.orientation import is_directed
 from csingan.layouts.sampler import conditions
 from csingan.networks import initial_image
@@ -19,7 +19,6 @@ from csingan.networks.pyramid import NOISE_CHANNELS, Pyramid, resize, scale_rati
 from csingan.training import checkpoint
 from csingan.training.batches import Inputs, Tensors
 from csingan.training.state import State, averaged_generator, first_state, steps_made
-from nuclei.io.files import digest
 
 RETRY_RATE = 0.5  # of the learning rate, after a divergence
 
@@ -32,7 +31,7 @@ class Example:
         image: (H, W, 3) uint8 RGB.
         labels: (H, W) int32 label image with at least one nucleus.
         layouts: random layouts to train on, (H, W) int32 each.
-        folder: for the checkpoints `scale_<k>.safetensors`, k = 1 the coarsest.
+        folder: for the checkpoints `scale_<k>.safetensors`, k = 1 the coarsest; of this training alone.
     """
 
     image: np.ndarray
@@ -41,39 +40,35 @@ class Example:
     folder: Path
 
 
-class Member:
-    """Leads an example from scale to scale; `csingan.train` makes the steps.
+class PatchTrainer:
+    """Prepares an example for each scale in turn; `csingan.train` makes the steps.
 
     Args:
         example: what to train on.
         schedule: see `csingan.config.PRESETS`.
-        seed: of the drafts, the first weights and the noise.
+        seed: of the initial images, the first weights and the noise.
         device: where to train.
     """
 
     def __init__(self, example: Example, schedule: Schedule, seed: int, device: torch.device) -> None:
         self.example, self.schedule, self.seed, self.device = example, schedule, seed, device
-        self.made_with = made_with(example, schedule, seed)
-        ratios = scale_ratios(schedule.min_size, schedule.max_size, schedule.scale_factor)
-        self.pyramid = Pyramid(
-            ratios, initial_image.make(schedule.draft, example.image, example.labels), schedule.detail
-        )
+        self.pyramid = empty_pyramid(example.image, example.labels, schedule)
         self.inputs: Inputs
         self.state: State
         self._first: State  # of this scale
         self._directed = is_directed(example.image)
         self._scale = -1
         rng = np.random.default_rng(seed)
-        drafts = [self.pyramid.draft(layout, rng) for layout in example.layouts]
+        initial = [self.pyramid.initial_image(layout, rng) for layout in example.layouts]
         # At full size.
         self._patch = {
             "image": to_tensor([example.image], device),
             "layout": to_conditions([example.labels], device),
-            "draft": to_tensor([self.pyramid.draft.patch], device),
+            "initial": to_tensor([self.pyramid.initial_image.patch], device),
         }
         self._pool = {
             "layout": to_conditions(example.layouts, device),
-            "draft": to_tensor(drafts, device),
+            "initial": to_tensor(initial, device),
         }
         # Of the scale below.
         self._patch_below: Tensor | None = None
@@ -81,16 +76,16 @@ class Member:
 
     @property
     def steps(self) -> int:
-        """Generator steps made at this scale."""
+        """Number of generator steps made at this scale."""
         return steps_made(self.state)
 
     @property
     def position(self) -> tuple[int, float]:
-        """Members of one position can go on side by side."""
+        """Steps and learning rate; patches of the same position can train in one batch."""
         return self.steps, float(self.state["rate"])
 
     def enter(self, scale: int, size: tuple[int, int]) -> None:
-        """Get ready for a scale (from 0) of `size` (h, w): from its checkpoint where there is one."""
+        """Begin a scale (from 0) of `size` (h, w), or go on from its checkpoint."""
         below = self.state if scale else None
         self._scale = scale
         seed = self.seed * 1000 + 2 * scale  # another one at each scale
@@ -105,22 +100,22 @@ class Member:
             (fake, self._pool, self._pool_below),
         ):
             each["layout"] = resize(source["layout"], size)
-            each["base"] = start_from(lower, source["draft"], size, self.schedule.detail)
+            each["base"] = start_from(lower, source["initial"], size, self.schedule.detail)
         self.inputs = Inputs(real, fake, self._directed)
-        kept = checkpoint.load(self._checkpoint, self.made_with)
         width = self.schedule.channels_at(scale, len(self.pyramid.ratios))
         self._first = first_state(width, seed, below)
+        kept = checkpoint.load(self._checkpoint, self._first)
         self.state = self._first if kept is None else kept
 
     def keep(self, state: State) -> None:
-        """Go on from `state` from now on, also after a kill."""
+        """Go on from `state`, also after a kill."""
         self.state = state
-        checkpoint.save(self._checkpoint, state, self.made_with)
+        checkpoint.save(self._checkpoint, state)
 
     def retry(self, step: int) -> None:
-        """Begin the scale again, with a smaller rate; FloatingPointError the second time, naming the step.
+        """Begin the scale again at a lower learning rate; FloatingPointError the second time.
 
-        The state that was kept last will not do: which one that is depends on the clock.
+        It does not go on from the last checkpoint, since the clock decides which step that is of.
         """
         if self.state["rate"] < 1:
             raise FloatingPointError(
@@ -130,16 +125,13 @@ class Member:
         self.keep(self._first | {"rate": self._first["rate"] * RETRY_RATE})
 
     def leave(self) -> None:
-        """Put the finished scale on top of the pyramid.
+        """Add the finished scale to the pyramid.
 
-        It is frozen from here on, so what the next scale starts from is computed once. The patch is not
-        rebuilt from the rebuilt one: the detail that a scale adds would then have to mend, by blurring,
-        what the lower ones missed.
+        It is frozen from now on, so the images that the next scale starts from are computed once. The next
+        scale rebuilds the patch from the patch itself at this scale, not from its reconstruction: otherwise
+        it would have to correct the errors of the scales below, and would blur.
         """
-        generator = Generator(self.schedule.channels_at(self._scale, len(self.pyramid.ratios)))
-        generator.load_state_dict(averaged_generator(self.state))
-        generator.to(self.device, memory_format=torch.channels_last)
-        self.pyramid.add(generator, self.state["losses"])
+        generator = add_scale(self.pyramid, self.state, self.schedule, self.device)
         if len(self.pyramid.generators) < len(self.pyramid.ratios):
             rng = torch.Generator().set_state(self.state["rng"])
             self._patch_below = self.inputs.real["image"]
@@ -150,11 +142,19 @@ class Member:
         return checkpoint.path_of(self.example.folder, self._scale)
 
 
-def made_with(example: Example, schedule: Schedule, seed: int) -> dict:
-    """What the trained model depends on, as it is kept in the checkpoints."""
-    arrays = (example.image, example.labels, *example.layouts)
-    pixels = digest(f"{array.shape} {array.dtype}".encode() + array.tobytes() for array in arrays)
-    return {**asdict(schedule), "seed": seed, "drafts": DRAFTS, "patch, masks and layouts": pixels}
+def empty_pyramid(image: np.ndarray, labels: np.ndarray, schedule: Schedule) -> Pyramid:
+    """The pyramid of a patch before any scale is trained: image (H, W, 3) uint8, labels (H, W) int32."""
+    ratios = scale_ratios(schedule.min_size, schedule.max_size, schedule.scale_factor)
+    return Pyramid(ratios, initial_image.make(schedule.initial_image, image, labels), schedule.detail)
+
+
+def add_scale(pyramid: Pyramid, state: State, schedule: Schedule, device: torch.device | str) -> Generator:
+    """Add the next scale, in its final state, to a pyramid; returns its generator."""
+    generator = Generator(schedule.channels_at(len(pyramid.generators), len(pyramid.ratios)))
+    generator.load_state_dict(averaged_generator(state))
+    generator.to(device, memory_format=torch.channels_last)
+    pyramid.add(generator, state["losses"])
+    return generator
 
 
 def to_tensor(images: Sequence[np.ndarray], device: torch.device | str) -> Tensor:
@@ -170,7 +170,7 @@ def to_conditions(layouts: Iterable[np.ndarray], device: torch.device | str) -> 
 
 @torch.no_grad()
 def _run(generator: Generator, inputs: Tensors, rng: torch.Generator) -> Tensor:
-    """The images of all `inputs`, one at a time, which bounds the memory."""
+    """The images of all `inputs`, one at a time to limit memory."""
     images = []
     for base, layout in zip(inputs["base"].split(1), inputs["layout"].split(1), strict=True):
         noise = torch.randn(1, NOISE_CHANNELS, *base.shape[-2:], generator=rng).to(base.device)

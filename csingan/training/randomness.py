@@ -1,4 +1,4 @@
-"""Random numbers for patches that train side by side: each has its own, whoever its neighbours are."""
+"""Random numbers for patches that train in one batch: each patch draws the numbers it would draw alone."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from torch import Tensor
 
 
 class Randomness:
-    """Draws on the CPU, so that a device makes no difference to what is drawn and never has to be waited for.
+    """Draws on the CPU, so that the numbers are the same for every device and no GPU has to be waited for.
 
     Args:
-        generators: one a member, on the CPU.
-        device: where the numbers go.
+        generators: one for each patch, on the CPU.
+        device: where the numbers are copied to.
     """
 
     def __init__(self, generators: Sequence[torch.Generator], device: torch.device | str = "cpu") -> None:
@@ -21,11 +21,11 @@ class Randomness:
         self.device = device
 
     def normal(self, shape: Sequence[int], dim: int = 1) -> Tensor:
-        """Standard normal numbers of `shape` for each member, side by side along `dim`."""
+        """Standard normal numbers of `shape` for each patch, concatenated along `dim`."""
         return self._each(torch.randn, shape, dim)
 
     def uniform(self, shape: Sequence[int], dim: int = 1) -> Tensor:
-        """The same, evenly from 0..1."""
+        """The same, uniform in 0..1."""
         return self._each(torch.rand, shape, dim)
 
     def _each(self, draw: Callable[..., Tensor], shape: Sequence[int], dim: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""The training steps of one scale, of one patch or of several side by side."""
+"""The training steps of one scale, for one patch or for several in one batch."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from csingan.networks.models import CRITICS, Networks, masked_images
 from csingan.networks.pyramid import NOISE_CHANNELS
 from csingan.training.batches import Inputs, Tensors, crop_size, draw
 from csingan.training.randomness import Randomness
-from csingan.training.state import State, join, part, steps_made
+from csingan.training.state import State, join, split, steps_made
 
 
 class ScaleTrainer:
     """Alternates critic and generator steps.
 
     Args:
-        states: where each member stands, all after the same number of steps and at the same rate.
-        inputs: what each is trained on, all of one size.
+        states: of each patch, all after the same number of steps and at the same learning rate.
+        inputs: of each patch, all of one size.
         channels: width of the hidden layers.
         schedule: rates, weights and batches.
         steps: generator steps of the whole scale.
@@ -57,11 +57,11 @@ class ScaleTrainer:
         join(states, networks, self._optimizers, updates)
 
     def states(self) -> list[State]:
-        """Where each member stands now; copies."""
+        """The current state of each patch, copied."""
         return [
             state | {"rng": generator.get_state(), "losses": torch.cat(losses), "rate": self._rate}
             for state, generator, losses in zip(
-                part(self.networks, self._optimizers), self._random.generators, self._losses, strict=True
+                split(self.networks, self._optimizers), self._random.generators, self._losses, strict=True
             )
         ]
 
@@ -69,7 +69,7 @@ class ScaleTrainer:
         """Make one generator step, after those of the critics.
 
         Returns:
-            (members, 2) on the CPU: the critics' estimate of the Wasserstein distance, summed over the
+            (patches, 2) on the CPU: the critics' estimate of the Wasserstein distance, summed over the
             three, and the reconstruction error (mean square, colours in -1..1).
         """
         schedule = self.schedule
@@ -87,7 +87,7 @@ class ScaleTrainer:
         return losses
 
     def critic_step(self, real: Tensors, fake: Tensors, penalise: bool) -> Tensor:
-        """Widen the gap between the scores of real and generated images; returns that gap, (members,)."""
+        """Widen the gap between the scores of real and generated images; returns the gap, (patches,)."""
         with torch.no_grad():
             generated = self.generator(self._noise(fake), fake["base"], fake["layout"])
         images = torch.cat([real["image"], generated])
@@ -107,7 +107,7 @@ class ScaleTrainer:
         return gap.detach()
 
     def generator_step(self, real: Tensors, fake: Tensors) -> Tensor:
-        """Please the critics, match the texture, rebuild the real image; returns the error of the latter."""
+        """Lower the three losses of the generator; returns the reconstruction error, (patches,)."""
         schedule, count = self.schedule, len(fake["layout"])
         images = self.generator(
             torch.cat([self._noise(fake), real["noise"]]),
@@ -134,7 +134,7 @@ class ScaleTrainer:
         self._optimizers[which].step()
 
     def _average(self) -> None:
-        # The first steps move far, so they are forgotten sooner.
+        # The first steps move far, so they count for less.
         keep = min(self.schedule.averaging, self.step / (self.step + 10))
         pairs = zip(self.networks.average.parameters(), self.generator.parameters(), strict=True)
         for average, weight in pairs:
@@ -149,17 +149,17 @@ class ScaleTrainer:
 
 
 def work(size: tuple[int, int], channels: int, schedule: Schedule) -> int:
-    """How long a step at a scale of `size` (h, w) takes, as a multiple of an unknown unit."""
+    """The duration of a step at a scale of `size` (h, w), in arbitrary units."""
     rows, columns = crop_size(size, schedule)
     return max(rows * columns, schedule.batch_pixels) * channels
 
 
 def _masks(layout: Tensor) -> Tensor:
-    """(N, members * 2, h, w) conditions -> the mask of each member, (N, members, h, w)."""
+    """(N, patches * 2, h, w) conditions -> the mask of each patch, (N, patches, h, w)."""
     return layout[:, ::2]
 
 
 def _cosine(schedule: Schedule, done: float) -> float:
-    """The learning rate when `done`, 0..1, of a scale is over."""
+    """The learning rate after the share `done`, 0..1, of the steps of a scale."""
     first, last = schedule.learning_rate, schedule.final_rate
     return last + (first - last) * (1 + math.cos(math.pi * done)) / 2

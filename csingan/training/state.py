@@ -6,8 +6,9 @@
     losses                           (steps made, 2) float32, see `csingan.training.scale.ScaleTrainer`
     rate                             factor of the learning rate, float64: below 1 after a divergence
 
-The weights of patches that train side by side, and so their moments, are those of each patch one after the
-other along the first axis: joining and parting states is all that it takes to change company.
+Patches that train in one batch share one network. Its weights and moments are those of each patch,
+concatenated along the first axis. `join` and `split` convert between them and the states of single patches,
+so that a patch can go on alone or with other patches.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ def first_state(channels: int, seed: int, below: State | None) -> State:
     Args:
         channels: width of the hidden layers.
         seed: of the first weights and of all random numbers of the scale.
-        below: the final state of the scale below; its weights are where this one starts if they have the
-            same width.
+        below: the final state of the scale below, whose weights this scale starts from if the widths are
+            equal.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -56,13 +57,13 @@ def first_state(channels: int, seed: int, below: State | None) -> State:
 def join(
     states: Sequence[State], networks: Networks, optimizers: Sequence[Adam], updates: Sequence[int]
 ) -> None:
-    """Fill the networks of several members, and the optimisers of their weights, from the members' states.
+    """Load the states of several patches into their shared networks and optimisers.
 
     Args:
-        states: one a member, all after the same number of steps.
-        networks: with as many members.
-        optimizers: of parts of `networks`.
-        updates: how often each optimiser has stepped.
+        states: one for each patch, all after the same number of steps.
+        networks: for as many patches.
+        optimizers: each of a part of `networks`.
+        updates: number of steps that each optimiser has made.
     """
     together = {
         name: torch.cat([state[name] for state in states])
@@ -78,27 +79,27 @@ def join(
             }
 
 
-def part(networks: Networks, optimizers: Sequence[Adam]) -> list[State]:
-    """What `join` put together, one dictionary of copies a member."""
+def split(networks: Networks, optimizers: Sequence[Adam]) -> list[State]:
+    """The weights and moments of each patch, copied: the inverse of `join`."""
     together = {_NETWORKS + name: tensor for name, tensor in networks.state_dict().items()}
     names = {parameter: name for name, parameter in networks.named_parameters()}
     for optimizer in optimizers:
         for parameter, values in optimizer.state.items():
             together |= {f"{_ADAM}{names[parameter]}.{moment}": values[moment] for moment in _MOMENTS}
-    chunks = {name: tensor.chunk(networks.members) for name, tensor in together.items()}
+    chunks = {name: tensor.chunk(networks.patches) for name, tensor in together.items()}
     return [
-        {name: parts[member].detach().cpu().clone() for name, parts in chunks.items()}
-        for member in range(networks.members)
+        {name: parts[patch].detach().cpu().clone() for name, parts in chunks.items()}
+        for patch in range(networks.patches)
     ]
 
 
 def steps_made(state: State) -> int:
-    """Generator steps that led to a state."""
+    """Number of generator steps up to this state."""
     return len(state["losses"])
 
 
 def averaged_generator(state: State) -> dict[str, Tensor]:
-    """The weights, for `csingan.networks.models.Generator`, that samples are drawn with."""
+    """The weights of the generator (`csingan.networks.models.Generator`) that samples are drawn with."""
     return _part(state, f"{_NETWORKS}average.")
 
 

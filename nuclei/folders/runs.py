@@ -127,13 +127,14 @@ class Run:
         self._write(finished=True, facts=facts)
 
     def check(self) -> None:
-        """InputError where files that no run has made would be emptied or overwritten."""
+        """InputError where files of others would be emptied or overwritten, or the record is broken."""
         if self.items is not None:
-            foreign = [name for name in self.items if self._exists(name) and name not in self.written]
+            written = self.written
+            foreign = [name for name in self.items if self._exists(name) and name not in written]
             if foreign:
+                what = f"{self.folder}/{', '.join(foreign)} {'were' if foreign[1:] else 'was'} not written"
                 raise InputError(
-                    f"{self.folder / foreign[0]} was not written by this program; move it, or name another "
-                    "folder for the results"
+                    f"{what} by this program; move it away, or name another folder for the results"
                 )
         elif self.state == "absent" and self._entries():
             raise InputError(
@@ -194,7 +195,7 @@ class Run:
         if not self._path.exists():
             return None
         record = read_json(self._path)
-        if not _is_record(record):
+        if not is_record(record):
             raise InputError(f"{self._path} is no record of a run; move it away, or name another folder")
         return record
 
@@ -274,7 +275,8 @@ def _date() -> str:
     return datetime.now().astimezone().strftime("%Y-%m-%d_%H-%M-%S")
 
 
-def _is_record(value: object) -> bool:
+def is_record(value: object) -> bool:
+    """Whether what a JSON file holds is the record of a run."""
     if not isinstance(value, dict) or not isinstance(value.get("depends_on"), dict):
         return False
     items = value.get("items")

@@ -9,10 +9,9 @@ import pytest
 import torch
 
 import csingan.train
-import csingan.training.patch
 from csingan.config import PRESETS
 from csingan.layouts.sampler import LayoutSampler
-from csingan.train import Example, check_checkpoints, sample, sample_scales, train
+from csingan.train import Example, load, sample, sample_scales, train
 from nuclei.errors import InputError
 
 SIZE = 48  # px
@@ -100,9 +99,9 @@ def test_the_seed_decides_the_sample(model):
     assert not np.array_equal(sample(model, layout, seed=1), sample(model, layout, seed=2))
 
 
-@pytest.mark.parametrize("draft", ["collage", "flat"])
-def test_nuclei_appear_where_the_layout_has_them(tmp_path, draft):
-    model = trained(tmp_path, replace(TINY, draft=draft))
+@pytest.mark.parametrize("initial_image", ["collage", "flat"])
+def test_nuclei_appear_where_the_layout_has_them(tmp_path, initial_image):
+    model = trained(tmp_path, replace(TINY, initial_image=initial_image))
     (layout,) = layouts(1, seed=5)
     fake = sample(model, [layout])[0].mean(axis=2)
     assert fake[layout > 0].mean() < fake[layout == 0].mean() - 40
@@ -117,7 +116,7 @@ def test_the_losses_of_every_step_are_kept(model):
     assert [losses.shape for losses in model.losses] == [(3, 2), (2, 2), (2, 2)]
 
 
-def test_patches_that_train_side_by_side_come_out_as_alone(tmp_path):
+def test_patches_that_train_in_one_batch_come_out_as_alone(tmp_path):
     examples = [example(tmp_path / f"{seed}", seed) for seed in (0, 1)]
     together = train(examples, TINY, progress=False)
     for seed, both in enumerate(together):
@@ -155,38 +154,43 @@ def test_the_bar_shows_scale_step_losses_and_time_left(tmp_path, capsys):
         assert words in shown
 
 
-@pytest.mark.parametrize("change", ["seed", "schedule", "image", "layouts", "drafts"])
-def test_checkpoints_of_another_training_are_refused(tmp_path, change, monkeypatch):
+def test_checkpoints_of_another_network_are_refused(tmp_path):
     trained(tmp_path, SHORT)
-    schedule = replace(SHORT, learning_rate=1e-4) if change == "schedule" else SHORT
-    other = example(tmp_path)
-    if change == "image":
-        other = replace(other, image=255 - other.image)
-    if change == "layouts":
-        other = replace(other, layouts=layouts(2))
-    if change == "drafts":
-        monkeypatch.setattr(csingan.training.patch, "DRAFTS", 99)
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
-    words = {"seed": "seed 0 -> 1", "schedule": "learning_rate 0.0005 -> 0.0001", "drafts": "drafts 2 -> 99"}
-    words = words.get(change, "patch, masks")
-    with pytest.raises(InputError, match=f"{words}.*delete"):
-        train([other], schedule, seed=int(change == "seed"), progress=False)
-    with pytest.raises(InputError, match=words):
-        check_checkpoints([other], schedule, seed=int(change == "seed"))
+    wider = replace(SHORT, channels=12, top_channels=12)
+    for call in (lambda: trained(tmp_path, wider), lambda: load(example(tmp_path), wider)):
+        with pytest.raises(InputError, match="another network; delete .* or name another folder"):
+            call()
     assert before == {path: path.read_bytes() for path in tmp_path.iterdir()}
 
 
-def diverge(monkeypatch, times: int, member: int = 0) -> list[float]:
-    """Let so many losses of a member's second step be no number; returns a list of the rates of all steps."""
+def test_a_finished_model_is_loaded_as_it_was_trained(tmp_path):
+    model = trained(tmp_path, SHORT)
+    loaded = load(replace(example(tmp_path), layouts=()), SHORT)
+    assert same(model, loaded)
+    layout = layouts(1, (40, 72))
+    assert np.array_equal(sample(model, layout)[0], sample(loaded, layout)[0])
+
+
+def test_a_model_that_is_not_finished_is_not_loaded(tmp_path, monkeypatch, save_each_step):
+    assert load(example(tmp_path), TINY) is None
+    Stop(7, monkeypatch)  # the last step of the finest scale is missing
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path)
+    assert load(example(tmp_path), TINY) is None
+
+
+def diverge(monkeypatch, times: int, patch: int = 0) -> list[float]:
+    """Let so many losses of a patch's second step be no number; returns a list of the rates of all steps."""
     advance, rates = csingan.train.ScaleTrainer.advance, []
 
     def spoilt(trainer):
         nonlocal times
         losses = advance(trainer)
         rates.append(trainer._optimizers[0].param_groups[0]["lr"])
-        if trainer.step == 2 and times and len(losses) > member:
+        if trainer.step == 2 and times and len(losses) > patch:
             times -= 1
-            losses[member] = float("nan")
+            losses[patch] = float("nan")
         return losses
 
     monkeypatch.setattr(csingan.train.ScaleTrainer, "advance", spoilt)
@@ -240,7 +244,7 @@ def test_a_wild_rate_is_noticed_at_once(tmp_path):
 
 def test_who_trains_beside_a_diverging_patch_goes_on(tmp_path, monkeypatch, save_each_step):
     examples = [example(tmp_path / f"{seed}", seed) for seed in (0, 1)]
-    diverge(monkeypatch, times=1, member=1)
+    diverge(monkeypatch, times=1, patch=1)
     good, retried = train(examples, TINY, progress=False)
     monkeypatch.undo()
     (alone,) = train([example(tmp_path / "alone")], TINY, progress=False)

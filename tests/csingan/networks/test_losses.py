@@ -100,8 +100,8 @@ def pairs(shift: float = 0.0) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randn(2, 3, SIZE, SIZE, generator=rng) + shift, mask.repeat(1, 2, 1, 1)
 
 
-def lines(members: int = 1) -> torch.Tensor:
-    shape = (members * LINES[0], *LINES[1:])
+def lines(patches: int = 1) -> torch.Tensor:
+    shape = (patches * LINES[0], *LINES[1:])
     return torch.randn(shape, generator=torch.Generator().manual_seed(2))
 
 

@@ -82,7 +82,7 @@ def test_critics_share_no_weights(which):
 
 
 def test_patches_side_by_side_do_not_see_each_other():
-    together, parts = trained(Generator(4, members=2)), inputs()
+    together, parts = trained(Generator(4, patches=2)), inputs()
     before = together(*(torch.cat([part, part], 1) for part in parts))
     after = together(*(torch.cat([part, part + 1], 1) for part in parts))
     assert torch.equal(before[:, :3], after[:, :3])
@@ -90,7 +90,7 @@ def test_patches_side_by_side_do_not_see_each_other():
 
 
 def test_networks_of_two_are_those_of_each():
-    alone, together = [Networks(4), Networks(4)], Networks(4, members=2)
+    alone, together = [Networks(4), Networks(4)], Networks(4, patches=2)
     for network in alone:
         trained(network.generator)
     states = [network.state_dict() for network in alone]

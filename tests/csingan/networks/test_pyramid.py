@@ -45,40 +45,40 @@ class Add(nn.Module):
         return base + noise
 
 
-def test_the_coarsest_scale_starts_from_the_draft_and_each_other_from_the_one_below():
-    pyramid = Pyramid([0.5, 1.0], draft=None)
+def test_the_coarsest_scale_starts_from_the_initial_image_and_each_other_from_the_one_below():
+    pyramid = Pyramid([0.5, 1.0], initial_image=None)
     for _ in pyramid.ratios:
         pyramid.add(Add(), torch.zeros(1, 2))
-    drafts = torch.full((1, 3, 8, 8), 0.5)
-    drafts[..., :4] = -0.5
+    initial = torch.full((1, 3, 8, 8), 0.5)
+    initial[..., :4] = -0.5
     noises = [torch.full((1, NOISE_CHANNELS, *size), 0.25) for size in pyramid.sizes((8, 8))]
-    coarse, fine = pyramid(torch.zeros(1, 2, 8, 8), drafts, noises)
+    coarse, fine = pyramid(torch.zeros(1, 2, 8, 8), initial, noises)
     assert coarse.shape == (1, 3, 4, 4) and fine.shape == (1, 3, 8, 8)
     assert torch.allclose(coarse[..., 0], torch.tensor(-0.5 + 0.25))
     assert torch.allclose(fine[..., 7], torch.tensor(0.5 + 0.25 + 0.25))
 
 
 def test_a_scale_on_top_is_frozen():
-    pyramid = Pyramid([1.0], draft=None)
+    pyramid = Pyramid([1.0], initial_image=None)
     pyramid.add(nn.Conv2d(1, 1, 1), torch.zeros(1, 2))
     assert not any(parameter.requires_grad for parameter in pyramid.parameters())
 
 
 def test_noise_comes_in_the_number_of_scales():
-    pyramid = Pyramid([1.0], draft=None)
+    pyramid = Pyramid([1.0], initial_image=None)
     with pytest.raises(ValueError):
         pyramid(torch.zeros(1, 2, 4, 4), torch.zeros(1, 3, 4, 4), [torch.zeros(1, NOISE_CHANNELS, 4, 4)])
 
 
-def test_without_a_change_below_the_detail_makes_up_the_whole_draft():
-    drafts = torch.randn(2, 3, 16, 16)
-    below = resize(drafts, (8, 8))
-    assert torch.allclose(start_from(below, drafts, (16, 16), detail=True), drafts, atol=1e-6)
-    assert torch.equal(start_from(below, drafts, (16, 16), detail=False), resize(below, (16, 16)))
-    assert torch.equal(start_from(None, drafts, (8, 8), detail=True), below)
+def test_without_a_change_below_the_detail_makes_up_the_whole_initial_image():
+    initial = torch.randn(2, 3, 16, 16)
+    below = resize(initial, (8, 8))
+    assert torch.allclose(start_from(below, initial, (16, 16), detail=True), initial, atol=1e-6)
+    assert torch.equal(start_from(below, initial, (16, 16), detail=False), resize(below, (16, 16)))
+    assert torch.equal(start_from(None, initial, (8, 8), detail=True), below)
 
 
 def test_a_change_below_stays_under_the_detail():
-    drafts = torch.randn(1, 3, 16, 16)
-    lighter = resize(drafts, (8, 8)) + 0.25
-    assert torch.allclose(start_from(lighter, drafts, (16, 16), detail=True), drafts + 0.25, atol=1e-6)
+    initial = torch.randn(1, 3, 16, 16)
+    lighter = resize(initial, (8, 8)) + 0.25
+    assert torch.allclose(start_from(lighter, initial, (16, 16), detail=True), initial + 0.25, atol=1e-6)

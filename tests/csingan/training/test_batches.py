@@ -35,11 +35,11 @@ def test_the_tensors_of_an_item_are_cut_and_turned_alike():
     assert torch.equal(batch["layout"], -2 * batch["base"])
 
 
-def test_members_lie_side_by_side_and_draw_for_themselves():
+def test_patches_lie_side_by_side_and_draw_for_themselves():
     together = draw([inputs(), inputs()], "real", SCHEDULE, [generator(1), generator(2)])
-    for member, seed in enumerate((1, 2)):
+    for patch, seed in enumerate((1, 2)):
         alone = draw([inputs()], "real", SCHEDULE, [generator(seed)])
-        assert torch.equal(together["image"][:, member : member + 1], alone["image"])
+        assert torch.equal(together["image"][:, patch : patch + 1], alone["image"])
 
 
 @pytest.mark.parametrize(("directed", "augment"), [(False, True), (True, True), (False, False)])

@@ -9,7 +9,7 @@ def generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def test_each_member_draws_what_it_would_draw_alone():
+def test_each_patch_draws_what_it_would_draw_alone():
     together = Randomness([generator(1), generator(2)])
     alone = Randomness([generator(1)]), Randomness([generator(2)])
     for draw, shape, dim in (

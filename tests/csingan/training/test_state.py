@@ -4,7 +4,7 @@ import torch
 from torch.optim import Adam
 
 from csingan.networks.models import Generator, Networks
-from csingan.training.state import averaged_generator, first_state, join, part, steps_made
+from csingan.training.state import averaged_generator, first_state, join, split, steps_made
 
 
 def equal(first, second) -> bool:
@@ -44,28 +44,28 @@ def test_a_scale_starts_from_the_average_below_where_the_width_is_the_same():
     assert equal(first_state(6, 2, below), first_state(6, 2, None))
 
 
-def test_what_is_joined_comes_apart_again():
+def test_split_is_the_inverse_of_join():
     states = [first_state(4, seed, None) for seed in (1, 2)]
-    networks = Networks(4, members=2)
+    networks = Networks(4, patches=2)
     join(states, networks, optimizers(networks), (0, 0))
-    for before, after in zip(states, part(networks, optimizers(networks)), strict=True):
+    for before, after in zip(states, split(networks, optimizers(networks)), strict=True):
         assert equal(weights(before), after)
 
 
-def test_training_goes_on_in_other_company_as_it_would_have():
+def test_training_goes_on_with_other_patches_as_it_would_alone():
     alone, steppers = Networks(4), []
     join([first_state(4, 1, None)], alone, optimizers(alone), (0, 0))
     steppers = optimizers(alone)
     step(alone, steppers)
-    (middle,) = part(alone, steppers)
+    (middle,) = split(alone, steppers)
     step(alone, steppers)
-    (expected,) = part(alone, steppers)
+    (expected,) = split(alone, steppers)
 
-    together = Networks(4, members=2)
+    together = Networks(4, patches=2)
     others = optimizers(together)
     join([middle, middle], together, others, (1, 1))
     step(together, others)
-    for after in part(together, others):
+    for after in split(together, others):
         assert after.keys() == expected.keys()
         assert all(torch.allclose(after[name], expected[name], atol=1e-6) for name in expected)
 
