@@ -20,6 +20,8 @@ from nuclei.io.images import write_image
 
 # torch and matplotlib are imported where they are used: bad input and finished runs need not wait for them.
 if TYPE_CHECKING:
+    import torch
+
     from csingan.train import Pyramid
 
 SHOWN = 12  # synthetic pairs on the sample sheet
@@ -68,53 +70,55 @@ def synthesise(
     jobs = [
         Job(task, out / task.name, synthetic, samples, size, preset, effort, layout, seed) for task in tasks
     ]
-    left = _left_to_do(jobs)
+    left = [job for job in jobs if not job.is_finished]
+    if finished := [job for job in jobs if job not in left]:
+        log.info("%s: finished with the same settings, kept", _names(finished))
+    if left:
+        _make(left, device, together)
+
+
+def _make(jobs: Sequence[Job], device_name: str, together: int) -> None:
+    """Make what is missing of the jobs."""
+    from nuclei.devices import find_device
+
+    for job in jobs:  # all of them before anything slow starts
+        job.check()
+    device = find_device(device_name)
+    _log_plans(jobs)
     untrained = []
-    for job in left:
+    for job in jobs:
         if (model := _finished_model(job, device)) is None:
             untrained.append(job)
         else:
             _draw(job, model)
-    trained = len(jobs) - len(untrained)
-    for group in _groups(untrained, device, together):
+    trained = 0
+    for group in _groups(untrained, together or (1 if device.type == "cpu" else TOGETHER_ON_GPU)):
         trained += len(group)
-        log.info("%s: training (%d of %d)", _names(group), trained, len(jobs))
+        log.info("%s: training (%d of %d)", _names(group), trained, len(untrained))
         for job, model in zip(group, _train(group, device), strict=True):
             _draw(job, model)
 
 
-def _left_to_do(jobs: Sequence[Job]) -> list[Job]:
-    """The jobs that are not finished, all checked before anything slow starts; logs the plans of all."""
-    left = [job for job in jobs if not job.is_finished]
-    for job in left:
-        job.check()
+def _log_plans(jobs: Sequence[Job]) -> None:
+    """One line for all patches with the same plan."""
     plans: dict[str, list[Job]] = {}
     for job in jobs:
-        plan = job.plan if job in left else "finished with the same settings, kept"
-        plans.setdefault(plan, []).append(job)
+        plans.setdefault(job.plan, []).append(job)
     for plan, group in plans.items():
         log.info("%s: %s", _names(group), plan)
-    return left
 
 
-def _groups(jobs: Sequence[Job], device: str, together: int) -> Iterator[list[Job]]:
-    """Jobs whose patches train in one batch: of one size, as many as the device takes."""
-    if not jobs:
-        return
-    from nuclei.devices import find_device
-
-    together = together or (1 if find_device(device).type == "cpu" else TOGETHER_ON_GPU)
-    jobs = sorted(jobs, key=_shape)
-    for _, same in groupby(jobs, _shape):
+def _groups(jobs: Sequence[Job], together: int) -> Iterator[list[Job]]:
+    """Jobs whose patches train in one batch: of one size, and no more than `together`."""
+    for _, same in groupby(sorted(jobs, key=_shape), _shape):
         same = list(same)
         yield from (same[start : start + together] for start in range(0, len(same), together))
 
 
-def _train(jobs: Sequence[Job], device: str) -> list[Pyramid]:
+def _train(jobs: Sequence[Job], device: torch.device) -> list[Pyramid]:
     """Train the models of some patches in one batch."""
     from csingan.report import write_losses
     from csingan.train import train
-    from nuclei.devices import find_device
 
     for job in jobs:
         job.model.begin()
@@ -122,7 +126,7 @@ def _train(jobs: Sequence[Job], device: str) -> list[Pyramid]:
         write_image(job.folder / "train_mask.png", np.uint8(job.task.labels > 0) * 255)
     examples = [job.example(job.training_layouts()) for job in jobs]
     try:
-        models = train(examples, jobs[0].schedule, jobs[0].seed, find_device(device))
+        models = train(examples, jobs[0].schedule, jobs[0].seed, device)
     except FloatingPointError as error:
         raise InputError(f"{_names(jobs)}: {error}; try another --seed") from error
     except MemoryError as error:
@@ -136,14 +140,13 @@ def _train(jobs: Sequence[Job], device: str) -> list[Pyramid]:
     return models
 
 
-def _finished_model(job: Job, device: str) -> Pyramid | None:
+def _finished_model(job: Job, device: torch.device) -> Pyramid | None:
     """The trained model of a patch; None where it is not finished, or checkpoints were deleted."""
     if not job.model.is_finished:
         return None
     from csingan.train import load
-    from nuclei.devices import find_device
 
-    return load(job.example(), job.schedule, find_device(device))
+    return load(job.example(), job.schedule, device)
 
 
 def _draw(job: Job, model: Pyramid) -> None:

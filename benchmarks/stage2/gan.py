@@ -16,7 +16,7 @@ speedup_to_fidelity: seconds of `paper` over those of `fast`, each of the first 
   smaller patch whose samples reach an auc_gap of 0.03 and the realism of held-out patches. It is a lower
   bound where the minutes for `paper` ended before, and null where the whole of `fast` misses the mark.
 
-`held_out` (other real patches of the image) and `drafts` (the collages from which the GAN starts) have the
+`held_out` (other real patches of the image) and `initial` (the collages from which the GAN starts) have the
 same measures. Pictures of every patch lie beside figures.json.
 """
 
@@ -36,22 +36,13 @@ from skimage.segmentation import relabel_sequential
 
 from benchmarks import annotated_images
 from benchmarks.pixel_model import COUNT, fit
-from benchmarks.stage2.quality import (
-    background_difference,
-    boundary_gradient,
-    difference,
-    edge_place,
-    feature_gaussians,
-    frechet_distance,
-    largest_correlation,
-)
+from benchmarks.stage2.quality import Pair, diversity, quality
 from benchmarks.stage2.speed import share_of_limit, step_costs
 from csingan.config import PRESETS, Schedule
 from csingan.layouts.orientation import nucleus_rotation
 from csingan.layouts.sampler import LayoutSampler
 from csingan.networks import initial_image
 from csingan.networks.pyramid import Pyramid
-from csingan.report import separation
 from csingan.train import Example, sample, train
 from nuclei import tissue
 from nuclei.cli import run
@@ -59,7 +50,8 @@ from nuclei.devices import find_device
 from nuclei.errors import InputError
 from nuclei.evaluation.metrics import aji
 from nuclei.folders.patches import PATCH
-from nuclei.io.files import check_is_ours, start, write_json
+from nuclei.folders.runs import Run
+from nuclei.io.files import write_json
 from nuclei.io.images import write_image
 from nuclei.pictures import caption, montage, outline
 
@@ -75,16 +67,15 @@ class Settings:
     paper_minutes: float = 30  # for all timed trainings of `paper` together; 0 leaves the timing out
     seed: int = 0
     device: str = "auto"  # auto, cpu, cuda, cuda:1, ...
-    out: Path = Path("runs/bench_gan")  # emptied beforehand
+    out: Path = Path("runs/bench_gan")  # what is there already is kept under a dated name beside it
 
 
 GENERATED = 512  # px, the side of a generated image
 MAX_AUC_GAP = 0.03  # of the mark that both presets have to reach
 GROWTH = 2  # each training that misses the mark is followed by one of so many times the steps
 FIRST_EFFORTS = {"fast": 1 / 100, "paper": 1 / 2500}  # of 1 step a scale, and of 10
-SHOWN = (2, 9)  # drafts and samples on the sheet of a patch
+SHOWN = (2, 9)  # initial images and samples on the sheet of a patch
 
-Pair = tuple[np.ndarray, np.ndarray]  # image (H, W, 3) uint8 RGB, labels (H, W) int32
 Patches = tuple[Pair, list[Pair]]  # the annotated one, and those held out
 
 
@@ -93,9 +84,10 @@ def main(settings: Settings) -> None:
         raise InputError(f"--images is {settings.images}; it must be at least 1")
     if not 0 < settings.speed_size <= PATCH:
         raise InputError(f"--speed-size is {settings.speed_size}; it must be 1 to {PATCH} px")
-    check_is_ours(settings.out)
-    shutil.rmtree(settings.out, ignore_errors=True)
-    start(settings.out, asdict(settings))
+    bench = Run(settings.out, "benchmark", asdict(settings))
+    bench.check()
+    bench.set_aside()
+    bench.begin()
     sources = {name: split(*pair, PATCH) for name, pair in _pairs(settings).items()}
     patches = {name: _measure(name, *source, settings) for name, source in sources.items()}
     figures = average(list(patches.values()))
@@ -106,6 +98,7 @@ def main(settings: Settings) -> None:
     figures["patches"] = patches
     figures = json.loads(json.dumps(figures), parse_float=lambda text: round(float(text), 4))
     write_json(settings.out / "figures.json", figures)
+    bench.finish()
     print(json.dumps(figures))
 
 
@@ -139,12 +132,12 @@ def _measure(name: str, real: Pair, held_out: list[Pair], settings: Settings) ->
     rng = np.random.default_rng([settings.seed, 2])
     # The second list shows the same layouts again.
     synthetic = [list(zip(sample(model, layouts, settings.seed + i), layouts, strict=True)) for i in (0, 1)]
-    drafts = [[(make(layout, rng), layout) for layout in layouts] for _ in range(2)]
-    _write_sheet(settings.out / f"{name}.png", real, drafts[0], synthetic[0])
+    initial = [[(make(layout, rng), layout) for layout in layouts] for _ in range(2)]
+    _write_sheet(settings.out / f"{name}.png", real, initial[0], synthetic[0])
     sets = {
         "real": [real],
-        "drafts": drafts[0],
-        "drafts_and_real": [*drafts[0], real],
+        "initial": initial[0],
+        "initial_and_real": [*initial[0], real],
         "synthetic": synthetic[0],
         "both": [*synthetic[0], real],
     }
@@ -156,7 +149,7 @@ def _measure(name: str, real: Pair, held_out: list[Pair], settings: Settings) ->
     }
     return {
         "synthetic": quality(synthetic[0], real) | diversity(*synthetic, real, held_out),
-        "drafts": quality(drafts[0], real) | diversity(*drafts, real, held_out),
+        "initial": quality(initial[0], real) | diversity(*initial, real, held_out),
         "held_out": quality(held_out, real),
         "usefulness": {key: float(np.mean(scores)) for key, scores in useful.items()},
         "usefulness_sd": {key: float(np.std(scores)) for key, scores in useful.items()},  # over the fits
@@ -182,44 +175,6 @@ def _train(real: Pair, schedule: Schedule, folder: Path, settings: Settings) -> 
     began = time.monotonic()
     (model,) = train([example], schedule, seed=settings.seed, device=device, progress=True)
     return model, time.monotonic() - began
-
-
-def quality(pairs: Sequence[Pair], real: Pair) -> dict[str, float]:
-    """Fidelity, realism, copies and edges of pairs (see above) beside a real one, means over the pairs."""
-    target = feature_gaussians(real[0])
-    gaussians = [feature_gaussians(image) for image, _ in pairs]
-    realism = {
-        # Held-out patches may be of other tissue altogether, which a mean would go by.
-        stride: float(np.median([frechet_distance(each[stride], target[stride]) for each in gaussians]))
-        for stride in target
-    }
-    # Held-out patches may be without nuclei, which leaves no mask to be true to.
-    with_nuclei = [pair for pair in pairs if pair[1].any()]
-    auc = float(np.mean([separation(*pair) for pair in with_nuclei]))
-    return {
-        "auc": auc,
-        "auc_gap": abs(auc - separation(*real)),
-        "realism": realism[4],
-        "realism_8": realism[8],
-        "repeats": float(np.mean([largest_correlation(image, real[0]) for image, _ in pairs])),
-        "boundary": float(np.mean([boundary_gradient(*pair) for pair in with_nuclei]))
-        / boundary_gradient(*real),
-        "edge": float(np.mean([edge_place(*pair) for pair in with_nuclei])) - edge_place(*real),
-    }
-
-
-def diversity(
-    pairs: Sequence[Pair], again: Sequence[Pair], real: Pair, held_out: Sequence[Pair]
-) -> dict[str, float]:
-    """Differences (see above) of pairs from other ones of the same layouts, and from each other, in turn."""
-    alike = [difference(one, other) for (one, _), (other, _) in zip(pairs, again, strict=True)]
-    others = [background_difference(*two) for two in zip(pairs, [*pairs[1:], pairs[0]], strict=True)]
-    return {
-        "diversity": float(np.mean(alike) / np.mean([difference(real[0], image) for image, _ in held_out])),
-        "diversity_background": float(
-            np.mean(others) / np.mean([background_difference(real, pair) for pair in held_out])
-        ),
-    }
 
 
 def _teach(pairs: Sequence[Pair], held_out: Sequence[Pair], pixels: int, seed: int) -> float:
@@ -296,9 +251,9 @@ def _climb(preset: str, real: Pair, mark: dict[str, float], settings: Settings) 
         effort = min(growth * effort, 1)
 
 
-def _write_sheet(path: Path, real: Pair, drafts: Sequence[Pair], synthetic: Sequence[Pair]) -> None:
-    """The real patch, drafts and samples, each above its outlines."""
-    rows = {"real": [real], "draft": drafts[: SHOWN[0]], "sample": synthetic[: SHOWN[1]]}
+def _write_sheet(path: Path, real: Pair, initial: Sequence[Pair], synthetic: Sequence[Pair]) -> None:
+    """The real patch, initial images and samples, each above its outlines."""
+    rows = {"real": [real], "initial": initial[: SHOWN[0]], "sample": synthetic[: SHOWN[1]]}
     tiles = [
         caption(np.vstack([image, outline(image, labels)]), f"{kind} {number}")
         for kind, pairs in rows.items()

@@ -5,6 +5,7 @@ Images are (H, W, 3) uint8 RGB, label images (H, W) integer with 0 = background.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -15,6 +16,7 @@ from efficientnet_lite_pytorch import EfficientNet
 from scipy import ndimage
 from skimage.color import rgb2hed
 
+from csingan.report import separation
 from nuclei.selection.features import efficientnet_lite0_weights
 
 LAYERS = {4: 2, 8: 4}  # px from one position to the next -> the last block of EfficientNet-Lite0 that has it
@@ -23,6 +25,9 @@ SMOOTHING = 2.0  # px; two images that differ by finer noise only are the same i
 NEAR, FAR = 1.0, 3.0  # px from the outline: the bands inside and outside, centred at 2 px
 REACH = 6  # px outside the outlines, and inside, over which haematoxylin is followed
 CROP = 0.5  # share of the side of the middle part that is looked for in another image
+
+
+Pair = tuple[np.ndarray, np.ndarray]  # an image and its labels
 
 
 @dataclass(frozen=True)
@@ -167,3 +172,41 @@ def edge_place(image: np.ndarray, labels: np.ndarray) -> float:
     beyond = darkest + np.flatnonzero(profile[darkest:] < half)[0]
     two = [beyond, beyond - 1]
     return float(np.interp(half, profile[two], middles[two]))
+
+
+def quality(pairs: Sequence[Pair], real: Pair) -> dict[str, float]:
+    """Fidelity, realism, copies and edges of pairs beside a real one (see `gan`), means over the pairs."""
+    target = feature_gaussians(real[0])
+    gaussians = [feature_gaussians(image) for image, _ in pairs]
+    realism = {
+        # Held-out patches may be of other tissue altogether, which a mean would go by.
+        stride: float(np.median([frechet_distance(each[stride], target[stride]) for each in gaussians]))
+        for stride in target
+    }
+    # Held-out patches may be without nuclei, which leaves no mask to be true to.
+    with_nuclei = [pair for pair in pairs if pair[1].any()]
+    auc = float(np.mean([separation(*pair) for pair in with_nuclei]))
+    return {
+        "auc": auc,
+        "auc_gap": abs(auc - separation(*real)),
+        "realism": realism[4],
+        "realism_8": realism[8],
+        "repeats": float(np.mean([largest_correlation(image, real[0]) for image, _ in pairs])),
+        "boundary": float(np.mean([boundary_gradient(*pair) for pair in with_nuclei]))
+        / boundary_gradient(*real),
+        "edge": float(np.mean([edge_place(*pair) for pair in with_nuclei])) - edge_place(*real),
+    }
+
+
+def diversity(
+    pairs: Sequence[Pair], again: Sequence[Pair], real: Pair, held_out: Sequence[Pair]
+) -> dict[str, float]:
+    """Differences (see `gan`) of pairs from other ones of the same layouts, and from each other, in turn."""
+    alike = [difference(one, other) for (one, _), (other, _) in zip(pairs, again, strict=True)]
+    others = [background_difference(*two) for two in zip(pairs, [*pairs[1:], pairs[0]], strict=True)]
+    return {
+        "diversity": float(np.mean(alike) / np.mean([difference(real[0], image) for image, _ in held_out])),
+        "diversity_background": float(
+            np.mean(others) / np.mean([background_difference(real, pair) for pair in held_out])
+        ),
+    }

@@ -47,6 +47,7 @@ VERSIONS = {
     "training": 1,  # stage 3: a trained Mask R-CNN
     "labelling": 1,  # and its pseudo labels
     "segmentation": 1,  # segment.py
+    "benchmark": 1,
 }
 RECORD = "settings.json"
 REPLACED = "replaced"  # beside results: <date>/<name>, what other settings made before

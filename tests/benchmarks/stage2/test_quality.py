@@ -7,18 +7,20 @@ import numpy as np
 import pytest
 
 from benchmarks.stage2 import gan
-from benchmarks.stage2.gan import average, diversity, quality, split
+from benchmarks.stage2.gan import average, split
 from benchmarks.stage2.quality import (
     SMOOTHING,
     Gaussian,
     background_difference,
     boundary_gradient,
     difference,
+    diversity,
     edge_place,
     feature_gaussians,
     fit_gaussian,
     frechet_distance,
     largest_correlation,
+    quality,
 )
 from nuclei.errors import InputError
 from nuclei.tissue import generate
