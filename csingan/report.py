@@ -19,9 +19,9 @@ Pair = tuple[np.ndarray, np.ndarray]  # image (H, W, 3) uint8 RGB, labels (H, W)
 
 
 def separation(image: np.ndarray, labels: np.ndarray) -> float:
-    """How well haematoxylin alone tells nuclei from background: the area under the ROC curve, 0..1.
+    """How well haematoxylin alone separates nuclei from background: the area under the ROC curve, 0..1.
 
-    Synthetic pairs that are true to their masks score about as the real pair does.
+    Synthetic pairs that agree with their masks score about as high as the real pair.
 
     Args:
         image: (H, W, 3) uint8 RGB.
@@ -63,11 +63,11 @@ def write_scales(path: Path, labels: np.ndarray, images: Sequence[np.ndarray]) -
 
 
 def write_losses(folder: Path, losses: Sequence[np.ndarray]) -> None:
-    """Write `loss_distance.png` and `loss_reconstruction.png`, with one curve a scale.
+    """Write `loss_distance.png` and `loss_reconstruction.png`, with one curve for each scale.
 
     Args:
         folder: where they go.
-        losses: one (steps, 2) array a scale (see `csingan.training.scale.ScaleTrainer.advance`).
+        losses: one (steps, 2) array for each scale (see `csingan.training.scale.ScaleTrainer.advance`).
     """
     kinds = {"distance": "Wasserstein distance, estimated", "reconstruction": "mean squared error"}
     for column, (name, ylabel) in enumerate(kinds.items()):

@@ -82,17 +82,8 @@ def train(
     shown = {"bar_format": _BAR, "mininterval": 1, "disable": not progress}
     with _memory_errors(), tqdm(total=sum(works) * len(patches), **shown) as bar:
         for k, size in enumerate(sizes):
-            steps = schedule.steps_at(k, len(sizes))
             title = f"scale {k + 1}/{len(sizes)} ({size[1]} x {size[0]} px)"
-            for patch in patches:
-                patch.enter(k, size)
-                # Steps of an earlier run; the remaining time follows from the steps of this one.
-                bar.total -= works[k] * patch.steps // steps
-            while left := [patch for patch in patches if patch.steps < steps]:
-                group = [patch for patch in left if patch.position == left[0].position]
-                _train_group(group, schedule.channels_at(k, len(sizes)), steps, title, works[k] / steps, bar)
-            for patch in patches:
-                patch.leave()
+            _train_scale(patches, k, size, title, works[k], bar)
     return [patch.pyramid for patch in patches]
 
 
@@ -138,6 +129,23 @@ def _check(examples: Sequence[Example]) -> None:
         )
     if not all(example.labels.any() for example in examples):
         raise ValueError("the label image holds no nucleus")
+
+
+def _train_scale(
+    patches: Sequence[PatchTrainer], k: int, size: tuple[int, int], title: str, work_of_scale: int, bar: tqdm
+) -> None:
+    """Train scale `k` of `size` (h, w) of all patches."""
+    schedule, scales = patches[0].schedule, len(patches[0].pyramid.ratios)
+    steps, channels = schedule.steps_at(k, scales), schedule.channels_at(k, scales)
+    for patch in patches:
+        patch.enter(k, size)
+        # Steps of an earlier run; the remaining time follows from the steps of this one.
+        bar.total -= work_of_scale * patch.steps // steps
+    while left := [patch for patch in patches if patch.steps < steps]:
+        group = [patch for patch in left if patch.position == left[0].position]
+        _train_group(group, channels, steps, title, work_of_scale / steps, bar)
+    for patch in patches:
+        patch.leave()
 
 
 def _train_group(

@@ -1,7 +1,7 @@
-"""Where a nucleus may lie: a layout that is filled with one nucleus after the other.
+"""Free places for nuclei in a layout that is filled one nucleus at a time.
 
-Whether a nucleus fits is no matter of luck. Where no random guess hits a free place, all free places are
-computed, as the erosion of the free pixels by the shape of the nucleus.
+A nucleus is left out only where it has no free place at all: where none of a few random places is free, all
+free places are computed, as the erosion of the free pixels by the shape of the nucleus.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 from scipy.ndimage import find_objects
 
-SOLID = 0.8  # share of its convex hull that a whole nucleus fills at least; bent and lobed ones do
-GUESSES = 16  # random places to look at before all are computed, which takes ten times as long
-SNUG = 8  # random places beside a nucleus, of which the one with the longest contact is taken
+SOLID = 0.8  # smallest share of its convex hull that a whole nucleus fills, even a bent or lobed one
+GUESSES = 16  # random places to try before all free places are computed, which takes ten times as long
+SNUG = 8  # random places beside a nucleus, from which the one with the longest contact is chosen
 _SQUARE = np.ones((3, 3), np.uint8)
 
 
@@ -38,10 +38,10 @@ class Nucleus:
 
     @cached_property
     def probe(self) -> np.ndarray:
-        """A part of the crop, (h, w) uint8, that hits all thick obstacles which the crop hits.
+        """A part of the crop, (h, w) uint8, that overlaps every thick obstacle that the crop overlaps.
 
-        Thick is what consists of squares of 2 x 2 px. A square that the crop hits reaches out of it, and so
-        lies on its outline, or it is inside and covers a pixel of the grid of every second row and column.
+        Thick obstacles consist of squares of 2 x 2 px. A square that overlaps the crop either reaches beyond
+        it and lies on its outline, or lies inside and covers a pixel of every second row and column.
         """
         probe = self.crop - cv2.erode(self.crop, _SQUARE, borderType=cv2.BORDER_CONSTANT, borderValue=0)
         probe[::2, ::2] = self.crop[::2, ::2]
@@ -51,8 +51,8 @@ class Nucleus:
 def cut_out(labels: np.ndarray) -> list[Nucleus]:
     """The nuclei of a (H, W) integer label image, each with the borders that cut it.
 
-    What lies half under another nucleus is a crescent there, which alone would be a shape no nucleus has: it
-    becomes its convex hull.
+    A nucleus that another one half covers is a crescent, a shape that no nucleus has alone: it is replaced by
+    its convex hull.
     """
     nuclei = []
     for label, box in enumerate(find_objects(labels), start=1):
@@ -72,7 +72,7 @@ def _completed(crop: np.ndarray) -> np.ndarray:
 
 
 def transformed(crop: np.ndarray, angle: float, factor: float, mirror: bool) -> np.ndarray:
-    """Mirror, turn by `angle` degrees and scale a binary crop; the result is cut to the nucleus again."""
+    """Mirror a binary crop, turn it by `angle` degrees and scale it; returns the box around the result."""
     height, width = crop.shape
     side = math.ceil(math.hypot(height, width) * factor) + 2
     matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, factor)
@@ -82,15 +82,15 @@ def transformed(crop: np.ndarray, angle: float, factor: float, mirror: bool) -> 
     turned = cv2.threshold(cv2.warpAffine(source, matrix, (side, side)), 127, 1, cv2.THRESH_BINARY)[1]
     x, y, width, height = cv2.boundingRect(turned)
     if not width:
-        return crop  # a nucleus of a pixel or two, lost between the new pixels
+        return crop  # a nucleus of one or two pixels that vanished in resampling
     return turned[y : y + height, x : x + width]
 
 
 class Canvas:
-    """A layout in the making.
+    """A layout to which nuclei are added.
 
-    A place is the position (y, x) of the first pixel of a nucleus's crop. A nucleus that was cut stays at
-    its border; any other one does not touch the borders.
+    A place is the position (y, x) of the first pixel of a nucleus's crop. A nucleus that a border cuts stays
+    at that border; other nuclei do not touch the borders.
 
     Args:
         shape: (H, W) of the layout.
@@ -130,7 +130,7 @@ class Canvas:
         rows, columns = self._spans(nucleus)
         if not rows or not columns:
             return None
-        # Quicker than integers: this is done for every nucleus.
+        # Faster than random integers, and done for every nucleus.
         y, x = np.divmod((rng.random(GUESSES) * len(rows) * len(columns)).astype(int), len(columns))
         y, x = y + rows.start, x + columns.start
         blocked = _under(self._taken, y, x, nucleus.probe).any(axis=1)
@@ -146,13 +146,13 @@ class Canvas:
         if not all(spans):
             return np.empty((0, 2), int)
         taken = self._taken[_window(_reach(spans, nucleus.crop))]
-        # Nuclei are thick here, since the gap is around them.
+        # With the gap around them, nuclei are thick.
         return np.argwhere(highest(taken, nucleus.probe) == 0) + [span.start for span in spans]
 
     def beside(self, nucleus: Nucleus, partner: int, rng: np.random.Generator) -> tuple[int, int] | None:
         """A random place at which a nucleus touches nucleus `partner`; None if there is none.
 
-        Nuclei that touch press against each other: of a few places, that with the longest contact is taken.
+        Touching nuclei press against each other, so the place with the longest contact is chosen from a few.
         """
         places, contacts = self.places_beside(nucleus, partner)
         if not len(places):
@@ -165,7 +165,7 @@ class Canvas:
 
         Returns:
             places: (n, 2).
-            contacts: (n,), how many pixels of the nucleus have one of the partner's as a neighbour there.
+            contacts: (n,), how many pixels of the nucleus have a neighbour in the partner there.
         """
         near = zip(self._spans(nucleus), self._boxes[partner - 1], nucleus.crop.shape, strict=True)
         spans = [
@@ -179,7 +179,7 @@ class Canvas:
         theirs = here == partner
         rim = cv2.dilate(theirs.view(np.uint8), _SQUARE)
         others = cv2.dilate(((here > 0) ^ theirs).view(np.uint8), self._square)
-        # A dilation takes the maximum: 2 where anything is in the way, 1 where only the rim is met.
+        # A dilation takes the maximum: 2 where something is in the way, 1 where only the rim is touched.
         rim[(others | theirs).view(bool)] = 2
         inner = (
             slice(side.start - part.start, side.stop - part.start)
@@ -188,17 +188,17 @@ class Canvas:
         rim = rim[tuple(inner)]
         places = np.argwhere(highest(rim, nucleus.probe) == 1)
         under = _under(rim, *places.T, nucleus.crop)
-        alone = under.max(axis=1, initial=0) == 1  # a partner may be thin, so that the probe misses it
+        alone = under.max(axis=1, initial=0) == 1  # the probe may miss a thin partner
         return places[alone] + [span.start for span in spans], under.sum(axis=1)[alone]
 
     def _spans(self, nucleus: Nucleus) -> list[range]:
-        """The rows and the columns at which a nucleus's crop may begin, whatever lies there."""
+        """The rows and columns at which a nucleus's crop may begin, ignoring other nuclei."""
         sides = zip(nucleus.borders, nucleus.crop.shape, self.labels.shape, strict=True)
         return [_span(border, size, length) for border, size, length in sides]
 
 
 def highest(values: np.ndarray, crop: np.ndarray) -> np.ndarray:
-    """The highest value under a crop, for each of its positions; where it is 0 among obstacles, it can lie.
+    """The highest value under a crop for each of its positions; 0 on a map of obstacles is a free place.
 
     Args:
         values: (H, W) uint8.
@@ -212,7 +212,7 @@ def highest(values: np.ndarray, crop: np.ndarray) -> np.ndarray:
 
 
 def _span(border: str, size: int, length: int) -> range:
-    """First pixels along one axis; a nucleus that no border cuts touches none."""
+    """Possible first pixels along one axis; a nucleus that no border cuts does not touch the borders."""
     if size > length:
         return range(0)
     if border == "first":
@@ -223,7 +223,7 @@ def _span(border: str, size: int, length: int) -> range:
 
 
 def _reach(spans: list[range], crop: np.ndarray) -> list[range]:
-    """The rows and columns that a crop covers, as its first pixel goes over all of `spans`."""
+    """The rows and columns that a crop covers when its first pixel is anywhere in `spans`."""
     return [range(span.start, span.stop - 1 + size) for span, size in zip(spans, crop.shape, strict=True)]
 
 

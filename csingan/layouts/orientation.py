@@ -1,17 +1,17 @@
-"""Which way a tissue runs: fibres have a direction, which turning the patch or its nuclei would break."""
+"""The direction of tissue: in fibrous tissue, patches and nuclei must not be turned at will."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
 
-DIRECTED = 0.25  # generated stroma has 0.28 to 0.42, other generated tissue up to 0.24
+DIRECTED = 0.25  # coherence of generated stroma: 0.28 to 0.42; of other generated tissue: up to 0.24
 _BLUR = 2.0  # px; finer than that is texture and noise
 _ALONG, _ANY = 20.0, 180.0  # degrees
 
 
 def coherence(image: np.ndarray) -> float:
-    """How much the edges of an image (H, W, 3) uint8 RGB agree in direction, 0 (not at all) to 1.
+    """Coherence of the edges of an image (H, W, 3) uint8 RGB: 0 for no common direction, 1 for a single one.
 
     Source: the structure tensor, averaged over the image; Bigun and Granlund, "Optimal orientation
     detection of linear symmetry", ICCV 1987.
@@ -29,5 +29,5 @@ def is_directed(image: np.ndarray) -> bool:
 
 
 def nucleus_rotation(image: np.ndarray) -> float:
-    """Degrees by which the nuclei of a patch may be turned in a layout: any angle, or along its fibres."""
+    """Largest angle, in degrees, by which layouts may turn the nuclei of a patch; small for fibres."""
     return _ALONG if is_directed(image) else _ANY

@@ -1,7 +1,7 @@
-"""Random layouts: the nuclei of annotated patches, put at new places.
+"""Random layouts: the nuclei of annotated patches at new places.
 
-The layouts are the conditions of the GAN and become the masks of its synthetic pairs (Lou et al., "Which
-Pixel to Annotate", IEEE TMI 2022), so every nucleus stays one instance with a clean outline.
+Layouts are the conditions of the GAN and the masks of its synthetic pairs (Lou et al., "Which Pixel to
+Annotate", IEEE TMI 2022), so every nucleus stays one instance with a clean outline.
 """
 
 from __future__ import annotations
@@ -15,41 +15,40 @@ import numpy as np
 
 from csingan.layouts.canvas import Canvas, Nucleus, cut_out, transformed
 
-ATTEMPTS = 3  # layouts begun before the wanted density counts as too high
-PARTNERS = 8  # nuclei tried, at most, beside which to put another one
-LONELY = 2 / 3  # share of those beside a nucleus that touched none: mostly pairs, some chains, as in tissue
+ATTEMPTS = 3  # layouts to try before the density counts as too high
+PARTNERS = 8  # at most so many nuclei are tried as the partner of one that is to touch another
+LONELY = 2 / 3  # share of partners that touched no other nucleus: mostly pairs, some chains, as in tissue
 _SQUARE = np.ones((3, 3), np.uint8)
 
 
 class DoesNotFit(ValueError):
-    """A layout has no room for as many nuclei as were asked for; the message is one line for the user."""
+    """A layout has no room for that many nuclei; the message is one line for the user."""
 
 
 class LayoutSampler:
-    """Places the nuclei of annotated patches anew, differently at each call.
+    """Places the nuclei of annotated patches at random, differently at each call.
 
-    Nuclei inside the patch are rotated, flipped, scaled and moved anywhere. Nuclei that the border cuts
-    keep their border and slide along it, or stay in their corner: elsewhere their straight edge would be a
-    shape no nucleus has. Their number follows the perimeter of the layout.
+    Nuclei inside the patch are rotated, flipped, scaled and moved anywhere. Nuclei that the border cuts are
+    moved along that border only, or stay in their corner: elsewhere their straight edge would look wrong.
+    Their number is proportional to the perimeter of the layout.
 
     Args:
         labels: (H, W) label image of the annotated patch, 0 for background. It sets the size, the density
             and the share of touching nuclei.
         more: further label images, whose nuclei are used as well.
         density: range of the foreground share, as multiples of that of `labels`. Since nuclei are whole, a
-            range narrower than one is kept to half a nucleus.
-        gap: background pixels between nuclei, counted along an axis or a diagonal. A nucleus put beside
-            another one touches that one, and keeps the gap to all others. 0 is as 1: only those that
-            `touching` asks for touch.
+            range narrower than one nucleus is met to within half a nucleus.
+        gap: background pixels between nuclei, along an axis or a diagonal. A nucleus that touches its partner
+            keeps the gap to all others. 0 is the same as 1: only the nuclei of `touching` touch.
         touching: share of the nuclei that touch another one (no background pixel in between); by default
-            that in `labels`. It is reached on average and while there is room; 0 is kept exactly.
-        rotate: degrees by which a nucleus is turned at most, after half a turn or none; 180 is any angle,
-            and `direction.nucleus_rotation` what suits the patch.
+            that in `labels`. It is met on average, as long as there is room; 0 is met exactly.
+        rotate: largest angle, in degrees, by which a nucleus is turned, after half a turn or none; 180 is any
+            angle, and `csingan.layouts.orientation.nucleus_rotation` suits the patch.
         flip: whether nuclei are mirrored.
         scale: range of the change of a nucleus's diameter.
 
     Raises:
-        ValueError: there is no nucleus, or a setting makes no sense.
+        ValueError: there is no nucleus, or a setting is out of range.
     """
 
     def __init__(
@@ -90,7 +89,7 @@ class LayoutSampler:
             (H, W) int32 label image, nuclei 1..N.
 
         Raises:
-            DoesNotFit: not even the lower end of the density range was reached.
+            DoesNotFit: the lower end of the density range was not reached.
         """
         shape = self._shape if shape is None else shape
         pixels = shape[0] * shape[1]
@@ -112,7 +111,7 @@ class LayoutSampler:
     ) -> Canvas:
         """A canvas with about `target` px of nuclei, as far as they fit.
 
-        Cut nuclei come first, since they have few places, and within each kind the large ones.
+        Nuclei that the border cuts come first, since they have few places, and large ones before small ones.
         """
         canvas = Canvas(shape, self._gap)
         count, area, cut = round(sum(shape) / sum(self._shape) * self._cut_count), 0, []
@@ -125,7 +124,7 @@ class LayoutSampler:
         return canvas
 
     def _draw(self, missing: float, rng: np.random.Generator) -> list[Nucleus]:
-        """Nuclei whose areas sum to about `missing` px, the last one chosen and scaled to that end."""
+        """Nuclei whose areas sum to about `missing` px; the last one is chosen and scaled to fit."""
         pool, (low, high) = (self._free, self._scale) if self._free else (self._cut, (1, 1))
         drawn = []
         for nucleus in _shuffled(pool, rng):
@@ -143,7 +142,7 @@ class LayoutSampler:
         return drawn
 
     def _vary(self, nucleus: Nucleus, factor: float, rng: np.random.Generator) -> Nucleus:
-        """A nucleus turned and mirrored, as the settings have it, and scaled; a cut one stays as it is."""
+        """A nucleus turned, mirrored and scaled at random; one that the border cuts is unchanged."""
         if nucleus.is_cut:
             return nucleus
         turn, half, mirror = rng.random(3).tolist()
@@ -151,17 +150,17 @@ class LayoutSampler:
         return Nucleus(transformed(nucleus.crop, angle, factor, self._flip and mirror < 0.5))
 
     def _place(self, canvas: Canvas, nuclei: list[Nucleus], rng: np.random.Generator) -> None:
-        """Put nuclei on the canvas, from large to small; what finds no room is left out.
+        """Put nuclei on the canvas, from large to small; a nucleus without room is left out.
 
-        A closed loop over the share that touches: what could not be put beside another nucleus makes it
-        more likely that the next one is.
+        The share that touches is controlled by feedback: after a nucleus that could not be put beside
+        another one, the next one is more likely to be.
         """
         for left, nucleus in zip(
             range(len(nuclei), 0, -1), sorted(nuclei, key=lambda nucleus: -nucleus.area), strict=True
         ):
             missing = self._touching * (len(canvas) + left) - len(canvas.touching)
             place, partner = None, 0
-            # How many more nuclei touch, on average, after one was put beside another.
+            # How many more nuclei touch, on average, once this one is put beside another.
             gain = 1 + LONELY if canvas.touching else 2
             if rng.random() < missing / (gain * left):
                 place, partner = _beside(canvas, nucleus, missing > left, rng)
@@ -178,14 +177,14 @@ def touching_share(labels: np.ndarray) -> float:
 
 
 def conditions(labels: np.ndarray) -> np.ndarray:
-    """What the generators see of a layout.
+    """The conditions of the generators for a layout.
 
     Args:
         labels: (H, W) label image.
 
     Returns:
         (2, H, W) float32: the mask (0 or 1), and the depth in each nucleus, from 0 outside to 1 at its
-        centre. The depth shows where one nucleus ends and the next one, touching it, begins.
+        centre. The depth shows the border between two nuclei that touch.
     """
     mask = labels > 0
     inside = (mask & ~_contacts(labels)).astype(np.uint8)
@@ -206,12 +205,12 @@ def _contacts(labels: np.ndarray) -> np.ndarray:
 def _beside(
     canvas: Canvas, nucleus: Nucleus, must_pair: bool, rng: np.random.Generator
 ) -> tuple[tuple[int, int] | None, int]:
-    """A place at which a nucleus touches another one, and the number of that one; (None, 0) if none is found.
+    """A place at which a nucleus touches another one, and that one's number; (None, 0) if there is none.
 
     Args:
         canvas: the layout so far.
         nucleus: what is to be put there.
-        must_pair: whether nuclei that touch none yet always come first as partners.
+        must_pair: whether nuclei that touch no other yet always come first as partners.
         rng: source of every random choice.
     """
     partners = rng.permutation(len(canvas)) + 1
@@ -226,7 +225,7 @@ def _beside(
 
 
 def _shuffled(nuclei: list[Nucleus], rng: np.random.Generator) -> Iterator[Nucleus]:
-    """All nuclei in random order, then all again in another one, without end."""
+    """All nuclei in random order, then again in another order, endlessly."""
     while nuclei:
         for i in rng.permutation(len(nuclei)):
             yield nuclei[i]
@@ -239,7 +238,7 @@ def _check(
     rotate: float,
     scale: tuple[float, float],
 ) -> None:
-    """ValueError where a setting makes no sense."""
+    """ValueError where a setting is out of range."""
     for name, (low, high) in (("density", density), ("scale", scale)):
         if not 0 < low <= high < math.inf:
             raise ValueError(f"{name} is a range of positive numbers, low to high, not {low} to {high}")

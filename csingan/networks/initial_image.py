@@ -11,21 +11,21 @@ from scipy import ndimage
 
 from csingan.layouts.orientation import is_directed
 
-HALO = 3  # px around a nucleus that it colours, as edges are blurred: its own, no background
-FADE = 1.0  # px, deviation of the blur by which a nucleus and its halo pass into what is beside them
-MARGIN = HALO + 3  # px around a nucleus that are looked at
-ALIKE = 3  # a new nucleus looks like one of so many real ones of the most similar size and elongation,
-STRETCH = 0.5  # if they need no more stretching (log of the factor, both axes added): else they get stripes
+HALO = 3  # px around a nucleus that belong to it rather than to the background, as edges are blurred
+FADE = 1.0  # px, standard deviation of the blur that blends a nucleus and its halo with their surroundings
+MARGIN = HALO + 3  # px around a nucleus in its crop
+ALIKE = 3  # a new nucleus is drawn from that many real ones of the most similar size and elongation,
+STRETCH = 0.5  # unless they need more stretching (log of the factor, sum of both axes), which shows stripes
 VIEWS = 5  # of the background in one initial image
-SMOOTH = 24.0  # px over which views and bends change
-SHARPNESS = 12.0  # how abruptly one view passes into another
-AVOID = 2.0  # deviations of the random field by which a hole in a view counts against it
-WARP = 6.0  # px by which a view is bent, about
-TEXTURE = 4.0  # px; what a blur of that size takes away from a view is its texture
+SMOOTH = 24.0  # px, standard deviation of the blur of the random fields that mix and bend the views
+SHARPNESS = 12.0  # of the transition from one view to another
+AVOID = 2.0  # standard deviations of the random field by which a hole counts against a view
+WARP = 6.0  # px, standard deviation of the displacement that bends a view
+TEXTURE = 4.0  # px, standard deviation of the blur; what it removes from a view is its texture
 
 
 class InitialImage(Protocol):
-    """Makes rough images for layouts.
+    """Makes initial images for layouts.
 
     Attributes:
         patch: (H, W, 3) uint8, the initial image that the patch itself is rebuilt from.
@@ -34,7 +34,7 @@ class InitialImage(Protocol):
     patch: np.ndarray
 
     def __call__(self, layout: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """A rough image (H, W, 3) uint8 for a layout, (H, W) int32."""
+        """An initial image (H, W, 3) uint8 for a layout, (H, W) int32."""
 
 
 def make(kind: str, image: np.ndarray, labels: np.ndarray) -> InitialImage:
@@ -43,7 +43,7 @@ def make(kind: str, image: np.ndarray, labels: np.ndarray) -> InitialImage:
 
 
 class FlatColours:
-    """Every region in the median colour that it has in the patch: nothing is given away but the layout.
+    """Nuclei and background in their median colours, which shows the layout and nothing else.
 
     Args:
         image: (H, W, 3) uint8 RGB.
@@ -64,10 +64,10 @@ class FlatColours:
 
 
 class Collage:
-    """The patch itself, rearranged: views of its background, its nuclei fitted into the new outlines.
+    """The patch rearranged: views of its background, with its nuclei fitted into the new outlines.
 
-    After "Simple Copy-Paste" (Ghiasi et al., CVPR 2021). The scales above blend what is laid together
-    here, as SinGAN harmonises a pasted object (Shaham et al., ICCV 2019, section 4).
+    After "Simple Copy-Paste" (Ghiasi et al., CVPR 2021). The GAN then blends the parts, as SinGAN harmonises
+    a pasted object (Shaham et al., ICCV 2019, section 4).
 
     Args:
         image: (H, W, 3) uint8 RGB.
@@ -106,7 +106,7 @@ class _Shape:
 
 @dataclass(frozen=True)
 class _Nucleus:
-    """A nucleus of the patch with what is around it, but for other nuclei: there it is continued."""
+    """A nucleus of the patch with its surroundings; in place of other nuclei, they are continued."""
 
     crop: np.ndarray  # (h, w, 3) float32
     shape: _Shape  # in pixels of the crop
@@ -114,14 +114,14 @@ class _Nucleus:
 
 def _shape(mask: np.ndarray) -> _Shape:
     points = np.argwhere(mask)[:, ::-1].astype(np.float64)
-    # A pixel is a square, whose variance is 1/12: a nucleus of one pixel has a shape too.
+    # A pixel is a square of variance 1/12, so that a nucleus of one pixel has a shape too.
     covariance = np.cov(points.T, bias=True) + np.eye(2) / 12
     variances, directions = np.linalg.eigh(covariance)
     return _Shape(points.mean(axis=0), directions * np.sqrt(variances))
 
 
 def _territories(labels: np.ndarray) -> np.ndarray:
-    """(H, W) the label of the nearest nucleus, also where its halo lies; 0 elsewhere."""
+    """(H, W) the labels extended by their halos: within `HALO` px, the label of the nearest nucleus."""
     if not labels.any():
         return labels
     distances, (rows, columns) = ndimage.distance_transform_edt(labels == 0, return_indices=True)
@@ -143,10 +143,10 @@ def _nuclei(image: np.ndarray, labels: np.ndarray) -> list[_Nucleus]:
 
 
 def _continued(image: np.ndarray, mask: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """The image (h, w, 3) of a nucleus; others give way to what is as far from its outline elsewhere."""
+    """The image (h, w, 3) of a nucleus; others become pixels at the same distance from its outline."""
     far = np.ceil(ndimage.distance_transform_edt(~mask))
     continued = image.copy()
-    # First from anywhere, for where nothing is as far.
+    # First from any distance, where no pixel has the same one.
     for alike in (far >= 0, *(far == distance for distance in range(1, MARGIN + 1))):
         usable, wanted = alike & ~others, alike & others
         if usable.any() and wanted.any():
@@ -162,7 +162,7 @@ def _widened(box: tuple[slice, ...]) -> tuple[slice, ...]:
 
 
 def _without_nuclei(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Four layers (H, W, 4) float32: the colours, nuclei filled in from around, and where that was done."""
+    """Four layers (H, W, 4) float32: the colours, with nuclei filled in from around, and where (0..1)."""
     side = 2 * HALO + 1
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
     holes = cv2.dilate((labels > 0).astype(np.uint8), disc)
@@ -174,20 +174,20 @@ def _without_nuclei(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
 def _rearrange(
     background: np.ndarray, shape: tuple[int, int], directed: bool, rng: np.random.Generator
 ) -> np.ndarray:
-    """A new background, (H, W, 3) float32: views of the patch's own, each rather where it has no hole.
+    """A new background, (H, W, 3) float32: a mixture of views of the patch's background that avoids holes.
 
-    A mean of textures is flatter than each of them. So the colours are a mean of the views, and the texture
-    on them is one that keeps its variance, made of what is no hole: Heitz and Neyret, "High-Performance
+    The mean of several textures has too little contrast. So the colours are the weighted mean of the views,
+    and their textures are added with weights that preserve the variance: Heitz and Neyret, "High-Performance
     By-Example Noise using a Histogram-Preserving Blending Operator", HPG 2018.
     """
     views = np.stack([_view(background, shape, directed, rng) for _ in range(VIEWS)])
     layers, holes = views[..., :3], views[..., 3:].clip(0, 1)
     fields = np.stack([_smooth_field(shape, rng) for _ in range(VIEWS)])[..., None]
-    # A view passes into another one within a few pixels.
+    # The transition from one view to another takes a few pixels.
     weights = np.exp(SHARPNESS * (fields - AVOID * holes))
     weights /= weights.sum(axis=0)
     colours = np.stack([cv2.GaussianBlur(layer, (0, 0), TEXTURE) for layer in layers])
-    of_texture = weights * (1 - holes) + 1e-6  # where all views have a hole, none is ahead
+    of_texture = weights * (1 - holes) + 1e-6  # equal weights where all views have a hole
     of_texture /= np.sqrt(np.square(of_texture).sum(axis=0))
     return (weights * colours).sum(axis=0) + (of_texture * (layers - colours)).sum(axis=0)
 
@@ -205,27 +205,27 @@ def _view(
             _corner(layers.shape, shape, rng), np.indices(shape), layers.shape, strict=False
         )
     ]
-    # Linear interpolation would take the finest texture away.
+    # Linear interpolation would remove the finest texture.
     layers = np.ascontiguousarray(layers)
     return cv2.remap(layers, places[1], places[0], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
 
 
 def _corner(have: tuple[int, ...], want: tuple[int, int], rng: np.random.Generator) -> list[int]:
-    """Where to begin, along each axis; what is too small is continued by its mirror image from anywhere."""
+    """Random start along each axis; a background that is too small starts anywhere and is mirrored."""
     return [rng.integers(a - b + 1 if a >= b else a) for a, b in zip(have, want, strict=False)]
 
 
 def _fold(places: np.ndarray, length: int) -> np.ndarray:
-    """Places along an axis, continued by mirror images, as places within it, float32.
+    """Mirror coordinates along an axis of `length` px into its range, float32.
 
-    cv2 mirrors once only where it interpolates cubically.
+    With cubic interpolation, cv2 itself mirrors only once.
     """
     away = np.mod(places + 0.5, 2 * length)
     return np.float32(np.minimum(away, 2 * length - away) - 0.5)
 
 
 def _smooth_field(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """Random values (H, W) of mean 0 and deviation 1 that change over about `SMOOTH` px."""
+    """A smooth random field (H, W) of mean 0 and standard deviation 1, see `SMOOTH`."""
     field = cv2.GaussianBlur(rng.standard_normal(shape, np.float32), (0, 0), SMOOTH)
     return (field - field.mean()) / field.std()
 
@@ -237,11 +237,11 @@ def _paint(
     nuclei: list[_Nucleus],
     rng: np.random.Generator,
 ) -> None:
-    """Fit a real nucleus of similar shape into a mask (h, w) on `canvas`, and its halo into its territory."""
+    """Paint a real nucleus of similar shape into a mask (h, w) of `canvas`, with its halo."""
     new = _shape(mask)
     nucleus = nuclei[_draw_alike(new, nuclei, rng)]
     old = nucleus.shape
-    # The map that takes the new nucleus's principal axes to the old one's, each perhaps reversed.
+    # Maps the principal axes of the new nucleus to those of the old one, each in a random direction.
     turn = old.axes @ np.diag(rng.choice([-1.0, 1.0], 2)) @ np.linalg.inv(new.axes)
     shift = old.centre - turn @ new.centre
     fitted = cv2.warpAffine(
@@ -256,7 +256,7 @@ def _paint(
 
 
 def _draw_alike(new: _Shape, nuclei: list[_Nucleus], rng: np.random.Generator) -> int:
-    """One of the nuclei that are as large and as elongated; the most similar one where none is."""
+    """The index of a nucleus of similar size and elongation; of the most similar one where there is none."""
     stretch = np.array([np.abs(nucleus.shape.size - new.size).sum() for nucleus in nuclei])
     nearest = np.argsort(stretch)[:ALIKE]
     alike = nearest[stretch[nearest] <= max(STRETCH, stretch.min())]

@@ -69,7 +69,7 @@ def texture_distance(
     """Sliced Wasserstein distance between the small neighbourhoods of generated and of real images.
 
     The layout is part of a neighbourhood, so that nuclei are compared with nuclei and borders with
-    borders. Critics learn to see a missing texture; this sees it from the first step on.
+    borders. The critics have to learn what texture is missing; this loss measures it from the first step.
     Source: Elnekave and Weiss, "Generating natural images with direct patch distributions matching",
     ECCV 2022.
 

@@ -44,7 +44,7 @@ class Generator(nn.Module):
         nn.init.zeros_(self.layers[-1].weight)
 
     def forward(self, noise: Tensor, base: Tensor, layout: Tensor) -> Tensor:
-        """Make images, about -1..1.
+        """Make images, in about -1..1.
 
         Args:
             noise: (N, patches * NOISE_CHANNELS, h, w).
@@ -80,7 +80,7 @@ class Critics(nn.Module):
         _initialise(self.layers)
 
     def forward(self, masked: Tensor) -> Tensor:
-        """Map masked images (see `masked_images`) to one map a critic.
+        """Map masked images (see `masked_images`) to one map for each critic.
 
         (N, patches * 9, h, w) -> (N, patches * 3, h / 2, w / 2).
         """
@@ -91,7 +91,7 @@ class Critics(nn.Module):
 
 
 class Networks(nn.Module):
-    """What one scale trains: `generator`, `critics`, and `average`, the generator with its weights averaged.
+    """The networks of one scale: `generator`, `critics`, and `average`, the generator with averaged weights.
 
     All convolutions are grouped by patch along the first axis of their weights, so the weights of several
     patches are those of each one, concatenated (see `csingan.training.state`).

@@ -44,7 +44,7 @@ def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def start_from(below: Tensor | None, initial: Tensor, size: tuple[int, int], detail: bool) -> Tensor:
-    """What the generator of a scale adds to.
+    """The images to which the generator of a scale adds its residual.
 
     Args:
         below: (N, 3, h', w') images of the scale below, None at the coarsest scale.
@@ -85,7 +85,7 @@ class Pyramid(nn.Module):
         self.losses: list[Tensor] = []
 
     def add(self, generator: nn.Module, losses: Tensor) -> None:
-        """Put a trained scale, frozen, on top."""
+        """Add the next scale, trained, and freeze it."""
         self.generators.append(generator.requires_grad_(False))
         self.losses.append(losses)
 
