@@ -74,14 +74,14 @@ class Job:
 
     @property
     def plan(self) -> str:
-        """What is reused and what is made anew, and why, where the job is not finished."""
+        """What of an earlier run is reused, what is made anew, and why; "" where there was none."""
         state = self.model.state
         if state == "stale":
             return f"the model is trained anew ({self.model.changes})"
         if state == "finished":
             why = f" ({self.pairs.changes})" if self.pairs.changes else ""
             return f"the trained model is reused, new pairs are drawn from it{why}"
-        return "the interrupted training goes on" if state == "begun" else "a model is trained"
+        return "the interrupted training goes on" if state == "begun" else ""
 
     @cached_property
     def _trained_with(self) -> dict:

@@ -105,7 +105,8 @@ def _log_plans(jobs: Sequence[Job]) -> None:
     for job in jobs:
         plans.setdefault(job.plan, []).append(job)
     for plan, group in plans.items():
-        log.info("%s: %s", _names(group), plan)
+        if plan:
+            log.info("%s: %s", _names(group), plan)
 
 
 def _groups(jobs: Sequence[Job], together: int) -> Iterator[list[Job]]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import safetensors.torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
 from csingan.training.state import State
 from nuclei.errors import InputError
@@ -28,7 +28,8 @@ def save(path: Path, state: State) -> None:
         InputError: the folder cannot be written.
     """
     with atomic_file(path) as temporary:
-        save_file({name: tensor.contiguous() for name, tensor in state.items()}, temporary)
+        tensors = {name: tensor.contiguous() for name, tensor in state.items()}
+        safetensors.torch.save_file(tensors, temporary)
 
 
 def load(path: Path, first: State) -> State | None:
@@ -44,7 +45,8 @@ def load(path: Path, first: State) -> State | None:
     if not Path(path).exists():
         return None
     try:
-        state = load_file(path)
+        # Not mapped into memory: Windows would not let the file be replaced.
+        state = safetensors.torch.load(Path(path).read_bytes())
     except (OSError, ValueError, SafetensorError) as error:
         raise InputError(f"{path} cannot be read ({error}); delete it to train that scale anew") from error
     if _shapes(state) != _shapes(first):
