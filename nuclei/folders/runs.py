@@ -24,16 +24,7 @@ from pathlib import Path
 from typing import Literal
 
 from nuclei.errors import InputError
-from nuclei.io.files import (
-    as_text,
-    is_unfinished,
-    read_json,
-    remove_tree,
-    replace,
-    temporary_beside,
-    write_json,
-    writing,
-)
+from nuclei.io import files
 
 State = Literal["absent", "begun", "finished", "stale"]
 
@@ -148,7 +139,7 @@ class Run:
             self.discard()
             return None
         changes = self.changes or "made anew"
-        with writing(self.folder):
+        with files.writing(self.folder):
             if self.items is None and not self.cache and not self.folder.is_symlink():
                 aside = set_aside([self.folder]) / self.folder.name
             else:
@@ -165,7 +156,7 @@ class Run:
         self._mark_begun()
         for name in self._results():
             remove(self.folder / name)
-        with writing(self._path):
+        with files.writing(self._path):
             self._path.unlink()
 
     @property
@@ -184,7 +175,8 @@ class Run:
         if not self.folder.is_dir():
             return []
         ours = {self.record, REPLACED, *self.cache}
-        return sorted(p.name for p in self.folder.iterdir() if p.name not in ours and not is_unfinished(p))
+        there = [path for path in self.folder.iterdir() if not files.is_unfinished(path)]
+        return sorted(path.name for path in there if path.name not in ours)
 
     def _results(self) -> list[str]:
         """Names of the results that are there."""
@@ -195,13 +187,13 @@ class Run:
     def _read(self) -> dict | None:
         if not self._path.exists():
             return None
-        record = read_json(self._path)
+        record = files.read_json(self._path)
         if not is_record(record):
             raise InputError(f"{self._path} is no record of a run; move it away, or name another folder")
         return record
 
     def _write(self, finished: bool, facts: dict | None = None) -> None:
-        write_json(
+        files.write_json(
             self._path,
             {
                 "kind": self.kind,
@@ -220,7 +212,7 @@ class Run:
         return sorted({*self.items, *(() if finished else self.written)})
 
     def _mark_begun(self) -> None:
-        write_json(self._path, {**(self._read() or {}), "finished": False})
+        files.write_json(self._path, {**(self._read() or {}), "finished": False})
 
     def _differences(self, record: dict) -> str:
         before = {**record["depends_on"], "kind": record["kind"], "version": record["version"]}
@@ -253,20 +245,20 @@ def set_aside(paths: Iterable[Path], beside: Path | None = None) -> Path:
     while any(os.path.lexists(aside / path.name) for path in paths):
         number += 1
         aside = replaced / f"{_date()}_{number}"
-    with writing(aside):
+    with files.writing(aside):
         aside.mkdir(parents=True, exist_ok=True)
         for path in paths:
-            replace(path, aside / path.name)
+            files.replace(path, aside / path.name)
     return aside
 
 
 def remove(path: Path) -> None:
     """Remove a file or a folder, which is gone at once: a kill never leaves a part of it."""
-    with writing(path):
-        temporary = temporary_beside(path)
-        replace(path, temporary)
+    with files.writing(path):
+        temporary = files.temporary_beside(path)
+        files.replace(path, temporary)
         if temporary.is_dir() and not temporary.is_symlink():
-            remove_tree(temporary)
+            files.remove_tree(temporary)
         else:
             temporary.unlink()
 
@@ -301,4 +293,4 @@ def _flat(settings: dict, prefix: str = "") -> dict:
 
 def _as_json(settings: dict) -> dict:
     """The settings as they come back from a file."""
-    return json.loads(json.dumps(settings, default=as_text))
+    return json.loads(json.dumps(settings, default=files.as_text))
