@@ -107,7 +107,7 @@ def test_the_same_boxes_are_kept(expected, found, kind):
 
 
 TRAINED_LAST = [
-    pytest.param("tensorflow", marks=pytest.mark.slow),  # and in test_mrcnn_model.py
+    pytest.param("tensorflow", marks=pytest.mark.slow),  # and in test_model.py
     pytest.param("jax", marks=[*JAX.marks, pytest.mark.slow]),
 ]
 

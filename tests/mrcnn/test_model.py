@@ -1,4 +1,4 @@
-"""The class as its users know it: training and its files. Detection is in test_mrcnn_detection.py."""
+"""The class as its users know it: training and its files. Detection is in inference/test_detection.py."""
 
 import csv
 import re

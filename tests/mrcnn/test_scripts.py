@@ -10,7 +10,7 @@ import pytest
 from mrcnn.modeling.network import Network
 from nuclei import tissue
 from nuclei.folders import patches
-from tests.matterport_nucleus import NucleusConfig, mask_to_rle
+from tests.matterport.nucleus import NucleusConfig, mask_to_rle
 from tests.programs import call
 
 KINDS = ("lymphoid", "glandular")
@@ -28,7 +28,7 @@ def run(tmp_path_factory):
         patches.write_patch(folder / "stage1_train", kind, *tissue.generate(kind, 128, 3))
     Network(Coco()).save_weights(folder / "mask_rcnn_coco.h5")
     finished = call(
-        folder, "tests/matterport_nucleus.py", "--dataset", "stage1_train", "--weights", "mask_rcnn_coco.h5",
+        folder, "tests/matterport/nucleus.py", "--dataset", "stage1_train", "--weights", "mask_rcnn_coco.h5",
         "--logs", "logs", "--results", "results",
     )  # fmt: skip
     assert finished.returncode == 0, finished.stderr

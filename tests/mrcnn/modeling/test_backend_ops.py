@@ -1,6 +1,6 @@
 """What a backend has ready-made answers as our own operations do, on the boxes and maps of both geometries.
 
-PyTorch's is compared with TensorFlow's and ours in test_mrcnn_backends.py.
+PyTorch's is compared with TensorFlow's and ours in mrcnn/test_backends.py.
 """
 
 from __future__ import annotations

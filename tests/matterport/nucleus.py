@@ -2,7 +2,7 @@
 
 It knows Matterport's names alone, and only the sizes in its configuration are smaller than a user's.
 
-    python matterport_nucleus.py --dataset FOLDER --weights mask_rcnn_coco.h5 --logs LOGS --results RESULTS
+    python nucleus.py --dataset FOLDER --weights mask_rcnn_coco.h5 --logs LOGS --results RESULTS
 """
 
 import argparse
@@ -18,7 +18,7 @@ import matplotlib.pyplot as plt  # noqa: E402
 import numpy as np  # noqa: E402
 import skimage.io  # noqa: E402
 
-ROOT_DIR = os.path.abspath(os.path.join(os.path.dirname(__file__), ".."))
+ROOT_DIR = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 sys.path.append(ROOT_DIR)
 
 from mrcnn import model as modellib  # noqa: E402
