@@ -6,11 +6,11 @@ import mrcnn  # noqa: F401  (TensorFlow is quiet, whoever imports it)
 
 SLOWEST = (
     "test_demo.py",
-    "test_mrcnn_scripts.py",
-    "test_mrcnn_backends.py",
-    "test_mrcnn_model.py",
-    "test_mrcnn_detection.py",
-    "test_csingan_train.py",
+    "test_scripts.py",
+    "test_backends.py",
+    "test_model.py",
+    "test_detection.py",
+    "test_train.py",
 )
 
 
