@@ -158,3 +158,9 @@ def test_only_patches_knows_the_folder_layout(path: Path) -> None:
             parts = node.args
         used = layout & {part.value for part in parts if isinstance(part, ast.Constant)}
         assert not used, f"line {node.lineno} builds a path from {used}; nuclei.folders.patches does that"
+
+
+def test_contributing_has_a_line_for_every_module() -> None:
+    tree = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    names = [path.name for path in SCRIPTS + MODULES if path.name != "__init__.py"]
+    assert not [name for name in names if name not in tree]
