@@ -13,13 +13,10 @@ import tyro
 
 from mrcnn import backend
 from mrcnn.config import check_takes_tiles, find_model
-from nuclei import label_free
 from nuclei.cli import run
 from nuclei.errors import InputError
 from nuclei.folders.patches import is_annotated
 from nuclei.folders.tables import SELECTION, read_selection
-from nuclei.outlines.exporting import OVERLAYS, export_patches
-from nuclei.outlines.importing import import_annotations
 from nuclei.outlines.registry import SUFFIXES, Format
 
 if TYPE_CHECKING:
@@ -63,6 +60,9 @@ def main(settings: Export | Import) -> None:
 
 
 def _export(settings: Export) -> None:
+    # Imported in the functions that need them: --help need not wait.
+    from nuclei.outlines.exporting import OVERLAYS, export_patches
+
     names = read_selection(settings.data)
     if not settings.format:
         raise InputError(f"--format names no format; name one or more of {', '.join(SUFFIXES)}, coco")
@@ -79,6 +79,8 @@ def _export(settings: Export) -> None:
 
 
 def _import(settings: Import) -> None:
+    from nuclei.outlines.importing import import_annotations
+
     selected = read_selection(settings.data) if (settings.data / SELECTION).exists() else []
     imported = import_annotations(
         settings.annotations,
@@ -101,6 +103,8 @@ def _import(settings: Import) -> None:
 def _drawer(start: str, model_folder: Path) -> Callable[[np.ndarray], np.ndarray]:
     """The function from an image, (H, W, 3) uint8 RGB, to its first labels, (H, W) int32."""
     if start == "baseline":
+        from nuclei import label_free
+
         return label_free.segment
     if start == "none":
         return lambda image: np.zeros(image.shape[:2], np.int32)

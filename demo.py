@@ -8,21 +8,22 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from tqdm import tqdm
 
-from nuclei import label_free, tissue
 from nuclei.cli import run
-from nuclei.evaluation import metrics
-from nuclei.evaluation.folder import evaluate
 from nuclei.experiment import Tissue, annotate_selected, program, tissue_folders
 from nuclei.folders import patches, tables
 from nuclei.folders.runs import Run
 from nuclei.io.files import write_json
 from nuclei.io.images import list_images, read_image, read_labels, write_image, write_labels
 from nuclei.pictures import caption, montage, outline
+
+# pandas, scikit-image and the like are imported where they are used: --help need not wait.
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,8 @@ def main(settings: Settings) -> None:
 
 def _generate(settings: Settings) -> Tissue:
     """Tissue of every kind, for training and held out, with the truth beside it."""
+    from nuclei import tissue
+
     where = tissue_folders(settings.out / "tissue")
     jobs = [
         (kind, settings.seed + number, where.train_images, where.train_labels)
@@ -99,6 +102,8 @@ def choose_and_multiply(settings: Settings, where: Tissue) -> None:
 
 def train_and_segment(settings: Settings, where: Tissue) -> None:
     """Stage 3 and its rival with equal training steps, each applied to the test images."""
+    from nuclei import label_free
+
     out = settings.out
     shared = {"data": out / "data", "pseudo": out / "data_pseudo", "seed": settings.seed}
     program(
@@ -122,11 +127,16 @@ def score(out: Path, where: Tissue) -> pd.DataFrame:
     Returns:
         One line a row of `ROWS`: the mean of each score over images, and `aji_sd`.
     """
+    import pandas as pd
+
+    from nuclei.evaluation.folder import evaluate
+    from nuclei.evaluation.metrics import NAMES
+
     lines = {}
     for row in ROWS:
         scores = evaluate(out / "segmented" / row, where.test_labels)
         scores.to_csv(out / f"scores_{row}.csv", index=False)
-        lines[row] = {name: scores[name].mean() for name in metrics.NAMES}
+        lines[row] = {name: scores[name].mean() for name in NAMES}
         lines[row]["aji_sd"] = scores["aji"].std(ddof=0)
     table = pd.DataFrame(lines).T
     write_json(out / "scores.json", table.to_dict("index"))

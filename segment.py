@@ -12,12 +12,10 @@ from tqdm import tqdm
 from mrcnn import backend
 from mrcnn.config import check_takes_tiles, find_model
 from mrcnn.inference import tta
-from mrcnn.segmentation import OVERLAYS, segment_images
 from nuclei.cli import run
 from nuclei.errors import InputError
 from nuclei.io.files import check_can_hold_files, check_names
 from nuclei.io.images import list_images
-from nuclei.outlines import results
 from nuclei.outlines.registry import COCO_FILE, SUFFIXES
 
 Format = Literal["label_tiff", "geojson", "coco"]
@@ -35,6 +33,9 @@ class Settings:
 
 
 def main(settings: Settings) -> None:
+    # Imported here: --help need not wait.
+    from mrcnn.segmentation import OVERLAYS, segment_images
+
     paths = find_images(settings.images)
     _, config = find_model(settings.model)
     check_takes_tiles(settings.model, config)
@@ -58,6 +59,8 @@ def main(settings: Settings) -> None:
 
 def _export(paths: list[Path], out: Path, formats: tuple[Format, ...]) -> None:
     """Write the chosen formats from the label images and scores, which are there by now."""
+    from nuclei.outlines import results
+
     if "geojson" in formats:
         for path in tqdm(paths, "GeoJSON", unit="image", disable=None):
             results.write_geojson(out, path.stem)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-import pandas as pd
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from skimage.segmentation import find_boundaries
 
 from nuclei.io.files import atomic_file
+
+# matplotlib and scikit-image are imported where they are used: scripts check their settings without them.
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
 
 YELLOW = (255, 255, 0)
 # Bright and saturated, none near the blues, purples and pinks of H&E.
@@ -36,6 +38,8 @@ def outline(
         color: RGB.
         thick: the line is 2 px wide, one of them outside.
     """
+    from skimage.segmentation import find_boundaries
+
     picture = image.copy()
     picture[find_boundaries(labels, mode="thick" if thick else "inner")] = color
     return picture
@@ -43,6 +47,8 @@ def outline(
 
 def overlay(image: np.ndarray, labels: np.ndarray, seed: int = 0) -> np.ndarray:
     """As `outline`, but each nucleus in one of six colours that stand out from H&E, drawn with `seed`."""
+    from skimage.segmentation import find_boundaries
+
     ids, index = np.unique(labels, return_inverse=True)
     colours = OVERLAY_COLOURS[np.random.default_rng(seed).integers(len(OVERLAY_COLOURS), size=len(ids))]
     edge = find_boundaries(labels, mode="inner")
@@ -104,10 +110,19 @@ def montage(tiles: Sequence[np.ndarray], columns: int, gap: int = 8, background:
     return picture
 
 
+def _figure(width: float, height: float) -> Figure:
+    """An empty figure, in inches, that needs no screen."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
 def curves(path: Path, series: Mapping[str, Sequence[float]], xlabel: str, ylabel: str) -> None:
     """Write a PNG with one line per series against its step 1, 2, ...; InputError where that fails."""
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = _figure(7, 4)
     axes = figure.add_subplot(xlabel=xlabel, ylabel=ylabel)
     for name, values in series.items():
         marker = "o" if len(values) == 1 else None  # a line through one point is invisible
@@ -121,8 +136,7 @@ def curves(path: Path, series: Mapping[str, Sequence[float]], xlabel: str, ylabe
 
 def histogram(path: Path, values: Sequence[float], xlabel: str, ylabel: str) -> None:
     """Write a PNG with the distribution of `values`."""
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = _figure(6, 4)
     axes = figure.add_subplot()
     axes.hist(values, bins=30)
     axes.set(xlabel=xlabel, ylabel=ylabel)
@@ -132,8 +146,7 @@ def histogram(path: Path, values: Sequence[float], xlabel: str, ylabel: str) -> 
 
 def bars(path: Path, values: Sequence[float], xlabel: str, ylabel: str) -> None:
     """Write a PNG with one bar per value, in their order."""
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = _figure(6, 4)
     axes = figure.add_subplot()
     axes.bar(range(1, len(values) + 1), values, width=1.0)
     axes.set(xlabel=xlabel, ylabel=ylabel)
@@ -150,8 +163,7 @@ def dots(path: Path, table: pd.DataFrame, xlabel: str) -> None:
         xlabel: what the numbers are.
     """
     height = min(1.4 + 0.2 * len(table), MAX_HEIGHT)
-    figure = Figure(figsize=(8, height), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = _figure(8, height)
     axes = figure.add_subplot(xlabel=xlabel, xlim=(-0.02, 1.02), ylim=(len(table) - 0.5, -0.5))
     for number, (name, values) in enumerate(table.items()):
         style = {"color": f"C{number}", "zorder": 3 - 0.1 * number}

@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evaluate import INVENTED, MATCHED, MISSED, Settings, main
+from evaluate import Settings, main
 from nuclei.errors import InputError
 from nuclei.evaluation.metrics import NAMES
+from nuclei.evaluation.report import INVENTED, MATCHED, MISSED
 from nuclei.io.files import write_json
 from nuclei.io.images import read_image, write_image, write_labels
 
