@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pandas as pd
+import pytest
 
 import demo
 from nuclei import experiment
@@ -14,6 +15,7 @@ from tests.programs import call
 SHORT = ("--size", "256", "--images", "1", "--k1", "2", "--samples", "2", "--steps", "4", "--effort", "0.03")
 
 
+@pytest.mark.slow
 def test_the_scripts_run_as_programs_from_images_to_scores(tmp_path):
     finished = call(tmp_path, "demo.py", "--out", "demo", *SHORT)
     assert finished.returncode == 0, finished.stderr

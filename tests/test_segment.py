@@ -194,8 +194,9 @@ def test_another_model_segments_anew(saved, tmp_path, segmented):
 
 
 @pytest.mark.slow
-def test_editing_a_constant_simply_works(saved, tmp_path):
+def test_editing_a_constant_simply_works(saved, tmp_path, monkeypatch):
     """Run as a program: exit code 0 after every edit, and what it replaces is kept."""
+    monkeypatch.setenv("KERAS_BACKEND", "torch")  # which compiles nothing, so a program starts sooner
     for name in "ab":
         write_image(tmp_path / "images" / f"{name}.png", PIXELS[:64, :64])
     other = shutil.copytree(saved, tmp_path / "other")

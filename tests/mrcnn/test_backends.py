@@ -14,6 +14,8 @@ import pytest
 from tests import backend_answers
 from tests.programs import ROOT
 
+pytestmark = pytest.mark.slow
+
 HAS_JAX = find_spec("jax") is not None
 JAX = pytest.param("jax", marks=pytest.mark.skipif(not HAS_JAX, reason="JAX is not installed"))
 # XLA's optimisation takes minutes and changes nothing but the speed.

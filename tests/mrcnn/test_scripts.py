@@ -13,6 +13,8 @@ from nuclei.folders import patches
 from tests.matterport.nucleus import NucleusConfig, mask_to_rle
 from tests.programs import call
 
+pytestmark = pytest.mark.slow
+
 KINDS = ("lymphoid", "glandular")
 
 
