@@ -187,9 +187,10 @@ def _ours(source: Source, data: Path, crops: Iterable[Crop], taken: Collection[s
     others = set(crops) - set(ours)
     if others:
         log.warning(
-            "%s: %d patches are not cut, since others in %s/ have their names, such as %s",
+            "%s: %d of %d patches are not cut, since others in %s/ have their names, such as %s",
             source.path,
             len(others),
+            len(crops),
             data,
             min(others).patch,
         )

@@ -134,8 +134,8 @@ def sort_crops(
     _check_size(data, earlier.taken - judged, size)
     if misfits:
         raise InputError(
-            f"{data}/ holds {len(misfits)} annotated patches, such as {misfits[0]}, that were cut at another "
-            f"size or resolution; name another --data, or pass --replace to move them to {data}/{REPLACED}/"
+            f"{data}/ holds annotated patches that were cut at another size or resolution ({len(misfits)}, "
+            f"such as {misfits[0]}); name another --data, or pass --replace to move them to {data}/{REPLACED}/"
         )
     gone = (crop for crops in earlier.outdated.values() for crop in crops)
     earlier.taken -= {crop.patch for crop in (*earlier.current, *gone)}
@@ -149,7 +149,7 @@ def set_outdated_aside(data: Path, earlier: Earlier) -> None:
     crops = [crop for group in earlier.outdated.values() for crop in group]
     aside = set_aside(data / crop.patch for crop in crops)
     reasons = "; ".join(f"{len(group)} {why}" for why, group in earlier.outdated.items())
-    log.info("%d patches that are not cut any more are now in %s: %s", len(crops), aside, reasons)
+    log.info("the patches that are not cut any more are now in %s: %s", aside, reasons)
 
 
 def _judge(
