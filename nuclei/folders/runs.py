@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -32,7 +33,9 @@ State = Literal["absent", "begun", "finished", "stale"]
 # result: what an older version made is then stale, like what other settings made.
 VERSIONS = {
     "demo": 1,  # the generated tissue and the patches of the demo
-    "selection": 1,  # stage 1
+    "crops": 1,  # stage 1: the patches cut from images
+    "selection": 1,  # those to annotate
+    "quarters": 1,  # and the quarters of all, by cluster
     "gan": 1,  # stage 2: a trained CSinGAN
     "pairs": 1,  # and what is drawn from it
     "training": 1,  # stage 3: a trained Mask R-CNN
@@ -227,7 +230,7 @@ def differences(before: dict, now: dict) -> str:
     return ", ".join(f"{name} {before.get(name)!r} -> {now.get(name)!r}" for name in names)
 
 
-def set_aside(paths: Iterable[Path], beside: Path | None = None) -> Path:
+def set_aside(paths: Iterable[Path], beside: Path | None = None, copy: bool = False) -> Path:
     """Move files and folders, which are replaced, to `<beside>/replaced/<date>/`.
 
     All that one program replaces bears the same date.
@@ -235,6 +238,7 @@ def set_aside(paths: Iterable[Path], beside: Path | None = None) -> Path:
     Args:
         paths: of different names.
         beside: the folder; by default the parent of the first.
+        copy: copy them, which are files; what comes in their place then replaces them at once.
 
     Returns:
         the dated folder.
@@ -248,7 +252,7 @@ def set_aside(paths: Iterable[Path], beside: Path | None = None) -> Path:
     with files.writing(aside):
         aside.mkdir(parents=True, exist_ok=True)
         for path in paths:
-            files.replace(path, aside / path.name)
+            (shutil.copyfile if copy else files.replace)(path, aside / path.name)
     return aside
 
 

@@ -3,36 +3,38 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
 from nuclei.errors import InputError
-from nuclei.folders.patches import (
-    PATCH,
-    is_patch,
-    overview_name,
-    read_patch,
-    source_stem,
-    starts,
-    write_patch,
-)
-from nuclei.folders.tables import read_sources, write_sources
+from nuclei.folders.patches import PATCH, is_patch, overview_name, read_patch, source_stem, write_patch
+from nuclei.folders.runs import Run
 from nuclei.io.files import digest
 from nuclei.io.images import list_images
 from nuclei.io.parallel import map_ahead
-from nuclei.slides.places import find_places
+from nuclei.slides.crops import (
+    Crop,
+    Earlier,
+    Image,
+    as_table,
+    set_outdated_aside,
+    sort_crops,
+    write_crops,
+)
+from nuclei.slides.places import find_places, grid
 from nuclei.slides.readers import SUFFIXES, UnreadableRegion
 from nuclei.slides.slide import MPP, Source, open_source
 
-log = logging.getLogger(__name__)
-
 WRITERS = 4  # threads that encode and write patches
 HEAD = 2**20  # bytes of an image file that tell it from another; a slide is too large to be read whole
+RECORD = "sources.json"  # the record of the run, beside sources.csv
+
+log = logging.getLogger(__name__)
 
 
 def crop_images(
@@ -43,12 +45,15 @@ def crop_images(
     mpp: float = MPP,
     source_mpp: float | None = None,
     overviews: Path | None = None,
+    replace: bool = False,
 ) -> pd.DataFrame:
     """Crop every slide and plain image of a folder into patches and remember where each came from.
 
     Slides are cropped at `mpp` um/px, where they show tissue; plain images as they are, everywhere. Patches
-    that are there already are not read again, so a run that was stopped goes on. Patches on a damaged part
-    of a slide are left out, and told in one line on stderr at the end of the slide.
+    on a damaged part of a slide are left out, which a warning tells.
+
+    A run that was stopped goes on. After a change of the images or of the settings, patches that are the same
+    stay, and those that are not cut any more are kept in `<data>/replaced/`, unless they are annotated.
 
     Args:
         images: folder of slides and PNG, JPEG or TIFF images.
@@ -59,66 +64,52 @@ def crop_images(
         source_mpp: um/px of the images that do not state it; None for plain images means "as they are".
         overviews: where a picture of each source goes (`patches.overview_name`), its longer side
             `places.OVERVIEW` px at most.
+        replace: keep annotated patches that have another size or resolution in `<data>/replaced/` too.
 
     Returns:
-        One row a patch of these images: patch, source (file name), x, y (of the patch's upper left corner),
-        mpp (um/px, NaN where unknown), width, height (of the source), content (what tells its file from
-        another of that name); all in px at that mpp.
-        `sources.csv` says the same, after the rows of patches of other images; it is also written when
-        this raises, and then names the patches that were finished.
+        One row a patch that was cut: the columns of `nuclei.slides.crops.Crop`; px at `mpp`, NaN where that
+        is unknown. `sources.csv` says the same, after the rows of the other patches that were cut.
 
     Raises:
         InputError: no images, two of one name, a file that cannot be opened, one smaller than a patch,
-            patches in `data` of another size, of the same image cut otherwise or of another image of its
-            name (all found before anything is cut), a broken plain image, a disk that is full, or nothing
-            but glass.
+            annotated patches of another size or resolution, patches of another size that were not cut here
+            (all found before anything is cut), a broken plain image, a disk that is full, or nothing
+            but glass. Patches that were finished stay.
     """
-    stems = _stems(_list_sources(Path(images)))
-    before = _finished_before(Path(data))
-    _check_size(Path(data), size)
-    for path in stems.values():
-        with open_source(path, mpp, source_mpp) as source:
-            _check(source, size, stride, data, before)
-    rows: list[Row] = []
-    try:
-        with tqdm(desc="cropping", unit="patch", total=0) as bar:
-            for stem, path in stems.items():
-                bar.set_postfix_str(path.name)
-                with open_source(path, mpp, source_mpp) as source:
-                    content = _content(path)
-                    overview = overviews and Path(overviews) / overview_name(path.name, content)
-                    places = find_places(source, size, stride, overview)
-                    planned = [_row(source, stem, left, top, content) for left, top in places]
-                    rows += planned
-                    if source.is_slide:  # so that a run that is killed leaves word of the resolution
-                        _write_table(data, before, rows)
-                    _cut(source, Path(data), planned, size, bar)
-    finally:
-        rows = [row for row in rows if is_patch(Path(data) / row.patch)]
-        if rows:
-            _write_table(data, before, rows)
-    if not rows:
+    data, folder = Path(data), str(Path(images).resolve())
+    seen = {
+        stem: _look_at(path, folder, overviews, size, mpp, source_mpp)
+        for stem, path in _stems(_list_sources(Path(images))).items()
+    }
+    earlier = sort_crops(data, seen, folder, size, stride, replace)
+    record = Run(data, "crops", _depends_on(seen, folder, size, stride), items=(), record=RECORD)
+    if _nothing_to_do(record, earlier, seen):
+        log.info("the patches of %s/ are all there", images)
+        return as_table(earlier.current)
+    set_outdated_aside(data, earlier)
+    record.begin()
+    crops = _cut_all(data, seen, earlier, size, stride, (mpp, source_mpp))
+    if not crops:
         raise InputError(f"no patch could be cut from {images}/; the lines above say why")
-    return _table(rows)
+    record.finish(patches=_sum_up(crops))
+    return as_table(crops)
 
 
-class Row(NamedTuple):
-    """A row of sources.csv."""
-
-    patch: str
-    source: str
-    x: int
-    y: int
-    mpp: float | None
-    width: int
-    height: int
-    content: str
-
-
-def _row(source: Source, stem: str, left: int, top: int, content: str) -> Row:
-    mpp = None if source.mpp is None else round(source.mpp, 5)
-    name = f"{stem}_x{left}_y{top}"
-    return Row(name, source.path.name, left, top, mpp, source.width, source.height, content)
+def _look_at(
+    path: Path, folder: str, overviews: Path | None, size: int, mpp: float, source_mpp: float | None
+) -> Image:
+    """InputError where the image is smaller than a patch."""
+    with open_source(path, mpp, source_mpp) as source:
+        width, height = source.width, source.height
+        if min(width, height) < size:
+            at = "" if source.mpp is None else f" at {source.mpp:.3g} um/px"
+            raise InputError(
+                f"{path} is {width} x {height} px{at}, smaller than a patch of {size} px; take it out"
+            )
+        content = _content(path)
+        overview = overviews and Path(overviews) / overview_name(path.name, content)
+        rounded = None if source.mpp is None else round(source.mpp, 5)
+        return Image(path, source.is_slide, width, height, rounded, content, folder, overview)
 
 
 def _content(path: Path) -> str:
@@ -127,25 +118,83 @@ def _content(path: Path) -> str:
         return f"{path.stat().st_size}-{digest([file.read(HEAD)])}"
 
 
-def _table(rows: list[Row]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=Row._fields).astype({"mpp": float})
+def _depends_on(seen: Mapping[str, Image], folder: str, size: int, stride: int) -> dict:
+    rows = (f"{i.path.name} {i.content} {i.width} {i.height} {i.mpp}\n".encode() for i in seen.values())
+    return {"folder": folder, "images": f"{len(seen)} ({digest(rows)})", "size": size, "stride": stride}
 
 
-def _finished_before(data: Path) -> pd.DataFrame | None:
-    """The rows that earlier runs left, of patches that are still there; None where there are none."""
-    table = read_sources(data)
-    if table is None:
-        return None
-    table = table[[is_patch(data / name) for name in table["patch"]]]
-    return None if table.empty else table
+def _sum_up(crops: Sequence[Crop]) -> str:
+    rows = (" ".join(map(str, crop)).encode() for crop in crops)
+    return f"{len(crops)} ({digest(rows)})"
 
 
-def _write_table(data: Path, before: pd.DataFrame | None, rows: list[Row]) -> None:
-    table = _table(rows)
-    if before is not None:
-        others = before[~before["patch"].isin(table["patch"])]
-        table = table if others.empty else pd.concat([others, table], ignore_index=True)
-    write_sources(data, table)
+def _nothing_to_do(record: Run, earlier: Earlier, seen: Mapping[str, Image]) -> bool:
+    """Whether a run with these settings and images was finished, and all that it made is there."""
+    if not record.is_finished or earlier.outdated or record.facts["patches"] != _sum_up(earlier.current):
+        return False
+    return all(image.overview is None or image.overview.exists() for image in seen.values())
+
+
+def _cut_all(
+    data: Path,
+    seen: Mapping[str, Image],
+    earlier: Earlier,
+    size: int,
+    stride: int,
+    resolution: tuple[float, float | None],
+) -> list[Crop]:
+    """Cut all images at `resolution` (mpp, source_mpp); returns the rows of what is there in the end."""
+    crops: dict[str, list[Crop]] = {}
+    for stem, image in seen.items():  # of a slide, they are known once its tissue is
+        places = [] if image.is_slide else grid(image.width, image.height, size, stride)
+        crops[stem] = [crop for crop in image.crops(places) if crop.patch not in earlier.taken]
+
+    def write() -> None:
+        # Rows come before their patches: after a kill, none of these is taken for one of the user's own.
+        write_crops(data, earlier.stay, list(chain(*crops.values())))
+
+    try:
+        write()
+        with tqdm(desc="cropping", unit="patch", total=0) as bar:
+            for stem, image in seen.items():
+                bar.set_postfix_str(image.path.name)
+                with open_source(image.path, *resolution) as source:
+                    planned = image.crops(find_places(source, size, stride, image.overview))
+                    planned = _ours(source, data, planned, earlier.taken, size)
+                    if planned != crops[stem]:
+                        crops[stem] = planned
+                        write()
+                    _cut(source, data, planned, size, bar)
+    finally:
+        for stem, planned in crops.items():
+            crops[stem] = [crop for crop in planned if is_patch(data / crop.patch)]
+        write()
+    return list(chain(*crops.values()))
+
+
+def _ours(source: Source, data: Path, crops: Iterable[Crop], taken: Collection[str], size: int) -> list[Crop]:
+    """Those whose name no other patch has; one that shows the same is the same."""
+
+    def shows_the_same(crop: Crop) -> bool:
+        try:
+            region = source.read(crop.x, crop.y, size, size)
+        except UnreadableRegion:
+            return False
+        return np.array_equal(read_patch(data / crop.patch), region)
+
+    crops = list(crops)
+    ours = [crop for crop in crops if crop.patch not in taken or shows_the_same(crop)]
+    others = set(crops) - set(ours)
+    if others:
+        log.warning(
+            "%s: %d of %d patches are not cut, since others in %s/ have their names, such as %s",
+            source.path,
+            len(others),
+            len(crops),
+            data,
+            min(others).patch,
+        )
+    return ours
 
 
 def _list_sources(images: Path) -> list[Path]:
@@ -177,79 +226,29 @@ def _stems(paths: list[Path]) -> dict[str, Path]:
     return {source_stem(path.name): path for path in found.values()}
 
 
-def _check_size(data: Path, size: int) -> None:
-    """InputError where `data` holds patches of another size: one is read, whoever put it there."""
-    patch = next(filter(is_patch, data.glob("*")), None)
-    if patch is None:
-        return
-    height, width = read_patch(patch).shape[:2]
-    if (height, width) != (size, size):
-        raise InputError(
-            f"{data}/ holds patches of {width} x {height} px, such as {patch.name}, and those to cut are "
-            f"{size} x {size} px; pass --patch {width} or another --data"
-        )
-
-
-def _check(source: Source, size: int, stride: int, data: Path, before: pd.DataFrame | None) -> None:
-    """InputError where `source` is smaller than a patch, or patches of another of its name, or of another
-    grid, are there.
-    """
-    width, height = source.width, source.height
-    if min(width, height) < size:
-        at = "" if source.mpp is None else f" at {source.mpp:.3g} um/px"
-        raise InputError(
-            f"{source.path} is {width} x {height} px{at}, smaller than a patch of {size} px; take it out"
-        )
-    if before is None:
-        return
-    stem = source_stem(source.path.name)
-    others = set(before["source"].dropna().astype(str)) - {source.path.name}
-    for other in sorted(name for name in others if source_stem(name) == stem):
-        raise InputError(
-            f"{data}/ holds patches of {other}, and those of {source.path} would share their names; "
-            "rename it or pass another --data"
-        )
-    if "width" not in before:  # an older version did not write it
-        return
-    cut = before[(before["source"] == source.path.name) & before["width"].notna()]
-    if not cut.empty and tuple(cut[["width", "height"]].iloc[0]) != (width, height):
-        raise InputError(
-            f"{data}/ holds patches of another {source.path.name} of {cut['width'].iloc[0]:.0f} x "
-            f"{cut['height'].iloc[0]:.0f} px, not {width} x {height} px, or cut with another --mpp; "
-            "remove them or pass another --data"
-        )
-    if "content" in before and set(cut["content"].dropna()) - {_content(source.path)}:
-        raise InputError(
-            f"{data}/ holds patches of another {source.path.name}, or it was changed since they were cut; "
-            "rename it, remove those patches or pass another --data"
-        )
-    on_grid = cut["x"].isin(starts(width, size, stride)) & cut["y"].isin(starts(height, size, stride))
-    if not on_grid.all():
-        raise InputError(
-            f"{data}/ holds patches of {source.path.name} that were cut with another --stride than {stride}; "
-            "pass that one, remove them or pass another --data"
-        )
-
-
-def _cut(source: Source, data: Path, rows: list[Row], size: int, bar: tqdm) -> None:
+def _cut(source: Source, data: Path, crops: list[Crop], size: int, bar: tqdm) -> None:
     """Write the patches that are not there yet; reading goes on while threads encode and write."""
-    bar.total += len(rows)
-    damaged: list[Row] = []
+    bar.total += len(crops)
+    damaged: list[Crop] = []
 
     def regions() -> Iterator[tuple[str, np.ndarray]]:
-        for row in rows:
+        for crop in crops:
             bar.update()
-            if is_patch(data / row.patch):
+            if is_patch(data / crop.patch):
                 continue
             try:
-                yield row.patch, source.read(row.x, row.y, size, size)
+                yield crop.patch, source.read(crop.x, crop.y, size, size)
             except UnreadableRegion:
-                damaged.append(row)
+                damaged.append(crop)
 
     for _ in map_ahead(lambda region: write_patch(data, *region), regions(), WRITERS):
         pass
     if damaged:
+        first = f"the first at x {damaged[0].x}, y {damaged[0].y}"
         log.warning(
-            f"{source.path}: {len(damaged)} of {len(rows)} patches lie on damaged parts of the file "
-            f"(the first at x {damaged[0].x}, y {damaged[0].y}) and are left out"
+            "%s: %d of %d patches lie on damaged parts of the file (%s) and are left out",
+            source.path,
+            len(damaged),
+            len(crops),
+            first,
         )

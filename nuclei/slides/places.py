@@ -21,16 +21,18 @@ MASK_SIDES = (1024, 4096)  # px, the shortest and longest mask of a slide
 OVERVIEW = 1024  # px, the longer side of an overview picture
 
 
+def grid(width: int, height: int, size: int, stride: int) -> list[tuple[int, int]]:
+    """(left, top) of the patches that cover an image, row by row; all in px."""
+    lefts = starts(width, size, stride)
+    return [(left, top) for top in starts(height, size, stride) for left in lefts]
+
+
 def find_places(source: Source, size: int, stride: int, overview: Path | None) -> list[tuple[int, int]]:
     """(left, top) of the patches, row by row: of a slide only those on tissue.
 
     Writes the picture `overview` too, unless it is None or there already, since both need the whole image.
     """
-    places = [
-        (left, top)
-        for top in starts(source.height, size, stride)
-        for left in starts(source.width, size, stride)
-    ]
+    places = grid(source.width, source.height, size, stride)
     missing = overview is not None and not overview.exists()
     if source.is_slide:
         side = int(np.clip(max(source.width, source.height) / MASK_PX, *MASK_SIDES))

@@ -19,7 +19,7 @@ from nuclei.slides.slide import Source
 from tests.slide_files import GLASS, TILE, damage, tissue, write_slide
 
 IMAGE = tissue(10, 14)
-COLUMNS = ["patch", "source", "x", "y", "mpp", "width", "height", "content"]
+COLUMNS = ["patch", "source", "x", "y", "mpp", "width", "height", "content", "folder"]
 
 
 @pytest.fixture
@@ -230,72 +230,12 @@ def test_a_folder_that_may_not_be_read(images, data, monkeypatch):
         crop_images(images, data)
 
 
-def test_cropping_the_same_slide_otherwise_is_refused(images, data):
-    write_slide(images / "a.svs", tissue(256, 256))
-    crop_images(images, data, size=64, stride=64)
-    with pytest.raises(
-        InputError, match=r"holds patches of another a\.svs of 256 x 256 px, not 128 x 128 px"
-    ):
-        crop_images(images, data, size=64, stride=64, mpp=0.5)
-
-
-def test_another_grid_is_refused_unless_it_has_the_places_of_the_first(images, data):
-    write_image(images / "a.png", tissue(40, 64))
-    before = crop_images(images, data, size=16, stride=16)
-    assert before["y"].unique().tolist() == [0, 16, 24]
-    for stride in (12, 32):
-        with pytest.raises(InputError, match=f"a.png that were cut with another --stride than {stride};"):
-            crop_images(images, data, size=16, stride=stride)
-    assert tables.read_sources(data).equals(before)
-    assert set(before["patch"]) < set(crop_images(images, data, size=16, stride=8)["patch"])
-
-
-def test_patches_of_another_size_are_refused_before_anything_is_cut(images, data):
-    write_image(images / "a.png", tissue(32, 32))
-    before = crop_images(images, data, size=16, stride=16)
-    write_image(images / "b.png", tissue(32, 32))
-    message = r"holds patches of 16 x 16 px, such as a_.*, and those to cut are 8 x 8 px; pass --patch 16 or"
-    with pytest.raises(InputError, match=message):
-        crop_images(images, data, size=8, stride=8)
-    assert tables.read_sources(data).equals(before)
-    assert patches.list_patches(data) == sorted(before["patch"])
-
-
 def test_patches_of_somebody_else_and_of_another_size_are_refused(images, data):
     patches.write_patch(data, "mine", tissue(16, 16))
     write_image(images / "a.png", tissue(32, 32))
     with pytest.raises(InputError, match="16 x 16 px, such as mine"):
         crop_images(images, data, size=8, stride=8)
     assert patches.list_patches(data) == ["mine"]
-
-
-def test_an_image_of_the_same_stem_is_refused_in_a_later_run_too(images, data):
-    write_image(images / "a.png", tissue(64, 64))
-    crop_images(images, data, size=64, stride=64)
-    before = (data / "sources.csv").read_bytes()
-    (images / "a.png").unlink()
-    tifffile.imwrite(images / "a.tif", tissue(64, 64)[::-1], photometric="rgb")
-    with pytest.raises(InputError, match=r"holds patches of a\.png, and those of .*a\.tif would share"):
-        crop_images(images, data, size=64, stride=64)
-    assert (data / "sources.csv").read_bytes() == before
-
-
-def test_another_image_of_the_same_name_is_refused(images, data):
-    image = tissue(64, 64)
-    tifffile.imwrite(images / "a.tif", image, photometric="rgb")  # not compressed: as many bytes
-    write_slide(images / "b.svs", tissue(128, 128))
-    crop_images(images, data, size=64, stride=64)
-    for path in images.iterdir():
-        path.touch()  # as a copy: the same content at another time
-    crop_images(images, data, size=64, stride=64)
-
-    tifffile.imwrite(images / "a.tif", image[::-1], photometric="rgb")
-    with pytest.raises(InputError, match=r"patches of another a\.tif, or it was changed since .*; rename it"):
-        crop_images(images, data, size=64, stride=64)
-    (images / "a.tif").unlink()
-    write_slide(images / "b.svs", tissue(128, 128)[::-1].copy())
-    with pytest.raises(InputError, match=r"patches of another b\.svs"):
-        crop_images(images, data, size=64, stride=64)
 
 
 def test_a_table_of_an_older_version_is_read(images, data):
