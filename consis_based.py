@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from nuclei.cli import run
 from nuclei.errors import InputError
-from nuclei.folders.tables import SELECTION
-from nuclei.selection.budget import check_budget
-from nuclei.selection.choose import CONTACT_SHEET, OVERVIEWS, Choice, check_folders, choose_patches
+
+if TYPE_CHECKING:
+    from nuclei.selection.choose import Choice
 
 METHODS = Literal[
     "representative", "consistency", "random", "kmeans", "k-center", "typiclust", "facility-location"
@@ -41,8 +41,12 @@ class Settings:
 
 def main(settings: Settings) -> None:
     _check_settings(settings)
+    # They are slow to import: --help and wrong flags need not wait for them.
+    from nuclei.selection.choose import OVERVIEWS, check_folders, choose_patches
+
+    check_folders(settings.data, settings.out, settings.crops)
     if settings.images is not None:
-        from nuclei.slides.cropping import crop_images  # a second of imports
+        from nuclei.slides.cropping import crop_images
 
         crop_images(
             settings.images,
@@ -81,11 +85,15 @@ def _check_settings(settings: Settings) -> None:
             flag = name.replace("_", "-")
             raise InputError(f"--{flag} {getattr(settings, name)} must be at least {smallest}")
     if settings.budget is not None:
+        from nuclei.selection.budget import check_budget
+
         check_budget(settings.budget)
-    check_folders(settings.data, settings.out, settings.crops)
 
 
 def _report(choice: Choice, data: Path, out: Path) -> None:
+    from nuclei.folders.tables import SELECTION
+    from nuclei.selection.choose import CONTACT_SHEET
+
     print(*choice.names, sep="\n")
     made = f"{choice.path} and {out / CONTACT_SHEET}"
     done = f"Wrote {made}." if choice.is_new else f"Nothing to do: the same settings made {made} before."
