@@ -105,7 +105,7 @@ def train_and_segment(settings: Settings, where: Tissue) -> None:
     from nuclei import label_free
 
     out = settings.out
-    shared = {"data": out / "data", "pseudo": out / "data_pseudo", "seed": settings.seed}
+    shared: dict = {"data": out / "data", "pseudo": out / "data_pseudo", "seed": settings.seed}
     program(
         "pseudo_label.py", **shared, synthetic=out / "data_synthetic", out=out / "mrcnn", rounds=1,
         steps=settings.steps,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -39,7 +40,8 @@ def run(main: Callable[[Settings], None], settings_type: type[Settings], descrip
     Exits with 0 when main returns, 1 after an InputError or OSError (one line on stderr), 2 on wrong
     arguments, 130 after Ctrl-C, 141 (as SIGPIPE does) when nobody reads what is printed any more.
     """
-    sys.stdout.reconfigure(errors="backslashreplace")  # names of files that the terminal cannot show
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files that the terminal cannot show
     try:
         try:
             _run(main, settings_type, description)
@@ -75,7 +77,7 @@ def _parse(settings_type: Any, description: str) -> Any:
     settings = conf.OmitSubcommandPrefixes[conf.OmitArgPrefixes[settings_type]]
     arguments_type = make_dataclass("Arguments", [("settings", settings), *FLAGS])
     # The flags may stand before a subcommand or behind it.
-    arguments = tyro.cli(arguments_type, description=description, config=(conf.CascadeSubcommandArgs,))
+    arguments: Any = tyro.cli(arguments_type, description=description, config=(conf.CascadeSubcommandArgs,))
     if arguments.verbose and arguments.quiet:
         raise InputError("--verbose and --quiet contradict each other; pass one of them")
     if arguments.verbose or arguments.quiet:

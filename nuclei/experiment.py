@@ -41,7 +41,10 @@ def annotate_selected(data: Path, labels: Path) -> None:
 
 def annotate(data: Path, names: Iterable[str], labels: Path) -> None:
     """Cut the masks of these patches out of the label images that `labels` holds, one a training image."""
-    sources = tables.read_sources(data).set_index("patch")
+    table = tables.read_sources(data)
+    if table is None:
+        raise InputError(f"{data}/ has no table of where its patches were cropped; crop them with --images")
+    sources = table.set_index("patch")
     for name in names:
         source, left, top = sources.loc[name, ["source", "x", "y"]]
         truth = read_labels(labels / f"{Path(source).stem}.tif")

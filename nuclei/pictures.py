@@ -166,7 +166,7 @@ def dots(path: Path, table: pd.DataFrame, xlabel: str) -> None:
     figure = _figure(8, height)
     axes = figure.add_subplot(xlabel=xlabel, xlim=(-0.02, 1.02), ylim=(len(table) - 0.5, -0.5))
     for number, (name, values) in enumerate(table.items()):
-        style = {"color": f"C{number}", "zorder": 3 - 0.1 * number}
+        style: dict = {"color": f"C{number}", "zorder": 3 - 0.1 * number}
         axes.plot(values, range(len(table)), "os^Dv"[number % 5], markersize=5, label=name, **style)
         axes.axvline(values.mean(), linestyle="--", linewidth=1, **style)
     size = min(8, 60 * height / len(table))

@@ -117,14 +117,14 @@ def average_precision(
         ValueError: also when the number of scores is not that of the predictions.
     """
     o = overlaps(truth, pred)
-    scores = np.ones(len(o.pred_ids)) if scores is None else np.asarray(scores, np.float64)
-    if scores.shape != o.pred_ids.shape:
-        raise ValueError(f"{len(o.pred_ids)} predicted nuclei, but scores of the shape {scores.shape}")
+    confidence = np.ones(len(o.pred_ids)) if scores is None else np.asarray(scores, np.float64)
+    if confidence.shape != o.pred_ids.shape:
+        raise ValueError(f"{len(o.pred_ids)} predicted nuclei, but scores of the shape {confidence.shape}")
     if o.is_empty:
         return _of_empty(o)
     best = np.zeros(len(o.pred_ids))
     np.maximum.at(best, o.preds, o.iou)
-    order = np.lexsort((best, -scores))
+    order = np.lexsort((best, -confidence))
     with contextlib.redirect_stdout(io.StringIO()):  # COCOeval reports every step
         coco = _OverlapEval(o, order, iou)
         coco.evaluate()

@@ -63,8 +63,10 @@ def overlaps(truth: np.ndarray, pred: np.ndarray) -> Overlaps:
     )
     of_pairs = pairs >> 32, pairs & 0xFFFFFFFF
     both = (of_pairs[0] != 0) & (of_pairs[1] != 0)
-    ids, areas, places = zip(*(_areas(each, counts) for each in of_pairs), strict=True)
-    return Overlaps(*ids, *areas, *(each[both] for each in places), counts[both])
+    (truths, truth_area, true_place), (preds, pred_area, pred_place) = (
+        _areas(each, counts) for each in of_pairs
+    )
+    return Overlaps(truths, preds, truth_area, pred_area, true_place[both], pred_place[both], counts[both])
 
 
 def _areas(ids: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

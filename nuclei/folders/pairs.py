@@ -35,9 +35,11 @@ def pairs_of(folder: Path, patch: str, names: Sequence[str], depends_on: dict) -
 
 def are_complete(pairs: Run) -> bool:
     """Whether the pairs are finished, all there, and unchanged since."""
-    if not pairs.is_finished or not all(image_path(pairs.folder / name).exists() for name in pairs.items):
+    if not pairs.is_finished or not all(
+        image_path(pairs.folder / name).exists() for name in pairs.items or ()
+    ):
         return False
-    return pairs.facts.get(_FINGERPRINT) == fingerprint(pairs.folder, pairs.items)
+    return pairs.facts.get(_FINGERPRINT) == fingerprint(pairs.folder, pairs.items or ())
 
 
 def write_pairs(pairs: Run, content: Iterable[tuple[np.ndarray, np.ndarray]]) -> None:
@@ -53,9 +55,9 @@ def write_pairs(pairs: Run, content: Iterable[tuple[np.ndarray, np.ndarray]]) ->
     if pairs.is_finished and not are_complete(pairs):
         pairs.set_aside()
     pairs.begin()
-    for name, (image, layout) in zip(pairs.items, content, strict=True):
+    for name, (image, layout) in zip(pairs.items or (), content, strict=True):
         write_patch(pairs.folder, name, image, layout)
-    pairs.finish(**{_FINGERPRINT: fingerprint(pairs.folder, pairs.items)})
+    pairs.finish(**{_FINGERPRINT: fingerprint(pairs.folder, pairs.items or ())})
 
 
 def check_folder(folder: Path, data: Path, annotated: Collection[str]) -> None:

@@ -212,13 +212,13 @@ def read_scores(patch: Path) -> list[float]:
 
 def _write_whole(folder: Path, name: str, labels: np.ndarray) -> None:
     folder.mkdir(exist_ok=True)
-    (folder / f"{name}.png").write_bytes(encode_png(np.uint8(labels > 0) * 255))
+    (folder / f"{name}.png").write_bytes(encode_png((labels > 0).astype(np.uint8) * 255))
 
 
 def _write_masks(folder: Path, labels: np.ndarray) -> None:
     folder.mkdir(exist_ok=True)
     for number, label in enumerate(np.unique(labels[labels > 0])):
-        (folder / f"{number}.png").write_bytes(encode_png(np.uint8(labels == label) * 255))
+        (folder / f"{number}.png").write_bytes(encode_png((labels == label).astype(np.uint8) * 255))
 
 
 def starts(length: int, size: int, stride: int) -> list[int]:

@@ -288,7 +288,7 @@ def _is_name(value: object) -> bool:
 
 def _flat(settings: dict, prefix: str = "") -> dict:
     """Nested settings by dotted names, so that a difference names no more than what differs."""
-    flat = {}
+    flat: dict = {}
     for name, value in settings.items():
         inner = isinstance(value, dict)
         flat |= _flat(value, f"{prefix}{name}.") if inner else {f"{prefix}{name}": value}

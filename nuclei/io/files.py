@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path, PurePath
+from typing import Any
 
 from nuclei.errors import InputError
 
@@ -164,7 +165,7 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
-def read_json(path: Path) -> object:
+def read_json(path: Path) -> Any:
     """Read a JSON file; InputError where it is missing or broken."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8-sig"))

@@ -44,7 +44,8 @@ def write(
             MultiPolygons.
         scores: for the same names, how sure a network was of each nucleus, 0..1.
     """
-    records, annotations = [], []
+    records: list[dict] = []
+    annotations: list[dict] = []
     for image_id, (name, (size, nuclei)) in enumerate(images.items(), 1):
         records.append({"id": image_id, "file_name": name, "height": size[0], "width": size[1]})
         sure = [{}] * len(nuclei) if scores is None else [{"score": score} for score in scores[name]]
@@ -163,7 +164,8 @@ def _unpack(text: str) -> list[int]:
     Five bits a character, the lowest first, with a sixth that says that more follow; signed; from the
     fourth run on the difference to the last run but one (rleFrString of pycocotools' maskApi.c).
     """
-    counts, value, shift = [], 0, 0
+    counts: list[int] = []
+    value = shift = 0
     for character in text:
         bits = ord(character) - 48
         value |= (bits & 31) << shift

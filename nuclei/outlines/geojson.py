@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import shapely
 from shapely.geometry import mapping
@@ -77,7 +77,7 @@ def read(path: Path) -> Annotation:
     return Annotation(str(path), shapes)
 
 
-def _shape(feature: object, where: str) -> Shape:
+def _shape(feature: Any, where: str) -> Shape:
     geometry = field(feature, "geometry", dict, where)
     properties = feature.get("properties") or {}
     if not isinstance(properties, dict):

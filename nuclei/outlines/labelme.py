@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -49,7 +50,7 @@ def write(path: Path, nuclei: Sequence[shapely.Geometry], image: str, size: tupl
     for number, nucleus in enumerate(nuclei, 1):
         parts = shapely.get_parts(nucleus)
         group = number if len(parts) > 1 else None
-        common = {"label": NUCLEUS, "group_id": group, "description": "", "flags": {}, "mask": None}
+        common: dict = {"label": NUCLEUS, "group_id": group, "description": "", "flags": {}, "mask": None}
         shapes += [common | (_mask(part) if part.interiors else _polygon(part)) for part in parts]
     about = {"imagePath": image, "imageData": None, "imageHeight": size[0], "imageWidth": size[1]}
     write_compact(path, {"version": VERSION, "flags": {}, "shapes": shapes} | about)
@@ -94,7 +95,7 @@ def _one(shapes: list[Shape]) -> Shape:
     return Shape(together(shape.outline for shape in shapes), first.where, first.kind, first.image)
 
 
-def _outline(record: object, where: str) -> shapely.Geometry:
+def _outline(record: Any, where: str) -> shapely.Geometry:
     corners = points(field(record, "points", list, where), where)
     kind = record.get("shape_type") or "polygon"
     if kind in ("polygon", "oriented_rectangle"):

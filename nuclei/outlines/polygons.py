@@ -145,7 +145,7 @@ def check_ids(labels: np.ndarray, path: Path) -> None:
     """InputError where the label image of the file `path`, (H, W) int32, is a mask of all nuclei."""
     if len(np.unique(labels[labels > 0])) != 1:
         return
-    (parts,) = count_parts(np.int32(labels > 0))
+    (parts,) = count_parts((labels > 0).astype(np.int32))
     if parts >= _BINARY_PARTS:
         raise InputError(
             f"{path} has one id in {parts} separate places, so it is a mask; give each nucleus its own id"

@@ -35,7 +35,7 @@ def kmeans(features: np.ndarray, k: int, seed: int = 0, known: Sequence[int] = (
     """The row nearest to the centre of each of the largest clusters without a known row (MacQueen 1967)."""
 
     def central(members: np.ndarray, centre: np.ndarray) -> int:
-        return _distances(features[members], centre).argmin()
+        return int(_distances(features[members], centre).argmin())
 
     return _one_a_cluster(features, k, seed, known, central)
 

@@ -107,7 +107,7 @@ def choose_patches(
     with FeatureStore(out / FEATURES, features) as store:
         keys = _bring_features(data, names, size, store, device, crops)
         pool = Pool(data, names, sources, size, store, keys, known)
-        how = {"method": method, "count": count, "k2": k2, "exact_up_to": exact_up_to, "seed": seed}
+        how: dict = {"method": method, "count": count, "k2": k2, "exact_up_to": exact_up_to, "seed": seed}
         depends_on = how | pool.depends_on | {"round": number}
         run = Run(out, "selection", depends_on, cache=(FEATURES, OVERVIEWS))
         path = _finished(run, data, crops, number, replace)
@@ -218,7 +218,7 @@ def _choose(pool: Pool, method: str, count: int, k2: int, exact_up_to: int, seed
     from nuclei.selection.two_stage import select, select_by
 
     store, rows = pool.store, pool.store.rows(pool.keys)
-    shared = {"seed": seed, "known": pool.known, "rows": rows, "keys": pool.keys}
+    shared: dict = {"seed": seed, "known": pool.known, "rows": rows, "keys": pool.keys}
     if method in CRITERIA:
         return select(
             store.patches, store.quarters, count, k2, exact_up_to=exact_up_to, criterion=method, **shared
@@ -253,7 +253,9 @@ def _table(pool: Pool, chosen: list[Selected], number: int) -> pd.DataFrame:
     """The rows of selected.csv, with the place in the source image of patches that were cropped here."""
     sources = pool.sources
     columns = [name for name in ("source", "x", "y", "mpp") if sources is not None and name in sources]
-    places = sources.set_index("patch")[columns].to_dict("index") if columns else {}
+    places: dict = {}
+    if sources is not None and columns:
+        places = sources.set_index("patch")[columns].to_dict("index")
     nowhere = dict.fromkeys(columns)  # of a patch that was not cropped here
     rows = []
     for record in chosen:

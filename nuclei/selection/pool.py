@@ -27,7 +27,8 @@ from nuclei.selection.quarters import has_quarters, quarters, write_quarters
 class Extractor(Protocol):
     """See `nuclei.selection.features.Extractor`."""
 
-    batch: int
+    @property
+    def batch(self) -> int: ...
 
     def __call__(self, images: np.ndarray) -> np.ndarray: ...
 
@@ -79,7 +80,7 @@ def read_features(
     def load(name: str) -> _Loaded:
         return _load(image_path(data / name), name, size, stamps.get(name), store, crops)
 
-    extractor = None
+    extractor: Extractor | None = None
     with tqdm(total=len(names), desc="features", unit="patch") as progress:
         try:
             batch = {}
@@ -94,7 +95,7 @@ def read_features(
                     _append(store, batch, extractor)
                     progress.update(len(batch))
                     batch = {}
-            if batch:
+            if batch and extractor is not None:
                 _append(store, batch, extractor)
                 progress.update(len(batch))
         finally:
@@ -108,8 +109,12 @@ def _load(
     """One patch: its stamp, its quarters written, and its image where its features are still to be had."""
     try:
         status = path.stat()
-        unchanged = before is not None and (before.size, before.time) == (status.st_size, status.st_mtime_ns)
-        if unchanged and before.key in store and (crops is None or has_quarters(crops, before.key.hex())):
+        if (
+            before is not None
+            and (before.size, before.time) == (status.st_size, status.st_mtime_ns)
+            and before.key in store
+            and (crops is None or has_quarters(crops, before.key.hex()))
+        ):
             return _Loaded(name, before, None)
         content = path.read_bytes()
     except FileNotFoundError:
@@ -117,8 +122,8 @@ def _load(
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}; check its permissions") from error
     stamp = _Stamp(status.st_size, status.st_mtime_ns, content_key(content, size))
-    needs_quarters = crops is not None and not has_quarters(crops, stamp.key.hex())
-    if stamp.key in store and not needs_quarters:
+    missing_in = None if crops is None or has_quarters(crops, stamp.key.hex()) else crops
+    if stamp.key in store and missing_in is None:
         return _Loaded(name, stamp, None)
 
     image = read_image(path, content)
@@ -128,8 +133,8 @@ def _load(
             f"the patch {path.parents[1]} is {width} x {height} px, not {size} x {size} px; "
             "cut the patches to one size (--patch), or let --images cut them"
         )
-    if needs_quarters:
-        write_quarters(crops, stamp.key.hex(), image)
+    if missing_in is not None:
+        write_quarters(missing_in, stamp.key.hex(), image)
     return _Loaded(name, stamp, None if stamp.key in store else image)
 
 

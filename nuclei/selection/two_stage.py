@@ -192,11 +192,11 @@ def _select_of_cluster(
     members = members[forwards]
     found = Cluster(rows[members], centre, labels.reshape(-1, 4)[forwards], centres)
     candidates, terms = CRITERIA[criterion](found, features, quarters)
-    score = sum(terms.values())
+    score = np.sum(list(terms.values()), axis=0)
     best = score.argmin()
-    terms = {name: float(term[best]) for name, term in terms.items()}
+    of_best = {name: float(term[best]) for name, term in terms.items()}
     return Selected(
-        number, int(members[candidates[best]]), float(score[best]), terms, tuple(members.tolist())
+        number, int(members[candidates[best]]), float(score[best]), of_best, tuple(members.tolist())
     )
 
 

@@ -74,8 +74,9 @@ def read_crops(data: Path) -> list[Crop]:
 
 def _with_integers(crop: Crop) -> Crop:
     """A column with gaps is read as floats."""
-    pixels = {name: getattr(crop, name) for name in ("x", "y", "width", "height")}
-    return crop._replace(**{name: int(value) for name, value in pixels.items() if value is not None})
+    pixels: dict = {name: getattr(crop, name) for name in ("x", "y", "width", "height")}
+    whole: dict = {name: int(value) for name, value in pixels.items() if value is not None}
+    return crop._replace(**whole)
 
 
 def as_table(crops: Sequence[Crop]) -> pd.DataFrame:
@@ -135,7 +136,8 @@ def sort_crops(
     if misfits:
         raise InputError(
             f"{data}/ holds annotated patches that were cut at another size or resolution ({len(misfits)}, "
-            f"such as {misfits[0]}); name another --data, or pass --replace to move them to {data}/{REPLACED}/"
+            f"such as {misfits[0]}); name another --data, or pass --replace to move them to "
+            f"{data}/{REPLACED}/"
         )
     gone = (crop for crops in earlier.outdated.values() for crop in crops)
     earlier.taken -= {crop.patch for crop in (*earlier.current, *gone)}

@@ -33,7 +33,7 @@ def find_places(source: Source, size: int, stride: int, overview: Path | None) -
     Writes the picture `overview` too, unless it is None or there already, since both need the whole image.
     """
     places = grid(source.width, source.height, size, stride)
-    missing = overview is not None and not overview.exists()
+    missing = None if overview is None or overview.exists() else overview
     if source.is_slide:
         side = int(np.clip(max(source.width, source.height) / MASK_PX, *MASK_SIDES))
         picture = source.overview(side)
@@ -43,7 +43,7 @@ def find_places(source: Source, size: int, stride: int, overview: Path | None) -
     elif missing:
         picture = source.overview(OVERVIEW)
     if missing:
-        write_image(overview, _shrink(picture, OVERVIEW))
+        write_image(missing, _shrink(picture, OVERVIEW))
     return places
 
 

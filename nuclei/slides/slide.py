@@ -11,6 +11,7 @@ import functools
 import itertools
 import logging
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -130,7 +131,7 @@ class Source:
 
 
 def _scale(
-    own: tuple[float, float], downsamples: list[float], mpp: float
+    own: tuple[float, float], downsamples: Sequence[float], mpp: float
 ) -> tuple[tuple[float, float], float]:
     """Full-resolution px per px given out, along x and y, and the um/px that come of it."""
     for downsample in downsamples:
