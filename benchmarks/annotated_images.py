@@ -16,7 +16,8 @@ import numpy as np
 
 from nuclei.errors import InputError
 from nuclei.experiment import Tissue, tissue_folders
-from nuclei.io.files import changes, digest, is_finished, read_json, start, write_settings
+from nuclei.folders.runs import Run
+from nuclei.io.files import digest, read_json
 from nuclei.io.images import by_stem, list_images, read_image, read_labels
 
 SPLITS = "splits.json"
@@ -101,17 +102,17 @@ def sort_images(folder: Path, out: Path, split: tuple[Sequence[str], Sequence[st
     ):
         for image, label in find_files(folder, stems):
             files |= {images / image.name: image, labels / label.name: label}
-    made_with = {"images": _fingerprint(files)}
-    if changes(out, made_with):
+    run = Run(out, "benchmark", {"images": _fingerprint(files)})
+    if run.state == "stale":
         raise InputError(
             f"{out}/ holds other images than {folder}/, or split otherwise; choose another --out"
         )
-    if not is_finished(out, made_with):
-        start(out, made_with)
+    if not run.is_finished:
+        run.begin()
         for target, source in files.items():
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
-        write_settings(out, made_with)
+        run.finish()
     return where
 
 

@@ -16,7 +16,8 @@ from nuclei import label_free
 from nuclei.errors import InputError
 from nuclei.experiment import ROOT, Tissue, annotate, annotate_selected, program
 from nuclei.folders import patches
-from nuclei.io.files import is_finished, write_json, write_settings
+from nuclei.folders.runs import Run as Record
+from nuclei.io.files import write_json
 from nuclei.io.images import list_images, read_image, write_labels
 
 K2 = 4  # clusters of quarters within each cluster of patches
@@ -27,29 +28,32 @@ def annotate_all(out: Path, where: Tissue) -> Path:
     """All patches of the training images, every one annotated."""
     folder = out / "chosen" / "all"
     with turn(out, folder):
-        if not is_finished(folder, {"stride": STRIDE}):
+        cropped = Record(folder, "benchmark", {"stride": STRIDE})
+        if not cropped.is_finished:
+            cropped.begin()
             program(
                 "consis_based.py", data=folder / "data", crops=None, images=where.train_images,
                 stride=STRIDE, k1=1, out=folder / "selection", through=held(out, folder),
             )  # fmt: skip
             annotate(folder / "data", patches.list_patches(folder / "data"), where.train_labels)
-            write_settings(folder, {"stride": STRIDE})
+            cropped.finish()
     return folder / "data"
 
 
 def _choose(plan: Plan, run: Run) -> Path:
     """Stage 1 of a run, annotated from the truth; returns its folder."""
     folder = plan.stages(run)
-    made_with = {"budget": run.budget, "seed": run.seed, "stride": STRIDE}
+    chosen = Record(folder, "benchmark", {"budget": run.budget, "seed": run.seed, "stride": STRIDE})
     with turn(plan.settings.out, folder):
-        if not is_finished(folder, made_with):
+        if not chosen.is_finished:
+            chosen.begin()
             program(
                 "consis_based.py", data=folder / "data", crops=None, images=plan.where.train_images,
                 stride=STRIDE, method=run.method, k1=run.budget, k2=K2, seed=run.seed,
                 out=folder / "selection", through=held(plan.settings.out, folder),
             )  # fmt: skip
             annotate_selected(folder / "data", plan.where.train_labels)
-            write_settings(folder, made_with)
+            chosen.finish()
     return folder
 
 

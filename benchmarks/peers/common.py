@@ -17,7 +17,8 @@ from tqdm import tqdm
 from nuclei.cli import run
 from nuclei.errors import InputError
 from nuclei.folders.patches import is_annotated, list_patches, read_masks, read_patch
-from nuclei.io.files import is_finished, start, write_json, write_settings
+from nuclei.folders.runs import Run
+from nuclei.io.files import write_json
 from nuclei.io.images import list_images, read_image, write_labels
 
 MODEL, RECORD = "model", "peer.json"
@@ -72,12 +73,13 @@ def main(settings: Settings, peer: Peer) -> None:
     asked = {"peer": peer.name, **asdict(settings), "patches": names}
     del asked["images"], asked["out"]  # more images need no new training
     model = settings.out / MODEL
-    if is_finished(model, asked):
+    run = Run(settings.out, "benchmark", asked)
+    if run.is_finished:
         print(f"{model} is trained already")
     else:
-        start(settings.out, asked)
+        run.begin()
         _train(settings, peer, names, {"versions": versions, "weights": peer.weights, **asked})
-        write_settings(model, asked)
+        run.finish()
     _segment(settings.out, images, model, peer)
 
 

@@ -28,7 +28,8 @@ from benchmarks.label_efficiency.report import with_detection
 from nuclei.cli import run
 from nuclei.errors import InputError
 from nuclei.experiment import Tissue, annotate_selected, program
-from nuclei.io.files import is_finished, read_json, write_json, write_settings
+from nuclei.folders.runs import Run as Record
+from nuclei.io.files import read_json, write_json
 from nuclei.selection import baselines
 from nuclei.selection.criteria import CRITERIA
 
@@ -78,7 +79,7 @@ def main(settings: Settings) -> None:
     for wait in (False, True):  # first what nobody else works at, then what others have not ended yet
         for number, each in enumerate(runs, 1):
             with turn(settings.out, settings.out / each.name, wait) as ours:
-                if ours and not is_finished(settings.out / each.name, _made_with(settings, folds)):
+                if ours and not _record(settings, each, folds).is_finished:
                     print(f"\n=== {number} of {len(runs)}: {each.name}", flush=True)
                     _execute(settings, each, folds)
     figures = summarise(read_runs(settings.out, runs))
@@ -108,8 +109,10 @@ def read_groups(path: Path, stems: Sequence[str]) -> list[list[str]]:
 
 
 def _execute(settings: Settings, one: Run, folds: list[list[str]]) -> None:
-    """Choose, annotate from the truth, train, segment and score; the settings are written last."""
+    """Choose, annotate from the truth, train, segment and score; the record is written last."""
     folder, seed = settings.out / one.name, one.draw * len(folds) + one.fold
+    record = _record(settings, one, folds)
+    record.begin()
     where = _tissue(settings, folds, one.fold)
     # The features of a patch are computed once: all runs keep them in one place.
     with turn(settings.out, "selection"):
@@ -127,7 +130,7 @@ def _execute(settings: Settings, one: Run, folds: list[list[str]]) -> None:
         format="label_tiff",
     )  # fmt: skip
     program("evaluate.py", folder / "segmented", where.test_labels, out=folder / "scores")
-    write_settings(folder, _made_with(settings, folds))
+    record.finish()
 
 
 def _tissue(settings: Settings, folds: list[list[str]], number: int) -> Tissue:
@@ -137,9 +140,10 @@ def _tissue(settings: Settings, folds: list[list[str]], number: int) -> Tissue:
         return sort_images(settings.folder, settings.out / f"tissue_{number}", (others, folds[number]))
 
 
-def _made_with(settings: Settings, folds: list[list[str]]) -> dict:
-    """What all runs have alike."""
-    return {"folds": folds, "k1": settings.k1, "steps": settings.steps}
+def _record(settings: Settings, one: Run, folds: list[list[str]]) -> Record:
+    """Of a run; what all runs have alike is what it depends on."""
+    depends_on = {"folds": folds, "k1": settings.k1, "steps": settings.steps}
+    return Record(settings.out / one.name, "benchmark", depends_on)
 
 
 def read_runs(out: Path, runs: Sequence[Run]) -> pd.DataFrame:

@@ -23,7 +23,8 @@ from nuclei.errors import InputError
 from nuclei.evaluation import metrics
 from nuclei.folders import patches
 from nuclei.folders.patches import PATCH
-from nuclei.io.files import is_finished, read_json, start, write_json, write_settings
+from nuclei.folders.runs import Run
+from nuclei.io.files import read_json, write_json
 from nuclei.io.images import write_image
 
 
@@ -44,15 +45,16 @@ STEPS_PER_EPOCH = 25
 def main(settings: Settings) -> None:
     if settings.steps < STEPS_PER_EPOCH:
         raise InputError(f"--steps is {settings.steps}; it must be at least {STEPS_PER_EPOCH}")
-    if not is_finished(settings.out, asdict(settings)):
-        start(settings.out, asdict(settings))
+    run = Run(settings.out, "benchmark", asdict(settings))
+    if not run.is_finished:
+        run.begin()
         folder = settings.out / "patches"
         if not folder.exists():
             for name, pair in _pairs(settings).items():
                 patches.write_patch(folder, name, *pair)
         figures = _learn(settings, folder)
         write_json(settings.out / "figures.json", figures)
-        write_settings(settings.out, asdict(settings))
+        run.finish()
     print(json.dumps(read_json(settings.out / "figures.json")))
 
 

@@ -11,14 +11,12 @@ import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePath
 from typing import Any
 
 from nuclei.errors import InputError
 
-SETTINGS = "settings.json"
-STARTED = "started.json"
 _UNFINISHED = ".unfinished-"
 _NAME_KEPT = 50  # characters, of four bytes at most, of a name that has room for 255 bytes
 _PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8)  # s between attempts at a file that another program has open
@@ -181,108 +179,3 @@ def digest(parts: Iterable[bytes]) -> str:
     for part in parts:
         found.update(part)
     return found.hexdigest()[:12]
-
-
-def is_finished(folder: Path, settings: dict) -> bool:
-    """Whether `folder` holds a finished result of these settings.
-
-    A stage writes `settings.json` last, so its presence marks a finished result.
-
-    Args:
-        folder: the result's folder; may be absent.
-        settings: what the result depends on (JSON-like; paths are compared as strings).
-
-    Raises:
-        InputError: the folder holds a finished result of other settings; the message names the
-            differences and the ways out.
-    """
-    path = Path(folder) / SETTINGS
-    if not path.exists():
-        return False
-    changed = differences(_read_settings(path), settings)
-    if not changed:
-        return True
-    raise InputError(
-        f"{folder} was made with other settings ({changed}); delete that folder to make it anew, "
-        "or run with the old settings to keep it"
-    )
-
-
-def differences(before: dict, settings: dict, besides: Collection[str] = ()) -> str:
-    """What differs between settings read from a file and those of now, as "name old -> new, ..."; or "".
-
-    The names `besides` may differ.
-    """
-    now = _as_json(settings)
-    names = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
-    names = [name for name in names if name not in besides]
-    return ", ".join(f"{name} {before.get(name)!r} -> {now.get(name)!r}" for name in names)
-
-
-def write_settings(folder: Path, settings: dict) -> None:
-    """Mark `folder` as finished, made with `settings` (see `is_finished`)."""
-    write_json(Path(folder) / SETTINGS, settings)
-
-
-def changes(folder: Path, settings: dict, besides: Collection[str] = ()) -> str:
-    """How `settings` differ from those that `folder` was made or begun with, see `differences`; "" if new."""
-    for path in (Path(folder) / SETTINGS, Path(folder) / STARTED):
-        if path.exists():
-            return differences(_read_settings(path), settings, besides)
-    return ""
-
-
-def start(folder: Path, settings: dict, replaces: Collection[str] = ()) -> None:
-    """Make `folder` ready for work with `settings` that may be killed and called again.
-
-    What a run with the same settings left there stays, so that the work goes on. What a run left whose
-    settings differ in the names `replaces` alone is removed.
-
-    Raises:
-        InputError: the folder holds files that no such run has made, or was begun with other settings;
-            nothing is removed.
-    """
-    folder = Path(folder).resolve()  # a link stays where it is
-    check_is_ours(folder)
-    marker = folder / STARTED
-    if marker.exists():
-        before = _read_settings(marker)
-        if not differences(before, settings):
-            return
-        changed = differences(before, settings, replaces)
-        if changed:
-            raise InputError(
-                f"{folder} was begun with other settings ({changed}); delete that folder to begin anew, "
-                "or run with the old settings to go on"
-            )
-        _remove(folder)
-    write_json(marker, settings)
-
-
-def _remove(folder: Path) -> None:
-    """Remove a folder, which is gone at once: a kill never leaves a part of it."""
-    with writing(folder):
-        temporary = temporary_beside(folder)
-        os.replace(folder, temporary)
-        shutil.rmtree(temporary)
-
-
-def check_is_ours(folder: Path) -> None:
-    """Raise InputError where `folder` holds files but was not begun by `start`: it must not be emptied."""
-    folder = Path(folder)
-    if not folder.is_dir() or (folder / STARTED).exists():
-        return
-    if any(not is_unfinished(path) for path in folder.iterdir()):
-        raise InputError(f"{folder}/ holds files that were not made here; empty it or name another folder")
-
-
-def _read_settings(path: Path) -> dict:
-    settings = read_json(path)
-    if not isinstance(settings, dict):
-        raise InputError(f"{path} holds no settings; delete the folder it is in, or move it away")
-    return settings
-
-
-def _as_json(settings: dict) -> dict:
-    """The settings as they come back from a file."""
-    return json.loads(json.dumps(settings, default=str))

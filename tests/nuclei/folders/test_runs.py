@@ -83,6 +83,20 @@ def test_a_new_version_of_the_code_is_a_change_like_any_other(tmp_path, monkeypa
     assert run(tmp_path, steps=100).changes == f"version {1} -> 99"
 
 
+@pytest.mark.parametrize(
+    ("now", "difference"),
+    [
+        ({"k1": 8, "k2": 3}, "k1 4 -> 8"),
+        ({"k1": 4}, "k2 3 -> None"),
+        ({"k1": 4, "k2": 3, "seed": 1}, "seed None -> 1"),
+        ({"k1": 8, "k2": 5}, "k1 4 -> 8, k2 3 -> 5"),
+    ],
+)
+def test_what_differs_is_named(tmp_path, now, difference) -> None:
+    finished(run(tmp_path, k1=4, k2=3))
+    assert run(tmp_path, **now).changes == difference
+
+
 def test_nested_settings_name_what_differs_alone(tmp_path) -> None:
     finished(run(tmp_path, patches={"annotated": "3 (ab)", "synthetic": "48 (cd)"}))
     now = run(tmp_path, patches={"annotated": "3 (ab)", "synthetic": "64 (ef)"})

@@ -115,9 +115,8 @@ def test_unwritable_place(tmp_path: Path) -> None:
     # Root may write anywhere, so permissions cannot be used here; nothing lies below a regular file.
     (tmp_path / "file").touch()
     below = tmp_path / "file" / "below" / "a.json"
-    for write in (files.write_json, files.write_settings):
-        with pytest.raises(InputError, match="cannot write .*file"):
-            write(below, {})
+    with pytest.raises(InputError, match="cannot write .*file"):
+        files.write_json(below, {})
     with pytest.raises(InputError, match="cannot write"), files.atomic_folder(below):
         pass
 
@@ -182,59 +181,6 @@ def test_json_missing_or_broken(tmp_path: Path) -> None:
         files.read_json(tmp_path / "a.json")
 
 
-def test_finished_with_the_same_settings(tmp_path: Path) -> None:
-    settings = {"k1": 4, "data": Path("data"), "sizes": (1, 2)}
-    assert not files.is_finished(tmp_path / "absent", settings)
-    tmp_path.joinpath("result").touch()
-    assert not files.is_finished(tmp_path, settings)
-    files.write_settings(tmp_path, settings)
-    assert files.is_finished(tmp_path, settings)
-
-
-@pytest.mark.parametrize(
-    ("now", "difference"),
-    [
-        ({"k1": 8, "k2": 3}, "k1 4 -> 8"),
-        ({"k1": 4}, "k2 3 -> None"),
-        ({"k1": 4, "k2": 3, "seed": 1}, "seed None -> 1"),
-    ],
-)
-def test_finished_with_other_settings(tmp_path: Path, now: dict, difference: str) -> None:
-    files.write_settings(tmp_path, {"k1": 4, "k2": 3})
-    with pytest.raises(InputError) as error:
-        files.is_finished(tmp_path, now)
-    assert f"({difference})" in str(error.value)
-    assert str(tmp_path) in str(error.value)
-
-
-def test_started_work_goes_on_with_the_same_settings_and_is_kept_from_others(tmp_path):
-    folder = tmp_path / "work"
-    files.start(folder, {"steps": 3, "round": 1})
-    (folder / "progress").write_text("half")
-    files.start(folder, {"steps": 3, "round": 1})
-    with pytest.raises(InputError, match=r"steps 3 -> 4\)"):
-        files.start(folder, {"steps": 4, "round": 2}, replaces=("round",))
-    assert (folder / "progress").exists()
-    files.start(folder, {"steps": 3, "round": 2}, replaces=("round",))
-    assert names(folder) == [files.STARTED]
-    assert names(tmp_path) == ["work"]
-
-
-def test_what_a_folder_was_made_or_begun_with(tmp_path):
-    assert files.changes(tmp_path / "new", {"steps": 3}) == ""
-    files.start(tmp_path, {"steps": 3, "round": 1})
-    assert files.changes(tmp_path, {"steps": 4, "round": 2}, besides=("round",)) == "steps 3 -> 4"
-    files.write_settings(tmp_path, {"steps": 5})
-    assert files.changes(tmp_path, {"steps": 4}) == "steps 5 -> 4"
-
-
-def test_work_does_not_start_in_a_folder_of_other_things(tmp_path):
-    (tmp_path / "thesis.tex").write_text("years of work")
-    with pytest.raises(InputError, match="holds files that were not made here"):
-        files.start(tmp_path, {"steps": 3})
-    assert (tmp_path / "thesis.tex").exists()
-
-
 def test_a_folder_that_cannot_be_exchanged_stays(tmp_path, monkeypatch):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "old").touch()
@@ -251,15 +197,6 @@ def test_a_folder_that_cannot_be_exchanged_stays(tmp_path, monkeypatch):
     assert names(tmp_path) == ["a"] and names(tmp_path / "a") == ["old"]
 
 
-def test_work_starts_anew_where_a_link_leads(tmp_path):
-    (tmp_path / "disk").mkdir()
-    (tmp_path / "link").symlink_to(tmp_path / "disk")
-    for number in (1, 2):
-        files.start(tmp_path / "link", {"round": number}, replaces=("round",))
-        assert names(tmp_path) == ["disk", "link"] and names(tmp_path / "disk") == [files.STARTED]
-        (tmp_path / "disk" / "progress").touch()
-
-
 def test_a_folder_is_replaced_where_a_link_leads(tmp_path):
     (tmp_path / "disk").mkdir()
     (tmp_path / "disk" / "old").touch()
@@ -268,12 +205,6 @@ def test_a_folder_is_replaced_where_a_link_leads(tmp_path):
         (folder / "new").touch()
     assert names(tmp_path) == ["disk", "link"] and names(tmp_path / "disk") == ["new"]
     assert (tmp_path / "link").is_symlink()
-
-
-def test_settings_that_are_none_are_named(tmp_path):
-    (tmp_path / files.SETTINGS).write_text("null")
-    with pytest.raises(InputError, match="holds no settings"):
-        files.is_finished(tmp_path, {})
 
 
 def test_json_may_begin_with_a_byte_order_mark(tmp_path):
