@@ -16,11 +16,14 @@ import pandas as pd
 from nuclei.errors import InputError
 from nuclei.folders.patches import is_patch, list_patches
 from nuclei.folders.runs import Run, set_aside
-from nuclei.io.files import atomic_file, digest, write_text
+from nuclei.io.files import atomic_file, digest, write_text, writing
 
 SELECTION = "selected.csv"
 SELECTION_RECORD = "selected.json"
 SOURCES = "sources.csv"
+SOURCES_BEGUN = (
+    "sources_begun.csv"  # what a run that is not finished cuts; after a kill, the next run joins it
+)
 
 log = logging.getLogger(__name__)
 
@@ -28,18 +31,27 @@ log = logging.getLogger(__name__)
 def read_sources(data: Path) -> pd.DataFrame | None:
     """Where each patch was cropped from (`nuclei.slides.cropping`); None where they were not cropped here.
 
-    Rows without a patch, which a killed run may have left, are passed over.
+    What a killed run has cropped is known, too; rows without a patch are passed over.
     """
-    path = Path(data) / SOURCES
-    if not path.exists():
+    paths = [Path(data) / name for name in (SOURCES, SOURCES_BEGUN)]
+    tables = [_read_table(path, "source", "x", "y") for path in paths if path.exists()]
+    if not tables:
         return None
-    table = _read_table(path, "source", "x", "y")
+    table = pd.concat(tables).drop_duplicates("patch", keep="last")
     return table[[is_patch(Path(data) / name) for name in table["patch"]]].reset_index(drop=True)
 
 
-def write_sources(data: Path, table: pd.DataFrame) -> None:
-    """Write `<data>/sources.csv`, one row a cropped patch, for `read_sources`."""
-    write_text(Path(data) / SOURCES, table.to_csv(index=False, lineterminator="\n"))
+def write_sources(data: Path, table: pd.DataFrame, name: str = SOURCES) -> None:
+    """Write `<data>/sources.csv`, one row a cropped patch, for `read_sources`; no file where there is no row.
+
+    InputError where that fails.
+    """
+    path = Path(data) / name
+    if len(table):
+        write_text(path, table.to_csv(index=False, lineterminator="\n"))
+    else:
+        with writing(path):
+            path.unlink(missing_ok=True)
 
 
 def put_selection(

@@ -257,6 +257,9 @@ def test_a_kill_at_any_moment_loses_nothing(images, tmp_path, monkeypatch, then)
         if not then:
             annotate(data / "a_x16_y0")
         killed = kill_after(monkeypatch, renames, lambda data=data: crop_images(images, data, **second))
+        there = set(list_patches(data))
+        assert set(pd.read_csv(data / "sources.csv")["patch"]) <= there
+        assert set(read_sources(data)["patch"]) == there - set(own)
         sources = crop_images(images, data, **second | then)
         assert_table_fits(data, *own)
         assert set(sources["patch"]) <= set(list_patches(data))
