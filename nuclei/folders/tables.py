@@ -97,7 +97,7 @@ def write_selection(
         depends_on: the settings of the selection, for the record.
 
     Returns:
-        Where the table that was there before is kept; None where nothing in it was replaced.
+        Where the table that was there before is kept; None where no row of it was replaced.
 
     Raises:
         InputError: as for `earlier_rounds`, or the folder cannot be written.
@@ -111,7 +111,7 @@ def write_selection(
     if content != before:
         # Said before it is done: a kill in between leaves no rows that seem to be somebody else's.
         record.finish(selected=sorted(known | new))
-        if before is not None and not content.startswith(before):
+        if before is not None and _has_rows(before, number):
             kept = set_aside([path], copy=True) / SELECTION
         with atomic_file(path) as temporary:
             temporary.write_bytes(content)
@@ -148,6 +148,14 @@ def is_edited(data: Path, number: int = 1) -> bool:
     try:
         return not selected_rows(path.read_bytes(), number) <= _known(data)
     except InputError:  # no table that the program has written
+        return True
+
+
+def _has_rows(content: bytes, number: int) -> bool:
+    """Whether a selected.csv holds rows of this round or of a later one; True where it is no table."""
+    try:
+        return bool(selected_rows(content, number))
+    except InputError:
         return True
 
 

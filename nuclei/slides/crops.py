@@ -139,9 +139,8 @@ def sort_crops(
     _check_size(data, earlier.taken - judged, size)
     if misfits:
         raise InputError(
-            f"{data}/ holds annotated patches that were cut at another size or resolution ({len(misfits)}, "
-            f"such as {misfits[0]}); name another --data, or pass --replace to move them to "
-            f"{data}/{REPLACED}/"
+            f"{data}/ holds annotated patches cut at another size or resolution ({len(misfits)}, such "
+            f"as {misfits[0]}); name another --data, or pass --replace: {data}/{REPLACED}/ then keeps them"
         )
     earlier.taken -= {crop.patch for crop in chain(earlier.current, *earlier.outdated.values())}
     return earlier
