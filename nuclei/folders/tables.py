@@ -16,11 +16,14 @@ import pandas as pd
 from nuclei.errors import InputError
 from nuclei.folders.patches import is_patch, list_patches
 from nuclei.folders.runs import Run, set_aside
-from nuclei.io.files import atomic_file, digest, write_text
+from nuclei.io.files import atomic_file, digest, write_text, writing
 
 SELECTION = "selected.csv"
 SELECTION_RECORD = "selected.json"
 SOURCES = "sources.csv"
+SOURCES_BEGUN = (
+    "sources_begun.csv"  # what a run that is not finished cuts; after a kill, the next run joins it
+)
 
 log = logging.getLogger(__name__)
 
@@ -28,18 +31,27 @@ log = logging.getLogger(__name__)
 def read_sources(data: Path) -> pd.DataFrame | None:
     """Where each patch was cropped from (`nuclei.slides.cropping`); None where they were not cropped here.
 
-    Rows without a patch, which a killed run may have left, are passed over.
+    What a killed run has cropped is known, too; rows without a patch are passed over.
     """
-    path = Path(data) / SOURCES
-    if not path.exists():
+    paths = [Path(data) / name for name in (SOURCES, SOURCES_BEGUN)]
+    tables = [_read_table(path, "source", "x", "y") for path in paths if path.exists()]
+    if not tables:
         return None
-    table = _read_table(path, "source", "x", "y")
+    table = pd.concat(tables).drop_duplicates("patch", keep="last")
     return table[[is_patch(Path(data) / name) for name in table["patch"]]].reset_index(drop=True)
 
 
-def write_sources(data: Path, table: pd.DataFrame) -> None:
-    """Write `<data>/sources.csv`, one row a cropped patch, for `read_sources`."""
-    write_text(Path(data) / SOURCES, table.to_csv(index=False, lineterminator="\n"))
+def write_sources(data: Path, table: pd.DataFrame, name: str = SOURCES) -> None:
+    """Write `<data>/sources.csv`, one row a cropped patch, for `read_sources`; no file where there is no row.
+
+    InputError where that fails.
+    """
+    path = Path(data) / name
+    if len(table):
+        write_text(path, table.to_csv(index=False, lineterminator="\n"))
+    else:
+        with writing(path):
+            path.unlink(missing_ok=True)
 
 
 def put_selection(
@@ -85,7 +97,7 @@ def write_selection(
         depends_on: the settings of the selection, for the record.
 
     Returns:
-        Where the table that was there before is kept; None where nothing in it was replaced.
+        Where the table that was there before is kept; None where no row of it was replaced.
 
     Raises:
         InputError: as for `earlier_rounds`, or the folder cannot be written.
@@ -99,7 +111,7 @@ def write_selection(
     if content != before:
         # Said before it is done: a kill in between leaves no rows that seem to be somebody else's.
         record.finish(selected=sorted(known | new))
-        if before is not None and not content.startswith(before):
+        if before is not None and _has_rows(before, number):
             kept = set_aside([path], copy=True) / SELECTION
         with atomic_file(path) as temporary:
             temporary.write_bytes(content)
@@ -136,6 +148,14 @@ def is_edited(data: Path, number: int = 1) -> bool:
     try:
         return not selected_rows(path.read_bytes(), number) <= _known(data)
     except InputError:  # no table that the program has written
+        return True
+
+
+def _has_rows(content: bytes, number: int) -> bool:
+    """Whether a selected.csv holds rows of this round or of a later one; True where it is no table."""
+    try:
+        return bool(selected_rows(content, number))
+    except InputError:
         return True
 
 

@@ -22,6 +22,7 @@ from nuclei.slides.crops import (
     Earlier,
     Image,
     as_table,
+    note_crops,
     set_outdated_aside,
     sort_crops,
     write_crops,
@@ -149,12 +150,8 @@ def _cut_all(
         places = [] if image.is_slide else grid(image.width, image.height, size, stride)
         crops[stem] = [crop for crop in image.crops(places) if crop.patch not in earlier.taken]
 
-    def write() -> None:
-        # Rows come before their patches: after a kill, none of these is taken for one of the user's own.
-        write_crops(data, earlier.stay, list(chain(*crops.values())))
-
     try:
-        write()
+        note_crops(data, list(chain(*crops.values())))
         with tqdm(desc="cropping", unit="patch", total=0) as bar:
             for stem, image in seen.items():
                 bar.set_postfix_str(image.path.name)
@@ -163,12 +160,13 @@ def _cut_all(
                     planned = _ours(source, data, planned, earlier.taken, size)
                     if planned != crops[stem]:
                         crops[stem] = planned
-                        write()
+                        note_crops(data, list(chain(*crops.values())))
                     _cut(source, data, planned, size, bar)
     finally:
         for stem, planned in crops.items():
             crops[stem] = [crop for crop in planned if is_patch(data / crop.patch)]
-        write()
+        write_crops(data, earlier.stay, list(chain(*crops.values())))
+        note_crops(data, [])
     return list(chain(*crops.values()))
 
 

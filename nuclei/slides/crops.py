@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ import pandas as pd
 from nuclei.errors import InputError
 from nuclei.folders.patches import is_annotated, is_patch, read_patch, source_stem
 from nuclei.folders.runs import REPLACED, set_aside
-from nuclei.folders.tables import read_sources, write_sources
+from nuclei.folders.tables import SOURCES_BEGUN, read_sources, write_sources
 from nuclei.slides.places import grid
 
 log = logging.getLogger(__name__)
@@ -84,12 +85,15 @@ def as_table(crops: Sequence[Crop]) -> pd.DataFrame:
     return pd.DataFrame(crops, columns=Crop._fields).astype({"mpp": float})
 
 
-def write_crops(data: Path, earlier: Sequence[Crop], crops: Sequence[Crop]) -> None:
+def write_crops(data: Path, earlier: Sequence[Crop], crops: Sequence[Crop] = ()) -> None:
     """Write sources.csv: those of `earlier` whose names are not among `crops`, then these."""
     names = {crop.patch for crop in crops}
-    rows = [*(crop for crop in earlier if crop.patch not in names), *crops]
-    if rows:
-        write_sources(data, as_table(rows))
+    write_sources(data, as_table([*(crop for crop in earlier if crop.patch not in names), *crops]))
+
+
+def note_crops(data: Path, crops: Sequence[Crop]) -> None:
+    """Tell the next run, should this one be killed, which patches are not the user's: cut or about to be."""
+    write_sources(data, as_table(crops), SOURCES_BEGUN)
 
 
 def sort_crops(
@@ -135,23 +139,23 @@ def sort_crops(
     _check_size(data, earlier.taken - judged, size)
     if misfits:
         raise InputError(
-            f"{data}/ holds annotated patches that were cut at another size or resolution ({len(misfits)}, "
-            f"such as {misfits[0]}); name another --data, or pass --replace to move them to "
-            f"{data}/{REPLACED}/"
+            f"{data}/ holds annotated patches cut at another size or resolution ({len(misfits)}, such "
+            f"as {misfits[0]}); name another --data, or pass --replace: {data}/{REPLACED}/ then keeps them"
         )
-    gone = (crop for crops in earlier.outdated.values() for crop in crops)
-    earlier.taken -= {crop.patch for crop in (*earlier.current, *gone)}
+    earlier.taken -= {crop.patch for crop in chain(earlier.current, *earlier.outdated.values())}
     return earlier
 
 
 def set_outdated_aside(data: Path, earlier: Earlier) -> None:
     """Move the outdated crops to a dated name, and say why in one line."""
-    if not earlier.outdated:
-        return
-    crops = [crop for group in earlier.outdated.values() for crop in group]
-    aside = set_aside(data / crop.patch for crop in crops)
-    reasons = "; ".join(f"{len(group)} {why}" for why, group in earlier.outdated.items())
-    log.info("the patches that are not cut any more are now in %s: %s", aside, reasons)
+    gone = list(chain(*earlier.outdated.values()))
+    # A row leaves sources.csv before its patch goes.
+    note_crops(data, [*earlier.stay, *gone])
+    write_crops(data, earlier.stay)
+    if gone:
+        aside = set_aside(data / crop.patch for crop in gone)
+        reasons = "; ".join(f"{len(group)} {why}" for why, group in earlier.outdated.items())
+        log.info("the patches that are not cut any more are now in %s: %s", aside, reasons)
 
 
 def _judge(

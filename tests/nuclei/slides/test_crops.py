@@ -104,7 +104,7 @@ def test_another_size_or_resolution(images, data, change):
     annotate(data / "a_x0_y0")
     table = (data / "sources.csv").read_bytes()
     with pytest.raises(
-        InputError, match=r"annotated .* \(1, such as a_x0_y0\); .* another --data, or pass --replace"
+        InputError, match=r"annotated .* \(1, such as a_x0_y0\); .* another --data, or pass --replace:"
     ):
         crop_images(images, data, **settings)
     assert list_patches(data) == sorted(sources["patch"]) and (data / "sources.csv").read_bytes() == table
@@ -210,7 +210,7 @@ def test_an_annotated_patch_of_another_resolution_is_in_the_way_of_a_new_image(i
     crop_images(images, data, size=64, stride=64)
     annotate(data / "a_x0_y0")
     write_slide(images / "a.svs", tissue(128, 128, seed=1), mpp=0.5)
-    with pytest.raises(InputError, match="annotated patches that were cut at another size or resolution"):
+    with pytest.raises(InputError, match="annotated patches cut at another size or resolution"):
         crop_images(images, data, size=64, stride=64, mpp=0.5)
 
 
@@ -257,6 +257,9 @@ def test_a_kill_at_any_moment_loses_nothing(images, tmp_path, monkeypatch, then)
         if not then:
             annotate(data / "a_x16_y0")
         killed = kill_after(monkeypatch, renames, lambda data=data: crop_images(images, data, **second))
+        there = set(list_patches(data))
+        assert set(pd.read_csv(data / "sources.csv")["patch"]) <= there
+        assert set(read_sources(data)["patch"]) == there - set(own)
         sources = crop_images(images, data, **second | then)
         assert_table_fits(data, *own)
         assert set(sources["patch"]) <= set(list_patches(data))
