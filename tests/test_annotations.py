@@ -235,6 +235,7 @@ def test_wrong_places(folder, capsys):
     assert not (folder / "annotations").exists()
 
 
+@pytest.mark.slow
 def test_the_script_runs_as_a_program(folder):
     exported = call(folder, "annotations.py", "export", "--format", "labelme", "imagej")
     assert exported.returncode == 0, exported.stderr

@@ -70,6 +70,7 @@ class Runs:
         return len(list(self.root.rglob(f"replaced/*/{name}")))
 
 
+@pytest.mark.slow
 def test_the_program_selects_and_writes_the_folders(data, tmp_path):
     done = call(tmp_path, SCRIPT, *flags(patch=SIZE, k1=2, k2=2, device="cpu"))
     assert done.returncode == 0, done.stderr

@@ -217,6 +217,7 @@ def test_a_program_that_fails_under_a_lock_says_so(tmp_path):
     assert subprocess.run(command, check=False, cwd=ROOT).returncode == 3
 
 
+@pytest.mark.slow
 def test_a_run_that_is_finished_or_another_process_works_at_is_passed_over(tmp_path, monkeypatch, capsys):
     folder, out = tmp_path / "images", tmp_path / "out"
     folder.mkdir()

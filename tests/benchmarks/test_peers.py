@@ -235,6 +235,7 @@ def test_torchvision_finds_what_the_network_shows() -> None:
     assert np.array_equal(labels > 0, mask[0].bool().numpy()) and len(scores) == 1
 
 
+@pytest.mark.slow
 def test_torchvision_trains_for_its_time_and_is_kept(settings: Settings, monkeypatch) -> None:
     monkeypatch.setattr(torchvision_peer, "SIDE", 96)
     monkeypatch.setattr(torchvision_peer, "ROIS", 8)

@@ -152,6 +152,7 @@ TRAINED_ANEW = {
 
 
 @pytest.mark.parametrize("name", TRAINED_ANEW)
+@pytest.mark.slow
 def test_what_the_model_depends_on_trains_it_anew_and_keeps_the_old_results(
     data, monkeypatch, caplog, training, name
 ):
@@ -228,6 +229,7 @@ def test_a_model_for_another_folder_is_trained_there(data):
     assert before.items() <= files(root).items()
 
 
+@pytest.mark.slow
 def test_other_devices_and_batches_change_nothing_that_is_there(data, training):
     make(data.parent)
     before = files(data.parent)
@@ -253,6 +255,7 @@ def test_a_new_version_of_the_model_draws_new_pairs_too(data, monkeypatch, train
     assert "synthetic/replaced/then/c_0/images/c_0.png" in files(data.parent)
 
 
+@pytest.mark.slow
 def test_a_preset_that_was_edited_trains_anew(data, monkeypatch, training, caplog):
     make(data.parent, patch="c")
     assert training.happened()
@@ -362,6 +365,7 @@ def test_samples_of_a_folder_do_not_replace_other_patches(folder, tmp_path):
     assert images(tmp_path) == before
 
 
+@pytest.mark.slow
 def test_a_folder_is_made_anew_with_another_seed(folder, tmp_path, caplog):
     make(tmp_path, folder=folder)
     before = images(tmp_path)
@@ -372,6 +376,7 @@ def test_a_folder_is_made_anew_with_another_seed(folder, tmp_path, caplog):
     assert images(tmp_path / "synthetic" / "replaced", runs._date()) == before
 
 
+@pytest.mark.slow
 def test_masks_that_are_not_trained_on_need_no_new_training(folder, tmp_path, training, caplog):
     make(tmp_path, folder=folder)
     assert training.happened()
@@ -423,6 +428,7 @@ def test_an_interrupted_run_goes_on(data, training, caplog):
     assert images(root, "synthetic2") == images(root)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_is_kept_aside_by_other_settings(data, training):
     root = data.parent
     make(root, patch="a", seed=1, out=root / "out2", synthetic=root / "synthetic2")
@@ -445,6 +451,7 @@ def test_an_interrupted_run_is_kept_aside_by_other_settings(data, training):
         pytest.param({"samples": 1}, id="samples"),
     ],
 )
+@pytest.mark.slow
 def test_a_run_that_is_killed_at_any_moment_loses_nothing(data, monkeypatch, change):
     expected, started = data.parent / "expected", data.parent / "started"
     for root, options in ((expected, change), (started, {})):

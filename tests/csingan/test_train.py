@@ -116,6 +116,7 @@ def test_the_losses_of_every_step_are_kept(model):
     assert [losses.shape for losses in model.losses] == [(3, 2), (2, 2), (2, 2)]
 
 
+@pytest.mark.slow
 def test_patches_that_train_in_one_batch_come_out_as_alone(tmp_path):
     examples = [example(tmp_path / f"{seed}", seed) for seed in (0, 1)]
     together = train(examples, TINY, progress=False)
@@ -125,6 +126,7 @@ def test_patches_that_train_in_one_batch_come_out_as_alone(tmp_path):
 
 
 @pytest.mark.parametrize("at", [2, 5])
+@pytest.mark.slow
 def test_an_interrupted_training_goes_on_at_its_scale_and_step(
     model, tmp_path, monkeypatch, save_each_step, at
 ):
@@ -136,6 +138,7 @@ def test_an_interrupted_training_goes_on_at_its_scale_and_step(
     assert 100 - stop.left == 7 - (at - 1)  # no step is made twice
 
 
+@pytest.mark.slow
 def test_patches_that_were_stopped_at_different_steps_go_on_together(
     model, tmp_path, monkeypatch, save_each_step
 ):
@@ -206,6 +209,7 @@ def test_a_diverging_training_is_retried_once_with_a_smaller_step(tmp_path, monk
 
 
 @pytest.mark.parametrize("stopped_at", [2, 4])
+@pytest.mark.slow
 def test_after_a_divergence_the_model_depends_neither_on_the_clock_nor_on_a_kill(
     tmp_path, monkeypatch, stopped_at
 ):

@@ -57,6 +57,7 @@ def epochs_in(folder):
         return [float(row["epoch"]) for row in csv.DictReader(file)]
 
 
+@pytest.mark.slow
 def test_after_each_epoch_the_folder_of_logs_has_what_it_found(trained):
     network, losses = trained
     folder = network.log_dir
@@ -104,6 +105,7 @@ def assert_goes_on(folder, uninterrupted, expected):
     assert {path.name for path in network.log_dir.glob("*_tiny_0*.h5")} == {"mask_rcnn_tiny_0003.h5"}
 
 
+@pytest.mark.slow
 def test_a_killed_training_ends_as_one_that_was_not(trained, tmp_path):
     assert_goes_on(tmp_path, *trained)
 
@@ -137,6 +139,7 @@ def test_an_earlier_phase_that_is_done_changes_nothing(trained, layers):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_a_phase_after_one_that_is_done_begins_with_an_optimiser_of_its_own(tmp_path, caplog):
     """As it does where the program is not run again in between."""
 
@@ -162,6 +165,7 @@ def test_weights_outside_a_folder_of_logs_are_no_training_to_go_on_with(trained,
     assert network.epoch == 0 and network.log_dir.parent == tmp_path / "logs"
 
 
+@pytest.mark.slow
 def test_the_network_ends_with_the_average_of_its_weights(tmp_path):
     class Last(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
@@ -211,6 +215,7 @@ def test_only_the_chosen_layers_change(tmp_path):
         assert same == name.startswith("c"), name
 
 
+@pytest.mark.slow
 def test_it_trains_and_detects_in_bfloat16(tmp_path):
     network = MaskRCNN("training", config(MIXED_PRECISION=True, DETECTION_MIN_CONFIDENCE=0.0), tmp_path)
     losses = network.train(PATCHES, None, 1e-3, 1)
@@ -334,6 +339,7 @@ def test_a_folder_that_describes_no_network_is_refused(fresh, tmp_path):
 
 
 @pytest.mark.parametrize("above", [False, True])
+@pytest.mark.slow
 def test_detections_less_likely_than_background_are_found_when_asked_for(tmp_path, above):
     changes = {"DETECTION_MIN_CONFIDENCE": 0.2, "DETECTION_ABOVE_BACKGROUND": above}
     network = MaskRCNN("inference", config(**changes), tmp_path)

@@ -31,6 +31,7 @@ def test_operations_of_a_transposed_convolution():
     assert count_operations(lambda: F.conv_transpose2d(x, weight, stride=2)) == 2 * 5 * 5 * 2 * 3 * 9
 
 
+@pytest.mark.slow
 def test_each_scale_has_its_cost(tmp_path, monkeypatch):
     monkeypatch.setattr(speed, "MATRIX", 64)
     monkeypatch.setattr(speed, "TRIES", 1)

@@ -56,6 +56,7 @@ def assert_found(found, centres, shape, radius=RADIUS, error=3):
     assert not expected
 
 
+@pytest.mark.slow
 def test_it_overfits_two_images(overfitted):
     network, losses = overfitted
     for name, values in losses.items():
@@ -177,6 +178,7 @@ def test_padding_and_place_are_known():
     assert (molded.window, molded.scale) == ((24, 0, 104, 128), 2)
 
 
+@pytest.mark.slow
 def test_networks_compiled_for_many_sizes_are_given_up(tmp_path):
     with eagerly():
         network = MaskRCNN("inference", config(IMAGE_RESIZE_MODE="none"), tmp_path)

@@ -100,6 +100,7 @@ def torch_forward(found: dict, image: np.ndarray) -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize("train_bn", [False, None])
+@pytest.mark.slow
 def test_resnet50_is_the_network_of_its_definition(train_bn):
     model = build(resnet.resnet50, train_bn=train_bn)
     randomise(model)

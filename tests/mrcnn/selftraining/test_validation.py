@@ -34,6 +34,7 @@ def rows(network):
         return [(row["epoch"], row["aji"]) for row in csv.DictReader(file)]
 
 
+@pytest.mark.slow
 def test_the_weights_of_the_best_epoch_are_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(validation, "WINDOW", 2)
     network, best, seen = train(tmp_path, iter([0.3, 0.9, 0.1]), monkeypatch)
@@ -64,6 +65,7 @@ class Killed(Exception):
 
 
 @pytest.mark.parametrize("place", ["score", "checkpoint"])
+@pytest.mark.slow
 def test_killed_after_an_epoch_it_repeats_that_epoch(tmp_path, monkeypatch, place):
     """Whether while validating or before the checkpoint is written: no epoch is left without a score."""
     monkeypatch.setattr(validation, "WINDOW", 2)
@@ -94,6 +96,7 @@ def test_killed_after_an_epoch_it_repeats_that_epoch(tmp_path, monkeypatch, plac
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_training_goes_on_with_its_own_weights(tmp_path):
     network = MaskRCNN("training", config(WEIGHT_AVERAGING=0.9), tmp_path)
     trainer = network._trainer(1e-2)
