@@ -94,6 +94,19 @@ def test_the_program_selects_and_writes_the_folders(data, tmp_path):
     assert choose(data).names == names == read_selection(data)
 
 
+def test_larger_images_are_cropped_first(tmp_path):
+    for seed in range(2):
+        write_image(tmp_path / "images" / f"slide{seed}.png", tissue(seed, seed, size=2 * SIZE))
+    folders = {name: tmp_path / name for name in ("data", "crops", "images", "out")}
+    consis_based.main(Settings(**folders, patch=SIZE, stride=SIZE, k1=2, k2=2, device="cpu"))
+    assert len(list_patches(tmp_path / "data")) == 8
+    table = pd.read_csv(tmp_path / "data" / "selected.csv")
+    assert set(table["source"]) <= {"slide0.png", "slide1.png"}
+    assert set(table["x"]) <= {0, SIZE}
+    pictures = {path.name for path in (tmp_path / "out" / "sources").iterdir()}
+    assert pictures == {name for name in table["source"]}
+
+
 @pytest.mark.slow
 def test_constants_of_the_choice(data, tmp_path):
     runs = Runs(tmp_path)

@@ -79,6 +79,14 @@ def test_another_stride_reuses_the_patches_at_the_same_places(images, data, read
     assert read_sources(data).equals(sources)
 
 
+def test_a_grid_that_has_the_places_of_the_first_adds_to_it(images, data):
+    write_image(images / "a.png", tissue(40, 64))
+    before = crop_images(images, data, size=16, stride=16)
+    assert before["y"].unique().tolist() == [0, 16, 24]
+    assert set(before["patch"]) < set(crop_images(images, data, size=16, stride=8)["patch"])
+    assert not replaced(data)
+
+
 def test_annotated_patches_between_the_new_ones_stay(images, data):
     write_image(images / "a.png", tissue(64, 64))
     crop_images(images, data, size=16, stride=16)
