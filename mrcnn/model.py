@@ -91,6 +91,7 @@ class MaskRCNN:
         with within(self._distribution):
             self.keras_model = Network(config)
         self.predictor = Predictor(self.keras_model)
+        self._resumed: Path | None = None  # the checkpoint whose optimiser the next training continues
         self.set_log_dir()
 
     def set_log_dir(self, model_path: str | Path | None = None) -> None:
@@ -98,7 +99,7 @@ class MaskRCNN:
         self._resumed: Path | None
         path = Path(model_path) if model_path else None
         epoch = checkpoint.epoch_of(path) if path and checkpoint.is_in_logs(path) else None
-        if epoch is not None:
+        if path is not None and epoch is not None:
             self.log_dir, self.epoch, self._resumed = path.parent, epoch, path
             return
         time = datetime.now().astimezone().strftime("%Y%m%dT%H%M%S")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Protocol
 
@@ -89,10 +90,9 @@ def read_features(
                 if loaded.image is None or loaded.stamp.key in batch or loaded.stamp.key in store:
                     progress.update()
                     continue
-                extractor = extractor or load_extractor()
                 batch[loaded.stamp.key] = loaded.image
-                if len(batch) == extractor.batch:
-                    _append(store, batch, extractor)
+                if len(batch) == extractor().batch:
+                    _append(store, batch, extractor())
                     progress.update(len(batch))
                     batch = {}
             if batch and extractor is not None:
