@@ -16,6 +16,7 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -50,7 +51,12 @@ def main(settings: Settings) -> None:
     folders = {count: settings.out / f"data_{count}" for count in sizes}
     _make_patches(folders)
     runs = {count: _program(folder) for count, folder in folders.items()}
-    figures = {"ratio_to_bare": 0, "memory_8x_over_1x": 0, "time_8x_over_1x": 0, "reselect_100k_s": 0}
+    figures: dict[str, Any] = {
+        "ratio_to_bare": 0,
+        "memory_8x_over_1x": 0,
+        "time_8x_over_1x": 0,
+        "reselect_100k_s": 0,
+    }
     figures |= _beside_bare(folders[sizes[-1]])
     figures["second_run_s"] = _program(folders[sizes[-1]])["seconds"]
     figures["memory_8x_over_1x"] = runs[sizes[-1]]["peak_mb"] / runs[sizes[0]]["peak_mb"]

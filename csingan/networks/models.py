@@ -115,7 +115,7 @@ class Networks(nn.Module):
 def _initialise(layers: Sequence[nn.Conv2d]) -> None:
     for layer in layers:
         nn.init.kaiming_normal_(layer.weight, _SLOPE)
-        nn.init.zeros_(layer.bias)
+        nn.init.zeros_(layer.bias)  # type: ignore[arg-type]  # every layer here has one
 
 
 def regions(mask: Tensor) -> Tensor:
