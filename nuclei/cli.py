@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import make_dataclass
 from types import UnionType
-from typing import Annotated, Any, NoReturn, TypeVar, cast
+from typing import Annotated, Any, NoReturn, TypeVar
 
 import tyro
 from tyro import conf

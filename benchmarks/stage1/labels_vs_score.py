@@ -170,7 +170,7 @@ def _execute(work: tuple) -> list[dict]:
     return execute(*work)
 
 
-def _row(kind: str, scores: Sequence[tuple[float, float] | np.ndarray]) -> dict:
+def _row(kind: str, scores: list) -> dict:
     aji, pq = np.mean(scores, axis=0)
     return {"model": kind, "aji": round(float(aji), 5), "pq": round(float(pq), 5)}
 

@@ -43,11 +43,9 @@ def pairs_of(folder: Path, patch: str, names: Sequence[str], depends_on: dict) -
 
 def are_complete(pairs: Pairs) -> bool:
     """Whether the pairs are finished, all there, and unchanged since."""
-    if not pairs.is_finished or not all(
-        image_path(pairs.folder / name).exists() for name in pairs.items or ()
-    ):
+    if not pairs.is_finished or not all(image_path(pairs.folder / name).exists() for name in pairs.items):
         return False
-    return pairs.facts.get(_FINGERPRINT) == fingerprint(pairs.folder, pairs.items or ())
+    return pairs.facts.get(_FINGERPRINT) == fingerprint(pairs.folder, pairs.items)
 
 
 def write_pairs(pairs: Pairs, content: Iterable[tuple[np.ndarray, np.ndarray]]) -> None:
@@ -63,9 +61,9 @@ def write_pairs(pairs: Pairs, content: Iterable[tuple[np.ndarray, np.ndarray]]) 
     if pairs.is_finished and not are_complete(pairs):
         pairs.set_aside()
     pairs.begin()
-    for name, (image, layout) in zip(pairs.items or (), content, strict=True):
+    for name, (image, layout) in zip(pairs.items, content, strict=True):
         write_patch(pairs.folder, name, image, layout)
-    pairs.finish(**{_FINGERPRINT: fingerprint(pairs.folder, pairs.items or ())})
+    pairs.finish(**{_FINGERPRINT: fingerprint(pairs.folder, pairs.items)})
 
 
 def check_folder(folder: Path, data: Path, annotated: Collection[str]) -> None:

@@ -40,7 +40,7 @@ def find_places(source: Source, size: int, stride: int, overview: Path | None) -
         places = _on_tissue(places, size, tissue_mask(picture), source)
         if not places:
             log.warning("%s shows no tissue and is passed over", source.path)
-    elif overview is not None:
+    elif missing:
         picture = source.overview(OVERVIEW)
     if missing:
         write_image(missing, _shrink(picture, OVERVIEW))
