@@ -25,7 +25,8 @@ import consis_based
 from nuclei import tissue
 from nuclei.cli import run
 from nuclei.folders.patches import list_patches, read_patch, write_patch
-from nuclei.io.files import check_is_ours, start, write_json
+from nuclei.folders.runs import Run
+from nuclei.io.files import write_json
 from nuclei.selection.feature_store import LENGTHS, FeatureStore, content_key
 from nuclei.selection.features import Extractor
 from nuclei.selection.quarters import quarters
@@ -44,9 +45,10 @@ class Settings:
 
 
 def main(settings: Settings) -> None:
-    check_is_ours(settings.out)
+    bench = Run(settings.out, "benchmark", asdict(settings))
+    bench.check()
     shutil.rmtree(settings.out, ignore_errors=True)
-    start(settings.out, asdict(settings))
+    bench.begin()
     sizes = [settings.patches * factor for factor in (1, 2, 4, 8)]
     folders = {count: settings.out / f"data_{count}" for count in sizes}
     _make_patches(folders)
@@ -64,9 +66,10 @@ def main(settings: Settings) -> None:
     figures["reselect_100k_s"] = _reselect(settings.out / "store", settings.reselect)
     figures |= {"reselect_patches": settings.reselect, "runs": runs}
     shutil.rmtree(settings.out)
-    start(settings.out, asdict(settings))
+    bench.begin()
     figures = json.loads(json.dumps(figures), parse_float=lambda text: round(float(text), 3))
     write_json(settings.out / "figures.json", figures)
+    bench.finish()
     print(json.dumps(figures))
 
 
