@@ -125,4 +125,4 @@ def _drawer(start: str, model_folder: Path) -> Callable[[np.ndarray], np.ndarray
 
 
 if __name__ == "__main__":
-    run(main, Command, __doc__)  # type: ignore[arg-type]  # a union of dataclasses is no type for mypy
+    run(main, Command, __doc__)

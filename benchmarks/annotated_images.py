@@ -95,7 +95,7 @@ def sort_images(folder: Path, out: Path, split: tuple[Sequence[str], Sequence[st
         train, groups = read_splits(folder)
         split = train, sorted({stem for stems in groups.values() for stem in stems})
     where = tissue_folders(out)
-    files = {}
+    files: dict[Path, Path] = {}
     for stems, images, labels in (
         (split[0], where.train_images, where.train_labels),
         (split[1], where.test_images, where.test_labels),

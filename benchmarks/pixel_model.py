@@ -68,7 +68,7 @@ def pixel_features(image: np.ndarray) -> np.ndarray:
     lightness = cv2.cvtColor(half, cv2.COLOR_RGB2LAB)[..., :1].astype(np.float32)
     channels = np.concatenate([stains, lightness], axis=2)
     mean, std = channels.mean((0, 1), np.float64), channels.std((0, 1), np.float64)
-    channels = np.float32((channels - mean) / np.maximum(std, 1e-4))
+    channels = ((channels - mean) / np.maximum(std, 1e-4)).astype(np.float32)
     maps = [channels]
     for sigma in SCALES:
         maps += _derivatives(channels, sigma)
@@ -250,4 +250,4 @@ def fit(
         points.append(described.reshape(-1, described.shape[-1])[rows])
         classes.append(found[rows])
         groups.append(np.full(len(rows), number))
-    return fit_pixels(*map(np.concatenate, (points, classes, groups)), kind, seed)
+    return fit_pixels(np.concatenate(points), np.concatenate(classes), np.concatenate(groups), kind, seed)

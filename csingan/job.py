@@ -16,7 +16,7 @@ from csingan.layouts.orientation import nucleus_rotation
 from csingan.layouts.sampler import LayoutSampler
 from nuclei.errors import InputError
 from nuclei.folders import runs
-from nuclei.folders.pairs import ANNOTATION, are_complete, pairs_of
+from nuclei.folders.pairs import ANNOTATION, Pairs, are_complete, pairs_of
 from nuclei.folders.runs import Run
 from nuclei.io.files import digest
 
@@ -57,7 +57,7 @@ class Job:
         return Run(self.folder, "gan", self._trained_with)
 
     @cached_property
-    def pairs(self) -> Run:
+    def pairs(self) -> Pairs:
         """The synthetic pairs."""
         names = list(self.task.masks) or [f"{self.task.name}_{n}" for n in range(self.samples)]
         return pairs_of(self.synthetic, self.task.name, names, self._drawn_with)

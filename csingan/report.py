@@ -55,7 +55,7 @@ def write_samples(path: Path, real: Pair, synthetic: Sequence[Pair]) -> None:
 def write_scales(path: Path, labels: np.ndarray, images: Sequence[np.ndarray]) -> None:
     """Write a PNG of one layout and of its image at every scale, enlarged to the size of the finest."""
     height, width = labels.shape
-    tiles = [caption(np.repeat(np.uint8(labels > 0)[..., None] * 255, 3, axis=2), "layout")]
+    tiles = [caption(np.repeat((labels > 0).astype(np.uint8)[..., None] * 255, 3, axis=2), "layout")]
     for image in images:
         enlarged = cv2.resize(image, (width, height), interpolation=cv2.INTER_NEAREST)
         tiles.append(caption(enlarged, f"{image.shape[1]} x {image.shape[0]} px"))

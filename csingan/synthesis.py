@@ -112,8 +112,8 @@ def _log_plans(jobs: Sequence[Job]) -> None:
 def _groups(jobs: Sequence[Job], together: int) -> Iterator[list[Job]]:
     """Jobs whose patches train in one batch: of one size, and no more than `together`."""
     for _, same in groupby(sorted(jobs, key=_shape), _shape):
-        same = list(same)
-        yield from (same[start : start + together] for start in range(0, len(same), together))
+        alike = list(same)
+        yield from (alike[start : start + together] for start in range(0, len(alike), together))
 
 
 def _train(jobs: Sequence[Job], device: torch.device) -> list[Pyramid]:
@@ -124,7 +124,7 @@ def _train(jobs: Sequence[Job], device: torch.device) -> list[Pyramid]:
     for job in jobs:
         job.model.begin()
         write_image(job.folder / "train.png", job.task.image)
-        write_image(job.folder / "train_mask.png", np.uint8(job.task.labels > 0) * 255)
+        write_image(job.folder / "train_mask.png", (job.task.labels > 0).astype(np.uint8) * 255)
     examples = [job.example(job.training_layouts()) for job in jobs]
     try:
         models = train(examples, jobs[0].schedule, jobs[0].seed, device)
@@ -161,7 +161,7 @@ def _draw(job: Job, model: Pyramid) -> None:
     job.pictures.begin()
     with atomic_folder(job.folder / "random_masks") as masks:
         for name, layout in zip(job.pairs.items, layouts, strict=True):
-            write_image(masks / f"{name}.png", np.uint8(layout > 0) * 255)
+            write_image(masks / f"{name}.png", (layout > 0).astype(np.uint8) * 255)
     write_samples(job.folder / "samples.png", real, pairs[:SHOWN])
     write_scales(job.folder / "scales.png", layouts[0], sample_scales(model, layouts[0], job.seed))
     job.pictures.finish()

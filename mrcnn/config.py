@@ -21,7 +21,7 @@ class Config:
     Boxes are (y1, x1, y2, x2) in pixels of the network's input, y2 and x2 exclusive.
     """
 
-    NAME = None  # override: begins the name of every folder of logs
+    NAME: str | None = None  # override: begins the name of every folder of logs
     GPU_COUNT = 1
     IMAGES_PER_GPU = 2
     STEPS_PER_EPOCH = 1000
@@ -43,7 +43,7 @@ class Config:
 
     RPN_CHANNELS = 512  # of the shared convolution; a number in Matterport's code
     RPN_ANCHOR_SCALES = (32, 64, 128, 256, 512)  # px, one per pyramid level
-    RPN_ANCHOR_RATIOS = (0.5, 1, 2)  # width / height
+    RPN_ANCHOR_RATIOS: tuple[float, ...] = (0.5, 1, 2)  # width / height
     RPN_ANCHOR_STRIDE = 1
     RPN_NMS_THRESHOLD = 0.7
     RPN_TRAIN_ANCHORS_PER_IMAGE = 256
@@ -82,7 +82,7 @@ class Config:
     LEARNING_RATE = 0.001
     LEARNING_MOMENTUM = 0.9
     WEIGHT_DECAY = 0.0001
-    GRADIENT_CLIP_NORM = 5.0
+    GRADIENT_CLIP_NORM: float | None = 5.0
     TRAIN_BN = False  # batch norm: False uses stored statistics, None those of the batch while training
     WEIGHT_AVERAGING = (
         0.0  # share that the running average of the weights keeps at each step; 0 takes the last

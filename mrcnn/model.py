@@ -91,19 +91,19 @@ class MaskRCNN:
         with within(self._distribution):
             self.keras_model = Network(config)
         self.predictor = Predictor(self.keras_model)
+        self._resumed: Path | None = None  # the checkpoint whose optimiser the next training continues
         self.set_log_dir()
 
     def set_log_dir(self, model_path: str | Path | None = None) -> None:
         """Go on with the folder, epoch and optimiser of a checkpoint in its logs, or begin a new folder."""
-        self._resumed: Path | None
         path = Path(model_path) if model_path else None
         epoch = checkpoint.epoch_of(path) if path and checkpoint.is_in_logs(path) else None
-        if epoch is not None:
+        if path is not None and epoch is not None:
             self.log_dir, self.epoch, self._resumed = path.parent, epoch, path
             return
         time = datetime.now().astimezone().strftime("%Y%m%dT%H%M%S")
         self.log_dir, self.epoch = self.model_dir / f"{self._name}{time}", 0
-        self._resumed = None  # the checkpoint whose optimiser the next training continues
+        self._resumed = None
 
     @property
     def _name(self) -> str:

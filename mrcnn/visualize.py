@@ -264,9 +264,9 @@ def draw_boxes(
     Raises:
         ValueError: neither `boxes` nor `refined_boxes`.
     """
-    if boxes is None and refined_boxes is None:
-        raise ValueError("draw_boxes needs boxes, refined_boxes or both")
     shown = refined_boxes if boxes is None else boxes
+    if shown is None:
+        raise ValueError("draw_boxes needs boxes, refined_boxes or both")
     ax = open_axis(ax, (12, 12))
     frame(ax, image.shape, image.shape[0] // 10, title)
     stroke = Stroke.fitting(ax, shown, [text or "" for text in captions or []])

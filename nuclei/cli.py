@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import make_dataclass
+from types import UnionType
 from typing import Annotated, Any, NoReturn, TypeVar
 
 import tyro
@@ -31,7 +32,9 @@ FLAGS = [
 ]
 
 
-def run(main: Callable[[Settings], None], settings_type: type[Settings], description: str) -> None:
+def run(
+    main: Callable[[Settings], None], settings_type: type[Settings] | UnionType, description: str
+) -> None:
     """Parse the command line into `settings_type` and call `main` with it.
 
     Every constant of the dataclass becomes a flag (`k1` -> `--k1`); `description` heads `--help`. A union
@@ -53,7 +56,7 @@ def run(main: Callable[[Settings], None], settings_type: type[Settings], descrip
         sys.exit(NOBODY_READS)
 
 
-def _run(main: Callable[[Settings], None], settings_type: type[Settings], description: str) -> None:
+def _run(main: Callable[[Any], None], settings_type: Any, description: str) -> None:
     try:
         settings = _parse(settings_type, description)
         with messages.shown():

@@ -51,7 +51,7 @@ def annotate(data: Path, names: Iterable[str], labels: Path) -> None:
         patches.write_masks(data / name, truth[top : top + patches.PATCH, left : left + patches.PATCH])
 
 
-def program(script: str, *arguments, through: Sequence[str] = (), **flags) -> None:
+def program(script: str, *arguments: object, through: Sequence[str] = (), **flags: object) -> None:
     """Run a script of this repository; InputError where it fails, after it has said why.
 
     `through` is a program with its arguments that runs the script, which comes last.

@@ -120,7 +120,7 @@ def _figure(width: float, height: float) -> Figure:
     return figure
 
 
-def curves(path: Path, series: Mapping[str, Sequence[float]], xlabel: str, ylabel: str) -> None:
+def curves(path: Path, series: Mapping[str, Sequence[float] | np.ndarray], xlabel: str, ylabel: str) -> None:
     """Write a PNG with one line per series against its step 1, 2, ...; InputError where that fails."""
     figure = _figure(7, 4)
     axes = figure.add_subplot(xlabel=xlabel, ylabel=ylabel)
@@ -134,7 +134,7 @@ def curves(path: Path, series: Mapping[str, Sequence[float]], xlabel: str, ylabe
         figure.savefig(temporary, dpi=120, format="png")
 
 
-def histogram(path: Path, values: Sequence[float], xlabel: str, ylabel: str) -> None:
+def histogram(path: Path, values: Sequence[float] | np.ndarray, xlabel: str, ylabel: str) -> None:
     """Write a PNG with the distribution of `values`."""
     figure = _figure(6, 4)
     axes = figure.add_subplot()
@@ -144,7 +144,7 @@ def histogram(path: Path, values: Sequence[float], xlabel: str, ylabel: str) -> 
         figure.savefig(temporary, dpi=120)
 
 
-def bars(path: Path, values: Sequence[float], xlabel: str, ylabel: str) -> None:
+def bars(path: Path, values: Sequence[float] | np.ndarray, xlabel: str, ylabel: str) -> None:
     """Write a PNG with one bar per value, in their order."""
     figure = _figure(6, 4)
     axes = figure.add_subplot()

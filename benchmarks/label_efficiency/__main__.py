@@ -42,7 +42,7 @@ def main(settings: Settings) -> None:
         where = annotated_images.sort_images(settings.folder, settings.out / "tissue")
         made_with = begin(settings, where)
     plan = Plan(settings, where, made_with["steps"])
-    if kept is not None:
+    if kept is not None and settings.kept is not None:
         report.check_steps(kept, plan.steps, settings.kept)
 
     def write_report() -> dict:

@@ -112,12 +112,12 @@ def _train(plan: Plan, run: Run, folder: Path) -> float | None:
 
 def _peer(plan: Plan, run: Run, segmented: Path, through: list[str]) -> float:
     """Train another tool on the same patches for as long, in its own environment."""
-    command = [peer_python(run.row), "-m", f"benchmarks.peers.{run.row}_peer"]
+    command: list[object] = [peer_python(run.row), "-m", f"benchmarks.peers.{run.row}_peer"]
     command += ["--data", _choose(plan, run) / "data", "--images", plan.where.test_images]
     command += ["--out", segmented, "--minutes", plan.settings.minutes, "--seed", run.seed]
-    print(f"\n$ {' '.join(map(str, command))}", flush=True)
-    command = [*through, *map(str, command)]
-    if subprocess.run(command, check=False, cwd=ROOT).returncode:
+    words = [str(word) for word in command]
+    print(f"\n$ {' '.join(words)}", flush=True)
+    if subprocess.run([*through, *words], check=False, cwd=ROOT).returncode:
         raise InputError(f"{run.row} failed; see above; leave it out with --peers")
     return plan.settings.minutes
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -118,7 +119,7 @@ def summary(table: pd.DataFrame, groups: Mapping[str, list[str]]) -> dict:
     """The figures of one row: `table` has its runs' images."""
     images = table.groupby("image")[list(SCORES)].mean()
     runs = table.groupby(["budget", "seed"])
-    figures = {name: _round(images[name].mean()) for name in SCORES}
+    figures: dict[str, Any] = {name: _round(images[name].mean()) for name in SCORES}
     figures["aji_sd"] = _round(images["aji"].std(ddof=0))
     figures["aji_runs"] = [_round(value) for value in runs["aji"].mean()]
     for name, stems in groups.items():

@@ -87,8 +87,11 @@ def split(pairs: list[Pair], seed: int) -> tuple[tuple[list, list], tuple[list, 
     order = np.random.default_rng(seed).permutation(len(pairs))
     count = max(1, round(VALIDATION * len(pairs)))
     fitted, validated = order[count:], order[:count]
-    parts = (fitted if len(fitted) else validated, validated)
-    return tuple(([pairs[i][0] for i in part], [pairs[i][1] for i in part]) for part in parts)
+    fit, validate = (
+        ([pairs[i][0] for i in part], [pairs[i][1] for i in part])
+        for part in (fitted if len(fitted) else validated, validated)
+    )
+    return fit, validate
 
 
 def _augmenter(seed: int) -> Callable[[np.ndarray, np.ndarray], Pair]:

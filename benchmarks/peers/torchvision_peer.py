@@ -72,7 +72,7 @@ class Backbone(nn.Module):
 
     def forward(self, x: torch.Tensor) -> OrderedDict[str, torch.Tensor]:
         x = self.stem(x)
-        maps = OrderedDict()
+        maps: OrderedDict[str, torch.Tensor] = OrderedDict()
         for number, block in enumerate(self.blocks):
             x = block(x)
             if number in LEVELS:
@@ -195,7 +195,7 @@ def load(folder: Path) -> Callable[[np.ndarray], np.ndarray]:
     network = build()
     network.load_state_dict(torch.load(folder / WEIGHTS, weights_only=True))
     predictor = Predictor(network.to(_device()).eval())
-    return lambda image: tiling.segment(predictor, image)[0]
+    return lambda image: tiling.segment(predictor, image)[0]  # type: ignore[arg-type]  # in place of ours
 
 
 PEER = Peer(

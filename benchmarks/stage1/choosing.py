@@ -157,7 +157,7 @@ def read_runs(out: Path, runs: Sequence[Run]) -> pd.DataFrame:
 
 def summarise(table: pd.DataFrame) -> dict[str, dict]:
     """Method -> means of SCORES over images, the AJI of every draw, and the gain over random patches."""
-    figures = {}
+    figures: dict[str, dict] = {}
     for method, part in table.groupby("method", sort=False):
         figures[method] = {name: round(float(part[name].mean()), 4) for name in SCORES}
         figures[method]["aji_draws"] = part.groupby("draw")["aji"].mean().round(4).tolist()

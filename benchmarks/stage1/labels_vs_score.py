@@ -122,8 +122,8 @@ def prepare(folder: Path, out: Path, stem: str, stride: int) -> None:
     """
     if (out / f"{stem}.free.npy").exists():  # the last one written
         return
-    ((image, labels),) = find_files(folder, [stem])
-    image, labels = read_image(image), read_labels(labels).astype(np.int32)
+    ((image_path, labels_path),) = find_files(folder, [stem])
+    image, labels = read_image(image_path), read_labels(labels_path).astype(np.int32)
     rows, columns = (starts(length, PATCH, stride) for length in labels.shape)
     corners = np.array([(y, x) for y in rows for x in columns])
     patches = [image[y : y + PATCH, x : x + PATCH] for y, x in corners]
@@ -154,10 +154,10 @@ def execute(item: Run, features: Path, train: list[str], test: list[str]) -> lis
     if item.method == FREE:
         return [_row("none", [_read(features, stem, "free") for stem in test])]
     draw = _all_pixels if item.method == FULL else _chosen_pixels
-    pixels = draw(item, features, train, np.random.default_rng(item.number))
+    pixels, classes, groups = draw(item, features, train, np.random.default_rng(item.number))
     rows = []
     for kind in KINDS:
-        model = fit_pixels(*pixels, kind, item.number)
+        model = fit_pixels(pixels, classes, groups, kind, item.number)
         scores = []
         for stem in test:
             found = instances(model.probabilities(_read(features, stem, "pixels")))
@@ -170,7 +170,7 @@ def _execute(work: tuple) -> list[dict]:
     return execute(*work)
 
 
-def _row(kind: str, scores: list[tuple[float, float]]) -> dict:
+def _row(kind: str, scores: list) -> dict:
     aji, pq = np.mean(scores, axis=0)
     return {"model": kind, "aji": round(float(aji), 5), "pq": round(float(pq), 5)}
 

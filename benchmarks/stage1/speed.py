@@ -16,6 +16,7 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -24,7 +25,8 @@ import consis_based
 from nuclei import tissue
 from nuclei.cli import run
 from nuclei.folders.patches import list_patches, read_patch, write_patch
-from nuclei.io.files import check_is_ours, start, write_json
+from nuclei.folders.runs import Run
+from nuclei.io.files import write_json
 from nuclei.selection.feature_store import LENGTHS, FeatureStore, content_key
 from nuclei.selection.features import Extractor
 from nuclei.selection.quarters import quarters
@@ -43,14 +45,20 @@ class Settings:
 
 
 def main(settings: Settings) -> None:
-    check_is_ours(settings.out)
+    bench = Run(settings.out, "benchmark", asdict(settings))
+    bench.check()
     shutil.rmtree(settings.out, ignore_errors=True)
-    start(settings.out, asdict(settings))
+    bench.begin()
     sizes = [settings.patches * factor for factor in (1, 2, 4, 8)]
     folders = {count: settings.out / f"data_{count}" for count in sizes}
     _make_patches(folders)
     runs = {count: _program(folder) for count, folder in folders.items()}
-    figures = {"ratio_to_bare": 0, "memory_8x_over_1x": 0, "time_8x_over_1x": 0, "reselect_100k_s": 0}
+    figures: dict[str, Any] = {
+        "ratio_to_bare": 0,
+        "memory_8x_over_1x": 0,
+        "time_8x_over_1x": 0,
+        "reselect_100k_s": 0,
+    }
     figures |= _beside_bare(folders[sizes[-1]])
     figures["second_run_s"] = _program(folders[sizes[-1]])["seconds"]
     figures["memory_8x_over_1x"] = runs[sizes[-1]]["peak_mb"] / runs[sizes[0]]["peak_mb"]
@@ -58,9 +66,10 @@ def main(settings: Settings) -> None:
     figures["reselect_100k_s"] = _reselect(settings.out / "store", settings.reselect)
     figures |= {"reselect_patches": settings.reselect, "runs": runs}
     shutil.rmtree(settings.out)
-    start(settings.out, asdict(settings))
+    bench.begin()
     figures = json.loads(json.dumps(figures), parse_float=lambda text: round(float(text), 3))
     write_json(settings.out / "figures.json", figures)
+    bench.finish()
     print(json.dumps(figures))
 
 

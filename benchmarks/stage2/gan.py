@@ -148,8 +148,8 @@ def _measure(name: str, real: Pair, held_out: list[Pair], settings: Settings) ->
         for key, pairs in sets.items()
     }
     return {
-        "synthetic": quality(synthetic[0], real) | diversity(*synthetic, real, held_out),
-        "initial": quality(initial[0], real) | diversity(*initial, real, held_out),
+        "synthetic": quality(synthetic[0], real) | diversity(synthetic[0], synthetic[1], real, held_out),
+        "initial": quality(initial[0], real) | diversity(initial[0], initial[1], real, held_out),
         "held_out": quality(held_out, real),
         "usefulness": {key: float(np.mean(scores)) for key, scores in useful.items()},
         "usefulness_sd": {key: float(np.std(scores)) for key, scores in useful.items()},  # over the fits

@@ -62,7 +62,7 @@ def _pairs(settings: Settings) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Name -> the middle of an image and of its label image."""
     if settings.folder:
         pairs = annotated_images.read_training(settings.folder, settings.images)
-        return {stem: tuple(_middle(array) for array in pair) for stem, pair in pairs.items()}
+        return {stem: (_middle(image), _middle(labels)) for stem, (image, labels) in pairs.items()}
     kinds = [list(tissue.KINDS)[i % len(tissue.KINDS)] for i in range(settings.images)]
     return {f"{kind}_{i}": tissue.generate(kind, PATCH, i) for i, kind in enumerate(kinds)}
 

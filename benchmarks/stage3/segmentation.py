@@ -47,7 +47,7 @@ def main(settings: Settings) -> None:
         raise InputError(f"--backends is {' '.join(unknown) or 'empty'}; known are {' '.join(BACKENDS)}")
     figures = _light(settings.light_steps)
     for task in ("train", "detect"):
-        measured = {system: [] for system in (PEER, *settings.backends)}
+        measured: dict[str, list] = {system: [] for system in (PEER, *settings.backends)}
         for system in tqdm((PEER, *settings.backends, PEER), desc=task, unit="system"):
             measured[system].append(_measure(system, task))
         figures[task] = {system: _summary(runs) for system, runs in measured.items()}
@@ -100,7 +100,7 @@ def _light(steps: int) -> dict:
         dataset = _patches(Path(folder))
         network.train(dataset, None, schedule, 1, augmentation=augment, custom_callbacks=[clock])
     image, truth = tissue.generate("carcinoma", 1000, 99)
-    found, seconds = None, []
+    seconds = []
     for _ in range(4):
         start = time.perf_counter()
         found, _ = tiling.segment(network.predictor, image)

@@ -57,11 +57,11 @@ def cut_out(labels: np.ndarray) -> list[Nucleus]:
     nuclei = []
     for label, box in enumerate(find_objects(labels), start=1):
         if box is not None:
-            borders = tuple(
+            y, x = (
                 "first" if part.start == 0 else "last" if part.stop == length else ""
                 for part, length in zip(box, labels.shape, strict=True)
             )
-            nuclei.append(Nucleus(_completed(np.uint8(labels[box] == label)), borders))
+            nuclei.append(Nucleus(_completed((labels[box] == label).astype(np.uint8)), (y, x)))
     return nuclei
 
 
@@ -120,7 +120,8 @@ class Canvas:
         self._boxes.append(box)
         self.labels[_window(box)][nucleus.crop > 0] = len(self)
         around = _window(box, self._gap)
-        self._taken[around] |= cv2.dilate((self.labels[around] == len(self)).view(np.uint8), self._square)
+        grown: np.ndarray = cv2.dilate((self.labels[around] == len(self)).view(np.uint8), self._square)
+        self._taken[around] |= grown
         self.area += nucleus.area
         if partner:
             self.touching |= {partner, len(self)}
@@ -133,7 +134,7 @@ class Canvas:
         # Faster than random integers, and done for every nucleus.
         y, x = np.divmod((rng.random(GUESSES) * len(rows) * len(columns)).astype(int), len(columns))
         y, x = y + rows.start, x + columns.start
-        blocked = _under(self._taken, y, x, nucleus.probe).any(axis=1)
+        blocked = np.any(_under(self._taken, y, x, nucleus.probe), axis=1)
         first = blocked.argmin()
         if not blocked[first]:
             return int(y[first]), int(x[first])
@@ -187,7 +188,7 @@ class Canvas:
         )
         rim = rim[tuple(inner)]
         places = np.argwhere(highest(rim, nucleus.probe) == 1)
-        under = _under(rim, *places.T, nucleus.crop)
+        under = _under(rim, places[:, 0], places[:, 1], nucleus.crop)
         alone = under.max(axis=1, initial=0) == 1  # the probe may miss a thin partner
         return places[alone] + [span.start for span in spans], under.sum(axis=1)[alone]
 

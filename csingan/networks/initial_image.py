@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -53,7 +54,7 @@ class FlatColours:
     def __init__(self, image: np.ndarray, labels: np.ndarray):
         parts = (image[labels == 0], image[labels > 0])
         colours = [np.median(part if len(part) else image.reshape(-1, 3), axis=0) for part in parts]
-        self._colours = np.uint8(colours)
+        self._colours = np.array(colours).astype(np.uint8)
         self.patch = self._paint(labels)
 
     def _paint(self, layout: np.ndarray) -> np.ndarray:
@@ -196,7 +197,7 @@ def _view(
     background: np.ndarray, shape: tuple[int, int], directed: bool, rng: np.random.Generator
 ) -> np.ndarray:
     """The layers of a background turned, mirrored and bent, (*shape, 4)."""
-    layers = np.rot90(background, 2 * rng.integers(2) if directed else rng.integers(4))
+    layers = np.rot90(background, int(2 * rng.integers(2) if directed else rng.integers(4)))
     if not directed and rng.random() < 0.5:
         layers = layers[:, ::-1]
     places = [
@@ -210,7 +211,7 @@ def _view(
     return cv2.remap(layers, places[1], places[0], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
 
 
-def _corner(have: tuple[int, ...], want: tuple[int, int], rng: np.random.Generator) -> list[int]:
+def _corner(have: tuple[int, ...], want: tuple[int, int], rng: np.random.Generator) -> list[np.int64]:
     """Random start along each axis; a background that is too small starts anywhere and is mirrored."""
     return [rng.integers(a - b + 1 if a >= b else a) for a, b in zip(have, want, strict=False)]
 
@@ -221,7 +222,7 @@ def _fold(places: np.ndarray, length: int) -> np.ndarray:
     With cubic interpolation, cv2 itself mirrors only once.
     """
     away = np.mod(places + 0.5, 2 * length)
-    return np.float32(np.minimum(away, 2 * length - away) - 0.5)
+    return (np.minimum(away, 2 * length - away) - 0.5).astype(np.float32)
 
 
 def _smooth_field(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
@@ -263,4 +264,4 @@ def _draw_alike(new: _Shape, nuclei: list[_Nucleus], rng: np.random.Generator) -
     return rng.choice(alike)
 
 
-KINDS: dict[str, type[InitialImage]] = {"flat": FlatColours, "collage": Collage}
+KINDS: dict[str, Callable[[np.ndarray, np.ndarray], InitialImage]] = {"flat": FlatColours, "collage": Collage}

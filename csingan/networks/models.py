@@ -9,6 +9,8 @@ of the second, and so on. No patch sees the channels of another one.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -35,13 +37,14 @@ class Generator(nn.Module):
         super().__init__()
         self.patches = patches
         widths = [NOISE_CHANNELS + 3 + 2] + [channels] * (LAYERS - 1) + [3]
-        self.layers = nn.ModuleList(
+        layers = [
             nn.Conv2d(patches * a, patches * b, 3, groups=patches)
             for a, b in zip(widths, widths[1:], strict=False)
-        )
-        _initialise(self.layers)
+        ]
+        _initialise(layers)
         # A new scale starts as the scale below left it.
-        nn.init.zeros_(self.layers[-1].weight)
+        nn.init.zeros_(layers[-1].weight)
+        self.layers = nn.ModuleList(layers)
 
     def forward(self, noise: Tensor, base: Tensor, layout: Tensor) -> Tensor:
         """Make images, in about -1..1.
@@ -73,11 +76,12 @@ class Critics(nn.Module):
         super().__init__()
         count = patches * len(CRITICS)
         widths = [3] + [channels] * (LAYERS - 1) + [1]
-        self.layers = nn.ModuleList(
+        layers = [
             nn.Conv2d(count * a, count * b, 3, stride=2 if i == 1 else 1, padding=1, groups=count)
             for i, (a, b) in enumerate(zip(widths, widths[1:], strict=False))
-        )
-        _initialise(self.layers)
+        ]
+        _initialise(layers)
+        self.layers = nn.ModuleList(layers)
 
     def forward(self, masked: Tensor) -> Tensor:
         """Map masked images (see `masked_images`) to one map for each critic.
@@ -108,10 +112,10 @@ class Networks(nn.Module):
         self.to(memory_format=torch.channels_last)
 
 
-def _initialise(layers: nn.ModuleList) -> None:
+def _initialise(layers: Sequence[nn.Conv2d]) -> None:
     for layer in layers:
         nn.init.kaiming_normal_(layer.weight, _SLOPE)
-        nn.init.zeros_(layer.bias)
+        nn.init.zeros_(layer.bias)  # type: ignore[arg-type]  # every layer here has one
 
 
 def regions(mask: Tensor) -> Tensor:

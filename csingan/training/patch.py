@@ -152,7 +152,7 @@ def add_scale(pyramid: Pyramid, state: State, schedule: Schedule, device: torch.
     """Add the next scale, in its final state, to a pyramid; returns its generator."""
     generator = Generator(schedule.channels_at(len(pyramid.generators), len(pyramid.ratios)))
     generator.load_state_dict(averaged_generator(state))
-    generator.to(device, memory_format=torch.channels_last)
+    generator.to(device).to(memory_format=torch.channels_last)
     pyramid.add(generator, state["losses"])
     return generator
 

@@ -82,7 +82,7 @@ def join(
 def split(networks: Networks, optimizers: Sequence[Adam]) -> list[State]:
     """The weights and moments of each patch, copied: the inverse of `join`."""
     together = {_NETWORKS + name: tensor for name, tensor in networks.state_dict().items()}
-    names = {parameter: name for name, parameter in networks.named_parameters()}
+    names: dict[Tensor, str] = {parameter: name for name, parameter in networks.named_parameters()}
     for optimizer in optimizers:
         for parameter, values in optimizer.state.items():
             together |= {f"{_ADAM}{names[parameter]}.{moment}": values[moment] for moment in _MOMENTS}

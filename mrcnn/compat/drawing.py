@@ -6,6 +6,7 @@ import colorsys
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -75,7 +76,7 @@ def add_outline(ax: Axes, mask: np.ndarray, box, color, stroke: Stroke) -> None:
 def add_caption(ax: Axes, box, text: str, stroke: Stroke) -> None:
     """Write into the upper left corner of a box, white on a dark rim, which reads on any tissue."""
     rim = withStroke(linewidth=stroke.text / 4, foreground="black", alpha=0.8)
-    place = {"va": "top", "ha": "left", "clip_on": True}
+    place: dict[str, Any] = {"va": "top", "ha": "left", "clip_on": True}
     ax.text(box[1], box[0], text, color="white", size=stroke.text, path_effects=[rim], **place)
 
 

@@ -42,9 +42,8 @@ def load_image_gt(
     Raises:
         ValueError: see `load_example`.
     """
-    steps = [mirror] if augment else []
-    if augmentation is not None:
-        steps.append(as_augmentation(augmentation))
+    given = as_augmentation(augmentation)
+    steps = [step for step in (mirror if augment else None, given) if step is not None]
     example = load_example(
         dataset, config, image_id, compose(*steps) if steps else None, rng or np.random.default_rng()
     )
@@ -71,7 +70,7 @@ def compose_image_meta(
     image_shape: Sequence[int],
     window: Sequence[int],
     scale: float,
-    active_class_ids: Sequence[int],
+    active_class_ids: Sequence[int] | np.ndarray,
 ) -> np.ndarray:
     """What is known of an image, as one vector (IMAGE_META_SIZE,) float64; `parse_image_meta` reads it.
 

@@ -49,9 +49,9 @@ def compose(*steps: Augmentation) -> Augmentation:
 
 def turn(image: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> Pair:
     """One of the eight ways to lay a square on itself: quarter turns, mirrored or not."""
-    quarter_turns = rng.integers(4)
-    turned = np.rot90(image, quarter_turns), np.rot90(labels, quarter_turns)
-    return mirror(*(np.ascontiguousarray(array) for array in turned), rng)
+    quarter_turns = int(rng.integers(4))
+    image, labels = (np.ascontiguousarray(np.rot90(array, quarter_turns)) for array in (image, labels))
+    return mirror(image, labels, rng)
 
 
 def mirror(image: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> Pair:

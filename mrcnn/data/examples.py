@@ -127,7 +127,9 @@ def fit(image: np.ndarray, labels: np.ndarray, shape: Sequence[int], rng: np.ran
     return image[window], labels[window]
 
 
-def on_canvas(image: np.ndarray, shape: Sequence[int], top: int = 0, left: int = 0) -> np.ndarray:
+def on_canvas(
+    image: np.ndarray, shape: Sequence[int] | np.ndarray, top: int = 0, left: int = 0
+) -> np.ndarray:
     """The image, (H, W, 3), on a sheet of `shape` px in its median colour: black looks like dense stain."""
     height, width = image.shape[:2]
     if (height, width) == tuple(shape):

@@ -125,7 +125,7 @@ class Batches(keras.utils.PyDataset):
             self._tell_of_surplus(image_id, len(instances))
             chosen = rng.choice(len(instances), self.config.MAX_GT_INSTANCES, replace=False)
             instances = [instances[i] for i in chosen]
-        outlined = np.float32(info.get("outlined", True))
+        outlined = np.array(info.get("outlined", True), np.float32)
         return {**pad_example(example, instances, self.config), "outlined": outlined}
 
     def _tell_of_surplus(self, image_id: int, count: int) -> None:

@@ -16,7 +16,7 @@ _BAND = 2**15  # px that `compute_overlaps_masks` multiplies at a time
 
 def extract_bboxes(mask: np.ndarray) -> np.ndarray:
     """Boxes (N, 4) int32 (y1, x1, y2, x2), ends exclusive, of masks (H, W, N); an empty mask gets zeros."""
-    rows, columns = mask.any(axis=1), mask.any(axis=0)  # (H, N), (W, N)
+    rows, columns = np.any(mask, axis=1), np.any(mask, axis=0)  # (H, N), (W, N)
     ends = [_first_and_end(occupied) for occupied in (rows, columns)]
     boxes = np.stack([ends[0][0], ends[1][0], ends[0][1], ends[1][1]], axis=1).astype(np.int32)
     boxes[~rows.any(axis=0)] = 0
@@ -80,7 +80,7 @@ def label_image(masks: np.ndarray) -> tuple[np.ndarray, int]:
     for number, (y1, x1, y2, x2) in enumerate(extract_bboxes(masks), 1):
         inside = masks[y1:y2, x1:x2, number - 1].astype(bool)
         window = labels[y1:y2, x1:x2]
-        covered += np.count_nonzero(window[inside])
+        covered += int(np.count_nonzero(window[inside]))
         window[inside] = number
     return labels, covered
 
@@ -93,7 +93,7 @@ def mini_mask(mask: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """
     shrinks = mask.shape[0] > shape[0] and mask.shape[1] > shape[1]
     interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return cv2.resize(np.float32(mask), tuple(shape)[::-1], interpolation=interpolation) >= 0.5
+    return cv2.resize(mask.astype(np.float32), (shape[1], shape[0]), interpolation=interpolation) >= 0.5
 
 
 def minimize_mask(bbox: np.ndarray, mask: np.ndarray, mini_shape: tuple[int, int]) -> np.ndarray:
@@ -134,14 +134,14 @@ def expand_mask(bbox: np.ndarray, mini_mask: np.ndarray, image_shape: tuple[int,
     masks = np.zeros((*image_shape[:2], mini_mask.shape[-1]), bool)
     for number in range(mini_mask.shape[-1]):
         y1, x1, y2, x2 = (int(value) for value in bbox[number][:4])
-        mini = np.float32(mini_mask[:, :, number])
+        mini = mini_mask[:, :, number].astype(np.float32)
         masks[y1:y2, x1:x2, number] = cv2.resize(mini, (x2 - x1, y2 - y1)) >= 0.5
     return masks
 
 
 def unmold_mask(mask: np.ndarray, bbox: Iterable[float], image_shape: tuple[int, ...]) -> np.ndarray:
     """A predicted mask (h, w) float in 0..1, filling its box (4,) px, in the image: (height, width) bool."""
-    shape = tuple(image_shape[:2])
+    shape = image_shape[0], image_shape[1]
     full = np.zeros(shape, bool)
     window, top, left = paste_mask(mask, bbox, shape)
     full[top : top + window.shape[0], left : left + window.shape[1]] = window

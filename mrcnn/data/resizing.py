@@ -53,6 +53,7 @@ def resize_image(
         image = _interpolate(image, _scaled(image.shape[:2], scale))
     height, width = image.shape[:2]
     if mode == "crop":
+        assert min_dim is not None  # _check saw to it
         top, left = random.randint(0, height - min_dim), random.randint(0, width - min_dim)
         image = image[top : top + min_dim, left : left + min_dim]
         return image, (0, 0, min_dim, min_dim), scale, [(0, 0)] * 3, (top, left, min_dim, min_dim)

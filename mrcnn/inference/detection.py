@@ -45,7 +45,7 @@ def detect(predictor: Predictor, images, verbose: int) -> list[dict[str, np.ndar
         if image.ndim != 3 or image.shape[2] != 3:
             raise ValueError(f"an image is (height, width, 3) RGB, not {image.shape}")
     bar = tqdm(total=len(images), desc="detecting", unit="image", disable=not verbose)
-    results = []
+    results: list[dict[str, np.ndarray]] = []
     with bar:
         while len(results) < len(images):
             first = len(results)
@@ -71,7 +71,7 @@ def _unmold(found: dict, molded: Molded, image: np.ndarray) -> dict[str, np.ndar
     """What was found in the padded image, in the pixels of the image itself."""
     shape = image.shape[:2]
     top, left = molded.window[:2]
-    boxes = (found["boxes"] - np.float32([top, left, top, left])) / np.float32(molded.scale)
+    boxes = (found["boxes"] - np.array([top, left, top, left], np.float32)) / np.float32(molded.scale)
     masks = np.zeros((*shape, len(boxes)), bool)
     for number, (mask, box) in enumerate(zip(found["masks"], boxes, strict=True)):
         window, row, column = paste_mask(mask, box, shape)
@@ -96,7 +96,7 @@ def _in_tiles(predictor: Predictor, image: np.ndarray) -> dict[str, np.ndarray]:
     masks = labels[..., None] == shown
     return {
         "rois": extract_bboxes(masks),
-        "class_ids": np.int32([kept[label - 1].class_id for label in shown]),
-        "scores": np.float32([kept[label - 1].score for label in shown]),
+        "class_ids": np.array([kept[label - 1].class_id for label in shown], np.int32),
+        "scores": np.array([kept[label - 1].score for label in shown], np.float32),
         "masks": masks,
     }

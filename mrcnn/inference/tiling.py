@@ -57,7 +57,7 @@ def segment(
     """
     instances = find_instances(predictor, image, overlap, progress, n_views)
     labels, kept = resolve_overlaps(instances, image.shape[:2])
-    return labels, np.float32([one.score for one in kept])
+    return labels, np.array([one.score for one in kept], np.float32)
 
 
 def find_instances(

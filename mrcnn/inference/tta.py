@@ -101,9 +101,11 @@ def agree(found: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
         fused["boxes"] = np.stack([weight @ every["boxes"][group] for group, weight in pairs])
         fused["masks"] = np.stack([np.tensordot(weight, every["masks"][group], 1) for group, weight in pairs])
         fused["class_ids"] = np.array([every["class_ids"][group[0]] for group in groups])
-        fused["scores"] = np.float32([every["scores"][group].sum() / len(found) for group in groups])
+        fused["scores"] = np.array(
+            [every["scores"][group].sum() / len(found) for group in groups], np.float32
+        )
         shares = [_same_pixels(every, group, fused, number) for number, group in enumerate(groups)]
-        fused["agreement"] = np.float32([sum(each) / len(found) for each in shares])
+        fused["agreement"] = np.array([sum(each) / len(found) for each in shares], np.float32)
     order = np.argsort(-fused["scores"], kind="stable")
     return {name: values[order] for name, values in fused.items()}
 

@@ -91,7 +91,7 @@ def _tensorflow_grids(maps, rows, columns, level):
     import tensorflow as tf
 
     count, size = rows.shape[1:]
-    heights, widths = (np.float32([one.shape[axis] for one in maps]) for axis in (1, 2))
+    heights, widths = (np.array([one.shape[axis] for one in maps], np.float32) for axis in (1, 2))
     # The operation reads from one image: all maps below each other, each in a frame that continues it.
     sheet = tf.concat([_framed(one, int(widths.max()) + 2) for one in maps], axis=1)
     first = np.cumsum(heights + 2) - heights - 1

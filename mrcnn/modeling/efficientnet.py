@@ -61,7 +61,7 @@ def efficientnet_lite0(
 
 def _blocks() -> list[tuple]:
     """(name, level, kernel, stride, expansion, output channels) of each block."""
-    blocks = []
+    blocks: list[tuple] = []
     for level, kernel, stride, expansion, channels, repeats in _STAGES:
         for repeat in range(repeats):
             name = f"c{level}_block{len(blocks)}"

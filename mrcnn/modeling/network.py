@@ -138,7 +138,8 @@ class Network(keras.Model):
         levels, logits, deltas = self.look(images)
         rois = self.propose(images, logits, deltas, self.config.POST_NMS_ROIS_INFERENCE)
         shape = tuple(images.shape[1:3])
-        found, class_ids, scores = self._refine(rois, *self.classify(levels, rois, shape), shape)
+        logits, deltas = self.classify(levels, rois, shape)
+        found, class_ids, scores = self._refine(rois, logits, deltas, shape)
         return {"levels": levels, "boxes": found, "class_ids": class_ids, "scores": scores}
 
     def _refine(self, rois, logits, deltas, shape):

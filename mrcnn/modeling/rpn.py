@@ -16,7 +16,7 @@ def feature_pyramid(maps, config: Config):
     Source: Lin et al., "Feature Pyramid Networks", CVPR 2017.
     """
     top_down = None
-    levels = []
+    levels: list = []
     for number, bottom_up in zip((5, 4, 3, 2), reversed(maps), strict=True):
         lateral = _convolution(bottom_up, 1, config, f"fpn_c{number}p{number}")
         if top_down is None:

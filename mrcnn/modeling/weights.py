@@ -71,7 +71,7 @@ def layers(model: keras.layers.Layer) -> dict[str, keras.layers.Layer]:
     Raises:
         ValueError: two layers share a name.
     """
-    found = {}
+    found: dict[str, keras.layers.Layer] = {}
     for layer in _nested(model):
         if _own(layer) and found.setdefault(layer.name, layer) is not layer:
             raise ValueError(f"two layers of {model.name} are called {layer.name}; give them different names")

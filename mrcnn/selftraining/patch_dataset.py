@@ -42,7 +42,7 @@ class PatchDataset(Dataset):
         path = self.image_info[image_id]["path"]
         labels, undecided = patches.read_masks(path), patches.read_undecided(path)
         nuclei = labels.max()
-        class_ids = np.repeat(np.int32([1, -1]), [nuclei, undecided.max()])
+        class_ids = np.repeat(np.array([1, -1], np.int32), [nuclei, undecided.max()])
         labels = np.where((labels == 0) & (undecided > 0), undecided + nuclei, labels)
         return patches.read_patch(path), labels, class_ids
 

@@ -56,8 +56,8 @@ def divide(
         limits: what to believe.
         stained: (H, W) int32, what looks like a nucleus by its stain alone.
     """
-    scores = np.float32([one.score for one in instances])
-    agreement = np.float32([one.agreement for one in instances])
+    scores = np.array([one.score for one in instances], np.float32)
+    agreement = np.array([one.agreement for one in instances], np.float32)
     sure = (scores >= limits.confidence) & (agreement >= limits.agreement)
     certain, unsure = _renumbered(labels, sure), _renumbered(labels, ~sure)
     overlooked = np.ones(stained.max() + 1, bool)

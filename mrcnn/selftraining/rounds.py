@@ -207,8 +207,10 @@ class SelfTraining:
 
         labelling = self.labelling
         limits = pseudo_labels.Limits(labelling.confidence, labelling.agreement)
-        network = modellib.load(model, DETECTION_MIN_CONFIDENCE=labelling.doubt) if names else None
-        for name in tqdm(names, desc="labelling", unit="patch", disable=not names):
+        if not names:
+            return
+        network = modellib.load(model, DETECTION_MIN_CONFIDENCE=labelling.doubt)
+        for name in tqdm(names, desc="labelling", unit="patch"):
             image = patches.read_patch(self.material.unlabelled.folder / name)
             found = pseudo_labels.label(network.predictor, image, limits, labelling.views)
             patches.write_patch(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -44,9 +45,13 @@ def is_in_logs(path: Path) -> bool:
 
 def list_weights(folder: Path, name: str) -> list[Path]:
     """The weights of all epochs of the configuration `name` kept in a folder of logs, oldest first."""
-    own = re.compile(rf"mask_rcnn_{re.escape(name)}_\d{{4,}}\.h5")
-    found = [path for path in Path(folder).glob("mask_rcnn_*.h5") if own.fullmatch(path.name)]
-    return sorted(found, key=epoch_of)
+    return [path for _, path in _by_epoch(folder, name)]
+
+
+def _by_epoch(folder: Path, name: str) -> list[tuple[int, Path]]:
+    own = re.compile(rf"mask_rcnn_{re.escape(name)}_(\d{{4,}})\.h5")
+    matches = ((own.fullmatch(path.name), path) for path in Path(folder).glob("mask_rcnn_*.h5"))
+    return sorted((int(match[1]), path) for match, path in matches if match)
 
 
 def find_last(model_dir: Path, name: str) -> Path:
@@ -77,14 +82,14 @@ def save(folder: Path, name: str, epoch: int, trainer: Trainer, kept: int) -> No
     state = _state_path(folder, epoch)
     with atomic_file(state) as temporary:
         variables = _state(trainer)
-        values = {str(i): np.asarray(variable) for i, variable in enumerate(variables)}
+        values: dict[str, Any] = {str(i): np.asarray(variable) for i, variable in enumerate(variables)}
         np.savez(temporary, trained=_trained(trainer), names=[v.name for v in variables], **values)
     weights.write(weights_path(folder, name, epoch), trainer.network)
     for old in Path(folder).glob("state_*.npz"):
         if old != state:
             old.unlink()
     # Those of later epochs are there where a training goes on from an older checkpoint than its last.
-    until_now = [path for path in list_weights(folder, name) if epoch_of(path) <= epoch]
+    until_now = [path for number, path in _by_epoch(folder, name) if number <= epoch]
     for old in until_now[:-kept] if kept else []:
         old.unlink()
 
@@ -96,8 +101,8 @@ def restore(path: Path, trainer: Trainer) -> bool:
         whether there was one. There is none beside older weights; and the optimiser starts anew if other
         layers were trained then, or another optimiser was in use.
     """
-    state = _state_path(Path(path).parent, epoch_of(path))
-    if not state.exists():
+    epoch = epoch_of(path)
+    if epoch is None or not (state := _state_path(Path(path).parent, epoch)).exists():
         return False
     with np.load(state) as values:
         variables = _state(trainer)

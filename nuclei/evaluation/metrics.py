@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from scipy.optimize import linear_sum_assignment
@@ -100,7 +100,7 @@ def match(truth: np.ndarray, pred: np.ndarray, iou: float = 0.5) -> np.ndarray:
 
 
 def average_precision(
-    truth: np.ndarray, pred: np.ndarray, scores: Sequence[float] | None = None, iou: float = 0.5
+    truth: np.ndarray, pred: np.ndarray, scores: ArrayLike | None = None, iou: float = 0.5
 ) -> float:
     """Average precision by pycocotools: matching and 101-point curve are COCO's, the IoUs come from here.
 
@@ -132,7 +132,7 @@ def average_precision(
     return float(coco.eval["precision"].mean())
 
 
-def score(truth: np.ndarray, pred: np.ndarray, confidence: Sequence[float] | None = None) -> dict[str, float]:
+def score(truth: np.ndarray, pred: np.ndarray, confidence: ArrayLike | None = None) -> dict[str, float]:
     """All scores of one image by their `NAMES`; matches at an IoU above 0.5 (AP50: of 0.5 or above).
 
     `confidence` is that of `average_precision`.

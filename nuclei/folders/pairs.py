@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,14 @@ _KIND = "pairs"
 _FINGERPRINT = "fingerprint"  # in the facts of their run: that of the pairs
 
 
-def pairs_of(folder: Path, patch: str, names: Sequence[str], depends_on: dict) -> Run:
+@dataclass(frozen=True)
+class Pairs(Run):
+    """A run whose items are the synthetic pairs of a patch."""
+
+    items: tuple[str, ...]
+
+
+def pairs_of(folder: Path, patch: str, names: Sequence[str], depends_on: dict) -> Pairs:
     """The run that leaves the synthetic pairs of a patch behind.
 
     Args:
@@ -30,19 +38,17 @@ def pairs_of(folder: Path, patch: str, names: Sequence[str], depends_on: dict) -
         names: of its pairs.
         depends_on: all that the pairs and their number depend on (JSON-like).
     """
-    return Run(folder, _KIND, depends_on, tuple(names), f"{patch}.json")
+    return Pairs(folder, _KIND, depends_on, tuple(names), f"{patch}.json")
 
 
-def are_complete(pairs: Run) -> bool:
+def are_complete(pairs: Pairs) -> bool:
     """Whether the pairs are finished, all there, and unchanged since."""
-    if not pairs.is_finished or not all(
-        image_path(pairs.folder / name).exists() for name in pairs.items or ()
-    ):
+    if not pairs.is_finished or not all(image_path(pairs.folder / name).exists() for name in pairs.items):
         return False
-    return pairs.facts.get(_FINGERPRINT) == fingerprint(pairs.folder, pairs.items or ())
+    return pairs.facts.get(_FINGERPRINT) == fingerprint(pairs.folder, pairs.items)
 
 
-def write_pairs(pairs: Run, content: Iterable[tuple[np.ndarray, np.ndarray]]) -> None:
+def write_pairs(pairs: Pairs, content: Iterable[tuple[np.ndarray, np.ndarray]]) -> None:
     """Write the pairs; those of other settings, or that were changed by hand, are set aside.
 
     Args:
@@ -55,9 +61,9 @@ def write_pairs(pairs: Run, content: Iterable[tuple[np.ndarray, np.ndarray]]) ->
     if pairs.is_finished and not are_complete(pairs):
         pairs.set_aside()
     pairs.begin()
-    for name, (image, layout) in zip(pairs.items or (), content, strict=True):
+    for name, (image, layout) in zip(pairs.items, content, strict=True):
         write_patch(pairs.folder, name, image, layout)
-    pairs.finish(**{_FINGERPRINT: fingerprint(pairs.folder, pairs.items or ())})
+    pairs.finish(**{_FINGERPRINT: fingerprint(pairs.folder, pairs.items)})
 
 
 def check_folder(folder: Path, data: Path, annotated: Collection[str]) -> None:

@@ -117,7 +117,7 @@ class Run:
             self._write(finished=False)
         return aside
 
-    def finish(self, **facts) -> None:
+    def finish(self, **facts: object) -> None:
         """Record that the results are complete, with facts about them (JSON-like) for `facts`."""
         self._write(finished=True, facts=facts)
 

@@ -14,7 +14,11 @@ from nuclei.io.files import atomic_file, check_names, is_unfinished
 TIFF_SUFFIXES = (".tif", ".tiff")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", *TIFF_SUFFIXES)
 LABEL_SUFFIXES = (".png", *TIFF_SUFFIXES)  # JPEG would change the ids
-COLOURS = (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR)
+COLOURS: tuple[int, ...] = (
+    tifffile.PHOTOMETRIC.MINISBLACK,
+    tifffile.PHOTOMETRIC.RGB,
+    tifffile.PHOTOMETRIC.YCBCR,
+)
 
 
 def read_image(path: Path, content: bytes | None = None) -> np.ndarray:
@@ -174,9 +178,11 @@ def _decode(path: Path, labels: bool, content: bytes | None = None) -> np.ndarra
 def _decode_tiff(path: Path, labels: bool) -> np.ndarray:
     """The first image of the file, at full resolution."""
     with tifffile.TiffFile(path) as tiff:
-        if tiff.pages[0].photometric not in COLOURS and not labels:
+        photometric = tiff.pages.first.photometric
+        if photometric not in COLOURS and not labels:
             # Indices of a palette, inks or inverted values would pass for grey or RGB.
-            raise InputError(f"{path} is a {tiff.pages[0].photometric.name.lower()} TIFF; convert it to RGB")
+            kind = tifffile.PHOTOMETRIC(photometric).name.lower()
+            raise InputError(f"{path} is a {kind} TIFF; convert it to RGB")
         series = tiff.series[0]
         planes = series.shape[0] if series.ndim == 3 and series.shape[2] > 4 else 1
         if planes in (3, 4) and series.axes[0] not in "SC" and not labels:

@@ -36,7 +36,9 @@ def fingerprint(image: np.ndarray) -> str:
     return digest((str(image.shape).encode(), image.tobytes()))
 
 
-def write(folder: Path, image: str, pixels: str, labels: np.ndarray, scores: Sequence[float]) -> None:
+def write(
+    folder: Path, image: str, pixels: str, labels: np.ndarray, scores: Sequence[float] | np.ndarray
+) -> None:
     """Write the nuclei of one image and remove the exports that lack them; InputError where that fails.
 
     Args:

@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
+from typing import Any
 
 import numpy as np
 import shapely
@@ -48,7 +49,7 @@ def image_name(text: str) -> str:
     return path.stem if path.suffix.lower() in IMAGE_SUFFIXES else path.name
 
 
-def field(record: object, name: str, kind: type | tuple[type, ...], where: str):
+def field(record: object, name: str, kind: type | tuple[type, ...], where: str) -> Any:
     """`record[name]`, which must be a `kind`; otherwise an InputError that begins with `where`."""
     value = record.get(name) if isinstance(record, dict) else None
     if not isinstance(value, kind):

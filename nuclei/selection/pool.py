@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Protocol
 
@@ -80,7 +81,7 @@ def read_features(
     def load(name: str) -> _Loaded:
         return _load(image_path(data / name), name, size, stamps.get(name), store, crops)
 
-    extractor: Extractor | None = None
+    extractor = cache(load_extractor)
     with tqdm(total=len(names), desc="features", unit="patch") as progress:
         try:
             batch = {}
@@ -89,14 +90,13 @@ def read_features(
                 if loaded.image is None or loaded.stamp.key in batch or loaded.stamp.key in store:
                     progress.update()
                     continue
-                extractor = extractor or load_extractor()
                 batch[loaded.stamp.key] = loaded.image
-                if len(batch) == extractor.batch:
-                    _append(store, batch, extractor)
+                if len(batch) == extractor().batch:
+                    _append(store, batch, extractor())
                     progress.update(len(batch))
                     batch = {}
-            if batch and extractor is not None:
-                _append(store, batch, extractor)
+            if batch:
+                _append(store, batch, extractor())
                 progress.update(len(batch))
         finally:
             _write_stamps(stamps_path, stamps)
@@ -122,8 +122,9 @@ def _load(
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}; check its permissions") from error
     stamp = _Stamp(status.st_size, status.st_mtime_ns, content_key(content, size))
-    missing_in = None if crops is None or has_quarters(crops, stamp.key.hex()) else crops
-    if stamp.key in store and missing_in is None:
+    if crops is not None and has_quarters(crops, stamp.key.hex()):
+        crops = None  # they are there
+    if stamp.key in store and crops is None:
         return _Loaded(name, stamp, None)
 
     image = read_image(path, content)
@@ -133,8 +134,8 @@ def _load(
             f"the patch {path.parents[1]} is {width} x {height} px, not {size} x {size} px; "
             "cut the patches to one size (--patch), or let --images cut them"
         )
-    if missing_in is not None:
-        write_quarters(missing_in, stamp.key.hex(), image)
+    if crops is not None:
+        write_quarters(crops, stamp.key.hex(), image)
     return _Loaded(name, stamp, None if stamp.key in store else image)
 
 

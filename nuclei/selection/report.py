@@ -81,12 +81,14 @@ def write_map(path: Path, features: np.ndarray, rows: np.ndarray, chosen: Sequen
     )
     colours = colormaps["turbo"](np.linspace(0.05, 0.95, len(chosen)))
     rest = np.setdiff1d(drawn, np.concatenate([record.members for record in chosen]))
-    axes.scatter(*places[rest].T, s=10, color="0.8", linewidths=0)  # what known patches stand for
+    # What known patches stand for.
+    axes.scatter(places[rest, 0], places[rest, 1], s=10, color="0.8", linewidths=0)
     for record, colour in zip(chosen, colours, strict=True):
-        axes.scatter(*places[list(record.members)].T, s=14, color=colour, alpha=0.7, linewidths=0)
+        across, up = places[list(record.members)].T
+        axes.scatter(across, up, s=14, color=colour, alpha=0.7, linewidths=0)
     for record, colour in zip(chosen, colours, strict=True):  # above all points
         place = places[record.index]
-        axes.scatter(*place, s=220, marker="*", color=colour, edgecolors="black")
+        axes.scatter(place[0], place[1], s=220, marker="*", color=colour, edgecolors="black")
         axes.annotate(str(record.cluster), place, xytext=(7, 7), textcoords="offset points", weight="bold")
     with atomic_file(path) as temporary:
         figure.savefig(temporary, dpi=120, format="png")

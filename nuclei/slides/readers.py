@@ -89,7 +89,7 @@ def open_levels(path: Path) -> Levels:
     return PlainImage(path, size)
 
 
-class PlainImage:
+class PlainImage(Levels):
     """A PNG, JPEG or TIFF that is decoded as a whole, once the first region is asked for."""
 
     is_slide, mpp, hint, downsamples = False, None, "", (1.0,)
@@ -122,7 +122,7 @@ def _header_size(path: Path) -> tuple[int, int]:
         raise InputError(f"{path} cannot be read as an image: broken, or of another format") from error
 
 
-class ScannerSlide:
+class ScannerSlide(Levels):
     """A slide as OpenSlide reads it."""
 
     is_slide = True
@@ -156,7 +156,7 @@ class ScannerSlide:
         self._slide.close()
 
 
-class TiledTiff:
+class TiledTiff(Levels):
     """A tiled TIFF of no scanner's format, grey or RGB(A), 8 or 16 bits, its levels as SubIFDs or pages."""
 
     is_slide, hint = True, ""
@@ -206,7 +206,7 @@ class TiledTiff:
             if len(data) < count:
                 raise ValueError("the file ends too early")
             tables = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader}
-            return page.decode(data, index, **tables)[0][0]
+            return page.decode(data, index, **tables)[0][0]  # type: ignore[index]  # None only without data
         except Exception as error:  # the codecs raise types of their own
             down, across = _grid(page)
             x, y = index % across * page.tilewidth, index // across % down * page.tilelength
@@ -234,19 +234,24 @@ def _over_white(image: Image.Image) -> Image.Image:
     if not image.has_transparency_data:
         return image.convert("RGB")
     image = image.convert("RGBA")
-    if image.getextrema()[3][0] == 255:  # opaque, as nearly always
+    if image.getchannel("A").getextrema()[0] == 255:  # opaque, as nearly always
         return image.convert("RGB")
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+
+
+def _um(pixels: ElementTree.Element, axis: str) -> float | None:
+    """The side of a pixel in an OME-XML; None where it is not told, or in an unknown unit."""
+    size, unit = pixels.get(f"PhysicalSize{axis}"), UM.get(pixels.get(f"PhysicalSize{axis}Unit", "µm"))
+    return None if size is None or unit is None else float(size) * unit
 
 
 def _mpp_of_tiff(tiff: tifffile.TiffFile) -> tuple[float, float] | None:
     """um/px from the OME-XML or the resolution tags."""
     if tiff.ome_metadata:
         pixels = ElementTree.fromstring(tiff.ome_metadata).find(".//{*}Pixels")
-        unit_x, unit_y = (UM.get(pixels.get(f"PhysicalSize{axis}Unit", "µm")) for axis in "XY")
-        size_x, size_y = (pixels.get(f"PhysicalSize{axis}") for axis in "XY")
-        if None not in (unit_x, unit_y, size_x, size_y):
-            return _trusted(float(size_x) * unit_x, float(size_y) * unit_y)
+        x, y = (None if pixels is None else _um(pixels, axis) for axis in "XY")
+        if x is not None and y is not None:
+            return _trusted(x, y)
     page = tiff.series[0].keyframe
     if page.resolutionunit not in (tifffile.RESUNIT.INCH, tifffile.RESUNIT.CENTIMETER):
         return None

@@ -39,7 +39,7 @@ def generate(kind: str, size: int | tuple[int, int], seed: int) -> tuple[np.ndar
     if kind not in KINDS:
         raise ValueError(f"no tissue kind {kind!r}; there are {', '.join(KINDS)}")
     tissue = KINDS[kind]
-    shape = (size, size) if isinstance(size, int) else tuple(size)
+    shape = (size, size) if isinstance(size, int) else (size[0], size[1])
     rng = np.random.default_rng([seed, list(KINDS).index(kind)])
     depth = architecture(rng, shape, tissue)
     strands, grain = fibres(rng, depth)

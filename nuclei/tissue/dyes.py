@@ -88,9 +88,10 @@ def _cells(rng: np.random.Generator, labels: np.ndarray) -> tuple[np.ndarray, np
     )
     owner = np.zeros(nearest.max() + 1, np.float32)
     owner[nearest[outside == 0]] = labels[outside == 0]
-    y, x = np.indices(labels.shape, dtype=np.float32)
-    x, y = x + 3 * random_field(rng, labels.shape, 10), y + 3 * random_field(rng, labels.shape, 10)
-    return cv2.remap(owner[nearest], x, y, cv2.INTER_NEAREST, None, cv2.BORDER_REFLECT), distance
+    y, x = (np.arange(side, dtype=np.float32) for side in labels.shape)
+    across = x + 3 * random_field(rng, labels.shape, 10)
+    down = y[:, None] + 3 * random_field(rng, labels.shape, 10)
+    return cv2.remap(owner[nearest], across, down, cv2.INTER_NEAREST, None, cv2.BORDER_REFLECT), distance
 
 
 def add_confounders(

@@ -30,7 +30,7 @@ def architecture(rng: np.random.Generator, shape: tuple[int, int], tissue: Kind)
 def fibres(rng: np.random.Generator, depth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Wavy collagen: its strands, (H, W) about 0 with deviation 1, and their direction, (H, W) radians."""
     shape = depth.shape
-    y, x = np.indices(shape, dtype=np.float32)
+    y, x = np.arange(shape[0], dtype=np.float32)[:, None], np.arange(shape[1], dtype=np.float32)
     turn = rng.uniform(0, np.pi)
     cosine, sine = np.float32(np.cos(turn)), np.float32(np.sin(turn))
     along = cosine * x + sine * y

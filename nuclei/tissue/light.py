@@ -32,4 +32,5 @@ def photograph(rng: np.random.Generator, light: np.ndarray) -> np.ndarray:
     image = np.clip(np.rint(sharp + drift * (soft - sharp) + noise), 0, 255).astype(np.uint8)
     quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(75, 95))]
     encoded = cv2.imencode(".jpg", image[..., ::-1], quality)[1]
-    return cv2.imdecode(encoded, cv2.IMREAD_COLOR)[..., ::-1].copy()
+    decoded = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
+    return decoded[..., ::-1].copy()  # type: ignore[index]  # None only where the bytes are broken
