@@ -13,6 +13,7 @@ import tyro
 
 from mrcnn import backend
 from mrcnn.config import check_takes_tiles, find_model
+from mrcnn.selftraining.start import MODEL, trained_or_start
 from nuclei.cli import run
 from nuclei.errors import InputError
 from nuclei.folders.patches import is_annotated
@@ -30,8 +31,8 @@ class Export:
     data: Path = Path("data")  # the patches; selected.csv there says which
     out: Path = Path("annotations")  # <patch>.png and the annotation go here; pictures to overlays/
     format: tuple[Format, ...] = ("geojson",)  # one or more; geojson is what QuPath reads
-    start: Literal["baseline", "model", "none"] = "baseline"  # draws what nobody has annotated yet
-    model: Path = Path("runs/mrcnn/model")  # the folder of a trained model, for --start model
+    start: Literal["model", "baseline", "none"] = "model"  # draws what nobody has annotated yet
+    model: Path = MODEL  # the folder of a trained model; as long as it is missing, the start weights
 
 
 @dataclass(frozen=True)
@@ -66,10 +67,12 @@ def _export(settings: Export) -> None:
     names = read_selection(settings.data)
     if not settings.format:
         raise InputError(f"--format names no format; name one or more of {', '.join(SUFFIXES)}, coco")
+    model = settings.model
     if settings.start == "model":
-        check_takes_tiles(settings.model, find_model(settings.model)[1])
+        model = trained_or_start(model)
+        check_takes_tiles(model, find_model(model)[1])
         backend.check()
-    draw = _drawer(settings.start, settings.model)
+    draw = _drawer(settings.start, model)
     count = export_patches(settings.data, names, settings.out, settings.format, settings.start, draw)
     print(
         f"wrote {count} patches to {settings.out}/ as {', '.join(settings.format)}\n"
@@ -100,13 +103,13 @@ def _import(settings: Import) -> None:
         print("next: python main_train.py")
 
 
-def _drawer(start: str, model_folder: Path) -> Callable[[np.ndarray], np.ndarray]:
+def _drawer(drawn_by: str, model_folder: Path) -> Callable[[np.ndarray], np.ndarray]:
     """The function from an image, (H, W, 3) uint8 RGB, to its first labels, (H, W) int32."""
-    if start == "baseline":
+    if drawn_by == "baseline":
         from nuclei import label_free
 
         return label_free.segment
-    if start == "none":
+    if drawn_by == "none":
         return lambda image: np.zeros(image.shape[:2], np.int32)
 
     @functools.cache  # loaded at the first patch that needs it

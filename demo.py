@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm import tqdm
 
+from mrcnn.selftraining.start import start_weights
 from nuclei.cli import run
 from nuclei.experiment import Tissue, annotate_selected, program, tissue_folders
 from nuclei.folders import patches, tables
@@ -44,6 +45,7 @@ PAGE = "chain.png"  # the whole demo on one page
 ROWS_SHOWN = 3  # of that page
 ROWS = {
     "label_free": "label-free (Otsu, watershed)",
+    "start": "start weights, no label (made from tissue like this)",
     "annotated_only": "annotated patches only",
     "ours": "this method",
 }
@@ -114,8 +116,13 @@ def train_and_segment(settings: Settings, where: Tissue) -> None:
         "pseudo_label.py", **shared, synthetic=None, out=out / "mrcnn_annotated_only", rounds=0,
         steps=2 * settings.steps,
     )  # fmt: skip
-    for row, model in (("ours", "mrcnn"), ("annotated_only", "mrcnn_annotated_only")):
-        program("segment.py", where.test_images, model=out / model / "model", out=out / "segmented" / row)
+    models = {
+        "start": start_weights(),
+        "annotated_only": out / "mrcnn_annotated_only" / "model",
+        "ours": out / "mrcnn" / "model",
+    }
+    for row, model in models.items():
+        program("segment.py", where.test_images, model=model, out=out / "segmented" / row)
     for path in tqdm(list_images(where.test_images), desc="label-free baseline", unit="image"):
         labels = label_free.segment(read_image(path))
         write_labels(out / "segmented" / "label_free" / f"{path.stem}.tif", labels)
@@ -150,6 +157,7 @@ def summary(table: pd.DataFrame, seconds: float) -> dict[str, float]:
     figures = {
         "aji": table.loc["ours", "aji"],
         "aji_label_free": table.loc["label_free", "aji"],
+        "aji_start": table.loc["start", "aji"],
         "aji_annotated_only": table.loc["annotated_only", "aji"],
         "pq": table.loc["ours", "pq"],
         "seconds": seconds,

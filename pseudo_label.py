@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mrcnn import backend
 from mrcnn.inference import tta
+from mrcnn.selftraining.start import GENERATED, find
 from mrcnn.selftraining.rounds import MODEL, Labelling, SelfTraining, Training
 from mrcnn.selftraining.splits import collect
 from nuclei.cli import run
@@ -20,6 +21,8 @@ class Settings:
     synthetic: Path | None = Path("data_synthetic")  # the synthetic pairs; None trains without them
     pseudo: Path = Path("data_pseudo")  # where the labelled patches go
     out: Path = Path("runs/mrcnn")  # weights, curves and pictures of every step
+    start: str = GENERATED  # begin with: generated (weights that know nuclei), imagenet, or a model's folder
+    generated: bool = True  # train on generated tissue too, so that what the start knows is not forgotten
     annotated: bool = True  # train on the annotated patches themselves too
     validation: int | None = None  # annotated patches not learnt, to choose weights by; None: 2, or one in 20
     rounds: int = 1  # how often to label the unlabelled patches and train again
@@ -43,7 +46,14 @@ def main(settings: Settings) -> None:
         unlabelled=settings.rounds > 0,
         seed=settings.seed,
     )
-    training = Training(settings.steps, settings.batch, settings.learning_rate, settings.seed)
+    training = Training(
+        settings.steps,
+        settings.batch,
+        settings.learning_rate,
+        settings.seed,
+        settings.start,
+        settings.generated,
+    )
     labelling = Labelling(settings.views, settings.confidence, settings.agreement, settings.doubt)
     model = SelfTraining(material, settings.out, settings.pseudo, settings.rounds, training, labelling).run()
     print(f"wrote the model to {model}/")
@@ -60,6 +70,7 @@ def _check(settings: Settings) -> None:
     if not settings.learning_rate > 0:
         raise InputError(f"--learning-rate is {settings.learning_rate}; it must be above 0")
     tta.check(settings.views)
+    find(settings.start)
     backend.check()
     if not 0 <= settings.doubt <= settings.confidence <= 1:
         raise InputError(

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from mrcnn import backend
 from mrcnn.config import check_takes_tiles, find_model
 from mrcnn.inference import tta
+from mrcnn.selftraining.start import MODEL, trained_or_start
 from nuclei.cli import run
 from nuclei.errors import InputError
 from nuclei.io.files import check_can_hold_files, check_names
@@ -24,7 +25,7 @@ Format = Literal["label_tiff", "geojson", "coco"]
 @dataclass(frozen=True)
 class Settings:
     images: tyro.conf.Positional[tuple[Path, ...]]  # images or folders of images: PNG, JPEG, TIFF
-    model: Path = Path("runs/mrcnn/model")  # the folder of a trained model
+    model: Path = MODEL  # the folder of a trained model; as long as it is missing, the start weights
     out: Path = Path("segmented")  # <image>.tif goes here (ids 1..N, 0 background), overlays/<image>.png too
     format: tuple[Format, ...] = ("geojson", "coco")  # beside the label images: for QuPath; one file for all
     confidence: float = 0.5  # smallest score of a nucleus, in a view and in the mean of all, 0..1
@@ -37,14 +38,15 @@ def main(settings: Settings) -> None:
     from mrcnn.segmentation import OVERLAYS, segment_images
 
     paths = find_images(settings.images)
-    _, config = find_model(settings.model)
-    check_takes_tiles(settings.model, config)
+    model = trained_or_start(settings.model)
+    _, config = find_model(model)
+    check_takes_tiles(model, config)
     backend.check()
     _check(settings, side=config["IMAGE_SHAPE"][0])
     check_can_hold_files(settings.out)
     made = segment_images(
         paths,
-        settings.model,
+        model,
         settings.out,
         confidence=settings.confidence,
         views=settings.views,

@@ -91,12 +91,13 @@ def _own(layer: keras.layers.Layer) -> list[keras.Variable]:
     return [weight for weight in layer.weights if id(weight) not in inner]
 
 
-def write(path: Path | str, model: keras.Model) -> None:
-    """Write all weights, float32, so that Matterport's code can read them too, with `by_name=True`.
+def write(path: Path | str, model: keras.Model, dtype: type[np.floating] = np.float32) -> None:
+    """Write all weights so that Matterport's code can read them too, with `by_name=True`.
 
     Args:
         path: replaced when the new file is complete.
         model: built.
+        dtype: of the weights in the file; they are read as float32.
 
     Raises:
         InputError: the file cannot be written.
@@ -116,7 +117,7 @@ def write(path: Path | str, model: keras.Model) -> None:
         for group, pairs in contents.items():
             file.create_group(group).attrs["weight_names"] = np.array([name for name, _ in pairs], dtype="S")
             for name, weight in pairs:
-                file[group][name] = weight.numpy().astype(np.float32)
+                file[group][name] = weight.numpy().astype(dtype)
 
 
 def read(

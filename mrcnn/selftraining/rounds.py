@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from mrcnn.config import WEIGHTS, NucleusConfig, fingerprint
+from mrcnn.selftraining import start
 from mrcnn.selftraining.splits import Material, Source
 from nuclei.errors import InputError
 from nuclei.folders import patches
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from mrcnn.model import MaskRCNN
     from mrcnn.selftraining.patch_dataset import PatchDataset
 
-SHARES = {"annotated": 3, "synthetic": 1, "pseudo": 1}  # patches of each source in a batch, in proportion
+# Patches of each source in a batch, in proportion. Generated tissue keeps what the start weights know.
+SHARES = {"annotated": 3, "synthetic": 1, "pseudo": 1, "generated": 1}
 OUTLINED = ("annotated", "synthetic")  # of pseudo labels only the places are learnt: outlines are a guess
 STEPS_PER_EPOCH = 25  # from one checkpoint and validation to the next; steps are rounded up to whole epochs
 MODEL = "model"  # the folder, within `out`, of the final model
@@ -43,6 +45,8 @@ class Training:
     batch: int = 4  # patches a step
     learning_rate: float = 1e-3  # at its peak; over all rounds together it falls as one cosine
     seed: int = 0  # of weights, batches and augmentation
+    start: str | Path = start.GENERATED  # what the first round begins with; see `mrcnn.selftraining.start`
+    generated: bool = True  # whether to learn from generated tissue too
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,8 @@ class SelfTraining:
         sources = dict(self.material.learnt)
         if model is not None:
             sources["pseudo"] = Source(self.pseudo, self.material.unlabelled.names)
-        log.info("%s: learns from %s", run.folder.name, ", ".join(map(str, sources.values())))
+        names = [*map(str, sources.values()), *(["generated tissue"] if self.training.generated else [])]
+        log.info("%s: learns from %s", run.folder.name, ", ".join(names))
         self._fit(run.folder, number, model, sources)
         run.finish()
         return run.folder
@@ -133,7 +138,12 @@ class SelfTraining:
         callbacks = [validation] if pairs else []
         try:
             losses = network.train(
-                dataset(sources), None, rate, epochs, augmentation=augment, custom_callbacks=callbacks
+                self._dataset(sources, number),
+                None,
+                rate,
+                epochs,
+                augmentation=augment,
+                custom_callbacks=callbacks,
             )
         except FloatingPointError as error:
             gentler = self.training.learning_rate / 2
@@ -152,18 +162,31 @@ class SelfTraining:
         network.save(folder)
 
     def _network(self, folder: Path, number: int, initial: Path | None) -> MaskRCNN:
-        """The network to train in `folder`: as it was left there, else from `initial`, else from ImageNet."""
+        """The network to train in `folder`: as it was left there, else from `initial`, else from the start."""
         from mrcnn.model import MaskRCNN
 
         network = MaskRCNN("training", self._config(), folder / LOGS, (self.training.seed + number) % 2**32)
         try:
             network.load_weights(network.find_last())
         except FileNotFoundError:
+            initial = initial or start.find(self.training.start)
             if initial is None:
                 network.load_weights(network.get_imagenet_weights(), by_name=True)
             else:
                 network.load_weights(initial / WEIGHTS)
         return network
+
+    def _dataset(self, sources: dict[str, Source], number: int) -> PatchDataset:
+        """The patches of all sources, by the names of `SHARES`, each with its share of a batch."""
+        from mrcnn.selftraining.patch_dataset import PatchDataset
+
+        made = PatchDataset()
+        for name, source in sources.items():
+            made.add_patches(source.folder, source.names, SHARES[name], outlined=name in OUTLINED)
+        if self.training.generated:
+            made.add_generated(self.training.seed + number, SHARES["generated"])
+        made.prepare()
+        return made
 
     def _config(self) -> NucleusConfig:
         config = NucleusConfig()
@@ -233,6 +256,7 @@ class SelfTraining:
         used = {**self.material.learnt, "validation": self.material.validation}
         depends_on = {
             **asdict(self.training),
+            "start": start.describe(self.training.start),
             "round": number,
             "rounds": self.rounds,
             "shares": SHARES,
@@ -252,17 +276,6 @@ class SelfTraining:
             "model": fingerprint(model),
             "unlabelled": self.material.unlabelled.fingerprint,
         }
-
-
-def dataset(sources: dict[str, Source]) -> PatchDataset:
-    """The patches of all sources, by the names of `SHARES`, each with its share of a batch."""
-    from mrcnn.selftraining.patch_dataset import PatchDataset
-
-    made = PatchDataset()
-    for name, source in sources.items():
-        made.add_patches(source.folder, source.names, SHARES[name], outlined=name in OUTLINED)
-    made.prepare()
-    return made
 
 
 def _pair(patch: Path) -> tuple:

@@ -12,9 +12,9 @@ import numpy as np
 
 from nuclei.tissue.dyes import add_confounders, chromatin_of, matrix
 from nuclei.tissue.fields import random_field
-from nuclei.tissue.kinds import KINDS
+from nuclei.tissue.kinds import KINDS, Kind
 from nuclei.tissue.layout import architecture, fibres, populate
-from nuclei.tissue.light import photograph, stain
+from nuclei.tissue.light import Scanner, photograph, stain
 
 __all__ = ["KINDS", "generate"]
 
@@ -38,13 +38,22 @@ def generate(kind: str, size: int | tuple[int, int], seed: int) -> tuple[np.ndar
     """
     if kind not in KINDS:
         raise ValueError(f"no tissue kind {kind!r}; there are {', '.join(KINDS)}")
-    tissue = KINDS[kind]
     shape = (size, size) if isinstance(size, int) else (size[0], size[1])
-    rng = np.random.default_rng([seed, list(KINDS).index(kind)])
+    return render(np.random.default_rng([seed, list(KINDS).index(kind)]), shape, KINDS[kind])
+
+
+def render(
+    rng: np.random.Generator,
+    shape: tuple[int, int],
+    tissue: Kind,
+    scanner: Scanner = Scanner(),  # noqa: B008  # frozen
+    stain_spread: float = 1.0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """An image of a tissue that is described, and its nuclei; see `generate`."""
     depth = architecture(rng, shape, tissue)
     strands, grain = fibres(rng, depth)
     labels, traits = populate(rng, depth, grain, tissue)
-    chromatin = chromatin_of(rng, labels, traits)
+    chromatin = chromatin_of(rng, labels, traits, tissue)
     haematoxylin, eosin = matrix(rng, labels, depth, strands, tissue)
     haematoxylin += rng.uniform(0.0, 0.33) * eosin  # how well the slide was rinsed before the eosin
     add_confounders(rng, haematoxylin, eosin, depth, tissue)
@@ -53,4 +62,5 @@ def generate(kind: str, size: int | tuple[int, int], seed: int) -> tuple[np.ndar
     haematoxylin += chromatin - 0.5 * inside * haematoxylin
     eosin += inside * (0.3 - 0.5 * eosin)
     thickness = np.exp(0.18 * random_field(rng, shape, 60))
-    return photograph(rng, stain(rng, thickness * haematoxylin, thickness * eosin)), labels
+    light = stain(rng, thickness * haematoxylin, thickness * eosin, stain_spread)
+    return photograph(rng, light, scanner), labels

@@ -9,7 +9,9 @@ from nuclei.tissue.fields import random_field, sigmoid
 from nuclei.tissue.kinds import Kind
 
 
-def chromatin_of(rng: np.random.Generator, labels: np.ndarray, traits: np.ndarray) -> np.ndarray:
+def chromatin_of(
+    rng: np.random.Generator, labels: np.ndarray, traits: np.ndarray, tissue: Kind
+) -> np.ndarray:
     """(H, W) float32 haematoxylin of the nuclei: a dark membrane, clumps, nucleoli, and 0 outside them."""
     shape = labels.shape
     number, square = labels.astype(np.float32), np.ones((3, 3), np.uint8)
@@ -17,12 +19,19 @@ def chromatin_of(rng: np.random.Generator, labels: np.ndarray, traits: np.ndarra
     edge = cv2.distanceTransform(inner.astype(np.uint8), cv2.DIST_L2, 3)
     area = np.bincount(labels.ravel(), minlength=len(traits))
     seeds = (rng.random(shape) < (traits[:, 2] / area)[labels]) & (edge > 3)
-    spots = cv2.dilate(seeds.astype(np.float32), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5)))
+    spots = cv2.dilate(
+        seeds.astype(np.float32),
+        cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (tissue.nucleolus, tissue.nucleolus)),
+    )
     spots = cv2.GaussianBlur(spots, (0, 0), 0.8)
     density, vesicular = traits[labels, 0].astype(np.float32), traits[labels, 1].astype(np.float32)
-    clumps = sigmoid(3 * (random_field(rng, shape, 1.3) + 0.5 * random_field(rng, shape, 3.0))) - 0.4
+    fine, coarse = (
+        random_field(rng, shape, tissue.clump_size),
+        random_field(rng, shape, 3.0 * (tissue.clump_size / 1.3)),
+    )
+    clumps = tissue.clumps * (sigmoid(3 * (fine + 0.5 * coarse)) - 0.4)
     solid = 0.8 + 0.15 * random_field(rng, shape, 6)
-    amount = (1 - 0.75 * vesicular) * solid + (0.05 + 0.6 * vesicular) * np.exp(-edge / 1.4)
+    amount = (1 - 0.75 * vesicular) * solid + (0.05 + 0.6 * vesicular) * np.exp(-edge / tissue.rim)
     amount += (0.35 + 0.35 * vesicular) * clumps + 0.6 * spots
     chromatin = np.maximum(density * amount * (labels > 0), 0)
     # Nuclei lie at different heights of the section, so that some are out of focus.
@@ -71,7 +80,7 @@ def _cytoplasm(rng: np.random.Generator, labels: np.ndarray, tissue: Kind) -> tu
     # What dissolves leaves a web of cytoplasm between vacuoles.
     web = np.exp(-((random_field(rng, shape, 5) / 0.35) ** 2))
     left = 1 - np.clip(tissue.clear * empty, 0, 0.95) * (1 - 0.4 * web)
-    halo = 1 - 0.7 * np.exp(-distance / 2.5) * sigmoid(6 * (empty - 1.3))
+    halo = 1 - tissue.halo * np.exp(-distance / 2.5) * sigmoid(6 * (empty - 1.3))
     substance = grain * left * halo * (1 + 2 * min(tissue.membrane, 0) * border)
     haematoxylin = tissue.basophilia * blue * substance * (1 + 0.3 * random_field(rng, shape, 30))
     return haematoxylin, tissue.eosin * pink * substance + max(tissue.membrane, 0) * border
@@ -113,3 +122,29 @@ def add_confounders(
         axes = int(rng.integers(6, 11)), int(rng.integers(8, 16))
         cv2.ellipse(ghosts, (int(x), int(y)), axes, rng.uniform(0, 180), 0, 360, rng.uniform(0.15, 0.5), -1)
     haematoxylin += cv2.GaussianBlur(ghosts, (0, 0), 3.5) * np.minimum(eosin / 0.3, 1)  # none in gaps
+    _add_rare_things(rng, haematoxylin, eosin, tissue)
+
+
+def _add_rare_things(
+    rng: np.random.Generator, haematoxylin: np.ndarray, eosin: np.ndarray, tissue: Kind
+) -> None:
+    """Draw, in place, fat and apoptotic bodies."""
+    height, width = haematoxylin.shape
+    megapixels = height * width / 1e6
+
+    def places(rate: float) -> np.ndarray:
+        count = rng.poisson(rate * megapixels) if rate else 0
+        return rng.uniform(0, (width, height), (count, 2)).astype(int)
+
+    for x, y in places(tissue.fat):
+        hole = np.zeros_like(haematoxylin)
+        cv2.circle(hole, (int(x), int(y)), int(rng.lognormal(2.6, 0.6)), 1.0, -1)
+        left = 1 - 0.95 * cv2.GaussianBlur(hole, (0, 0), 0.8)
+        haematoxylin *= left
+        eosin *= left
+    for x, y in places(tissue.bodies):
+        cv2.circle(eosin, (int(x), int(y)), int(rng.integers(6, 12)), rng.uniform(0.8, 1.4), -1)
+        for dx, dy in rng.normal(0, 3, (rng.integers(1, 4), 2)):
+            cv2.circle(
+                haematoxylin, (int(x + dx), int(y + dy)), int(rng.integers(1, 4)), rng.uniform(1, 2), -1
+            )

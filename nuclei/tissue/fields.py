@@ -12,7 +12,8 @@ def random_field(rng: np.random.Generator, shape: tuple[int, int], scale: float)
     coarse: np.ndarray = rng.standard_normal([int(side / step) + 6 for side in shape]).astype(np.float32)
     coarse = cv2.GaussianBlur(coarse, (0, 0), scale / step)
     fine = cv2.resize(coarse, None, fx=step, fy=step, interpolation=cv2.INTER_CUBIC)[: shape[0], : shape[1]]
-    return (fine - fine.mean()) / (fine.std() + 1e-6)
+    (mean,), (deviation,) = cv2.meanStdDev(fine)  # several times as quick as NumPy's
+    return (fine - np.float32(mean[0])) / np.float32(deviation[0] + 1e-6)
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:

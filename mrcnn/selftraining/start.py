@@ -1,0 +1,69 @@
+"""What training begins with: the start weights that come along, ImageNet, or a model of one's own.
+
+The start weights saw nothing but generated tissue; `mrcnn/start_weights/README.md` is their card.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from mrcnn.config import WEIGHTS, find_model, fingerprint
+from nuclei.errors import InputError
+
+FOLDER = Path(__file__).resolve().parents[1] / "start_weights"
+FINGERPRINT = FOLDER / "fingerprint.txt"
+GENERATED, IMAGENET = "generated", "imagenet"
+MODEL = Path("runs/mrcnn/model")  # where stage 3 leaves its model
+
+log = logging.getLogger(__name__)
+
+
+def start_weights() -> Path:
+    """The folder of the start weights, a model as `MaskRCNN.save` writes it.
+
+    Raises:
+        InputError: they are missing, or not those that belong to this version.
+    """
+    find_model(FOLDER)
+    if not FINGERPRINT.exists() or fingerprint(FOLDER) != FINGERPRINT.read_text(encoding="utf-8").strip():
+        raise InputError(
+            f"{FOLDER / WEIGHTS} is not the file that belongs to this version (its fingerprint differs); "
+            f"get it again with git checkout -- {FOLDER}, or make it anew with make weights"
+        )
+    return FOLDER
+
+
+def find(start: str | Path) -> Path | None:
+    """The folder of the model to begin with; None for ImageNet's weights.
+
+    Args:
+        start: "generated", "imagenet", or the folder of a model.
+
+    Raises:
+        InputError: the folder holds no model, or the start weights are broken.
+    """
+    if str(start) == IMAGENET:
+        return None
+    if str(start) == GENERATED:
+        return start_weights()
+    find_model(Path(start))
+    return Path(start)
+
+
+def trained_or_start(model: Path) -> Path:
+    """The folder of the model to use: the start weights as long as stage 3 has not made MODEL.
+
+    Raises:
+        InputError: the start weights are broken.
+    """
+    if model != MODEL or model.exists():
+        return model
+    log.warning("no model trained yet (%s/): outlines by the start weights, which saw no real tissue", model)
+    return start_weights()
+
+
+def describe(start: str | Path) -> str:
+    """What to call it in a record: the same words mean the same weights."""
+    folder = find(start)
+    return IMAGENET if folder is None else fingerprint(folder)
