@@ -7,9 +7,9 @@ from pathlib import Path
 
 from mrcnn import backend
 from mrcnn.inference import tta
-from mrcnn.selftraining.start import GENERATED, find
 from mrcnn.selftraining.rounds import MODEL, Labelling, SelfTraining, Training
 from mrcnn.selftraining.splits import collect
+from mrcnn.selftraining.start import GENERATED, find
 from nuclei.cli import run
 from nuclei.errors import InputError
 from nuclei.io.files import check_can_hold_files, overlap

@@ -181,7 +181,7 @@ class NucleusConfig(Config):
     ROI_POSITIVE_RATIO = 0.4
     FPN_CLASSIF_FC_LAYERS_SIZE = 256
     MASK_CHANNELS = 64
-    MAX_GT_INSTANCES = 256  # a crowded patch has about 200
+    MAX_GT_INSTANCES = 400  # a crowded patch has 200, and small ones at 20x more
     DETECTION_MAX_INSTANCES = 256
     DETECTION_MIN_CONFIDENCE = 0.5
     DETECTION_ABOVE_BACKGROUND = False  # what is less sure is asked for too, to tell it from background
