@@ -9,7 +9,7 @@ TORCH_INDEX ?=  # where pip finds PyTorch, such as the address for CPU-only whee
 REQUIREMENTS := $(if $(filter 0,$(strip $(DEV))),requirements.txt,requirements-dev.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-all lint bench-select bench-gan bench-mrcnn bench-labels peers clean
+.PHONY: help setup demo test test-slow test-all lint weights bench-select bench-gan bench-mrcnn bench-labels peers clean
 
 help:  # this list
 	@grep -E '^[a-z-]+:.*  # ' Makefile | sed -E 's/:.*  # /\t/' | expand -t 16
@@ -38,6 +38,9 @@ lint: setup  # style, format and types
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
+
+weights: setup  # make the start weights again (half an hour to an hour; goes on after an interruption)
+	$(RUN) -m mrcnn.selftraining.make_start
 
 bench-select: setup  # time stage 1
 	$(RUN) -m benchmarks.stage1.speed

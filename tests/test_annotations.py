@@ -1,6 +1,7 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ import annotations
 from annotations import Export, Import
 from mrcnn import model
 from mrcnn.config import NucleusConfig
+from mrcnn.inference import tiling
+from mrcnn.selftraining.start import FOLDER
 from nuclei import label_free, tissue
 from nuclei.errors import InputError
 from nuclei.folders import patches, tables
@@ -70,7 +73,7 @@ def move(by):
 @pytest.mark.parametrize("form", FORMATS)
 def test_what_is_exported_and_not_touched_comes_back_the_same(folder, form, capsys, caplog):
     before = masks(folder, "b")
-    annotations.main(Export(format=(form,)))
+    annotations.main(Export(start="baseline", format=(form,)))
     assert caplog.messages == [
         "1 patches start from the baseline",
         "1 patches start from the masks they have",
@@ -93,7 +96,7 @@ def test_what_is_exported_and_not_touched_comes_back_the_same(folder, form, caps
 
 
 def test_images_and_pictures_lie_beside_the_annotations(folder):
-    annotations.main(Export())
+    annotations.main(Export(start="baseline"))
     image = patches.read_patch(folder / "data" / "a")
     np.testing.assert_array_equal(read_image(folder / "annotations" / "a.png"), image)
     picture = read_image(folder / "annotations" / "overlays" / "a.png")
@@ -101,6 +104,16 @@ def test_images_and_pictures_lie_beside_the_annotations(folder):
     assert {path.name for path in (folder / "annotations").iterdir()} == {
         *FILES, "a.png", "b.png", "exported.json", "overlays"
     }  # fmt: skip
+
+
+def test_patches_start_from_the_start_weights_as_long_as_there_is_no_model(folder, monkeypatch, caplog):
+    used = []
+    network = SimpleNamespace(predictor=None)
+    monkeypatch.setattr(model, "load", lambda folder: used.append(folder) or network)
+    monkeypatch.setattr(tiling, "segment", lambda _, image: (np.zeros(image.shape[:2], np.int32), None))
+    annotations.main(Export())
+    assert used == [FOLDER]
+    assert "no model trained yet (runs/mrcnn/model/): outlines by the start weights" in caplog.text
 
 
 def test_patches_start_from_a_model(folder, caplog):
@@ -114,10 +127,10 @@ def test_patches_start_from_a_model(folder, caplog):
 
 
 def test_an_edited_file_is_never_overwritten(folder, capsys, caplog):
-    annotations.main(Export(format=("geojson", "coco")))
+    annotations.main(Export(start="baseline", format=("geojson", "coco")))
     (folder / "annotations" / "a.geojson").write_text("edited")
     (folder / "annotations" / "b.geojson").unlink()
-    annotations.main(Export(format=("geojson", "coco")))
+    annotations.main(Export(start="baseline", format=("geojson", "coco")))
     assert (folder / "annotations" / "a.geojson").read_text() == "edited"
     assert (folder / "annotations" / "b.geojson").exists()
     said = capsys.readouterr()
@@ -140,7 +153,7 @@ def test_a_patch_without_any_nucleus_is_not_annotated_unless_told(folder, capsys
 
 
 def test_what_is_mended_is_said(folder, caplog):
-    annotations.main(Export())
+    annotations.main(Export(start="baseline"))
     edit(folder / "annotations" / "a.geojson", lambda features: features + features[:2])
     annotations.main(Import())
     said = caplog.text
@@ -150,7 +163,7 @@ def test_what_is_mended_is_said(folder, caplog):
 
 def test_an_annotation_is_replaced_only_on_demand_and_kept_then(folder, capsys):
     before = masks(folder, "b")
-    annotations.main(Export())
+    annotations.main(Export(start="baseline"))
     edit(folder / "annotations" / "b.geojson", move(3))
     words = "data/ has other annotations of b (annotations/b.geojson)", "--replace"
     assert_refuses(capsys, Import(), *words)
@@ -175,7 +188,7 @@ def assert_refuses(capsys, settings, *words):
 
 
 def test_bad_input_is_one_line_and_nothing_is_written(folder, capsys):
-    annotations.main(Export())
+    annotations.main(Export(start="baseline"))
     out = folder / "annotations"
     good = (out / "a.geojson").read_text()
     twice = {"type": "FeatureCollection", "features": json.loads(good)["features"] * 2}
@@ -201,13 +214,13 @@ def test_bad_input_is_one_line_and_nothing_is_written(folder, capsys):
     ],
 )
 def test_files_of_no_patch_or_two_of_one_are_refused(folder, capsys, name, words):
-    annotations.main(Export())
+    annotations.main(Export(start="baseline"))
     shutil.copy(folder / "annotations" / "a.geojson", folder / "annotations" / name)
     assert_refuses(capsys, Import(), *words)
 
 
 def test_one_format_of_several_is_read(folder):
-    annotations.main(Export(format=FORMATS))
+    annotations.main(Export(start="baseline", format=FORMATS))
     edit(folder / "annotations" / "a.geojson", lambda features: features[1:])
     annotations.main(Import(format=("geojson",)))
     assert masks(folder, "a").max() == first_labels(folder, "a").max() - 1
@@ -228,7 +241,7 @@ def test_wrong_places(folder, capsys):
         (Import(empty), ["empty/ holds no annotation"]),
         (Import(empty, format=("coco",)), ["empty/ holds no coco annotation"]),
         (Export(data=empty), ["empty/selected.csv does not exist"]),
-        (Export(start="model"), ["holds no trained model"]),
+        (Export(start="model", model=empty), ["holds no trained model"]),
         (Export(format=()), ["--format names no format"]),
     ):
         assert_refuses(capsys, settings, *words)
@@ -237,7 +250,9 @@ def test_wrong_places(folder, capsys):
 
 @pytest.mark.slow
 def test_the_script_runs_as_a_program(folder):
-    exported = call(folder, "annotations.py", "export", "--format", "labelme", "imagej")
+    exported = call(
+        folder, "annotations.py", "export", "--format", "labelme", "imagej", "--start", "baseline"
+    )
     assert exported.returncode == 0, exported.stderr
     imported = call(folder, "annotations.py", "import", "--format", "imagej")
     assert imported.returncode == 0, imported.stderr

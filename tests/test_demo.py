@@ -20,7 +20,7 @@ def test_the_scripts_run_as_programs_from_images_to_scores(tmp_path):
     finished = call(tmp_path, "demo.py", "--out", "demo", *SHORT)
     assert finished.returncode == 0, finished.stderr
     figures = json.loads(finished.stdout.strip().splitlines()[-1])
-    assert set(figures) == {"aji", "aji_label_free", "aji_annotated_only", "pq", "seconds"}
+    assert set(figures) == {"aji", "aji_label_free", "aji_start", "aji_annotated_only", "pq", "seconds"}
     assert 0 <= figures["aji"] <= 1
     assert figures["aji_label_free"] > 0.2
 

@@ -2,6 +2,7 @@ import json
 import os
 import shutil
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +13,9 @@ from pycocotools.coco import COCO
 from mrcnn import model, segmentation
 from mrcnn.config import NucleusConfig
 from mrcnn.inference import tiling
+from nuclei import tissue
 from nuclei.errors import InputError
+from nuclei.evaluation import metrics
 from nuclei.io.images import read_labels, write_image, write_labels
 from nuclei.outlines import geojson
 from nuclei.outlines.polygons import paint
@@ -46,9 +49,19 @@ def segmented(monkeypatch):
     return names
 
 
-def test_no_model_yet(tmp_path):
+def test_a_model_that_does_not_exist_is_told(tmp_path):
     write_image(tmp_path / "a.png", PIXELS)
-    assert_refused(call(tmp_path, "segment.py", "a.png"), "holds no trained model", "pseudo_label.py")
+    refused = call(tmp_path, "segment.py", "a.png", "--model", "mine")
+    assert_refused(refused, "mine holds no trained model", "pseudo_label.py")
+
+
+def test_without_a_model_the_start_weights_outline_nuclei(tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    image, truth = tissue.generate("hepatic", 256, 0)
+    write_image(Path("a.png"), image)
+    main(Settings((Path("a.png"),)))
+    assert "no model trained yet (runs/mrcnn/model/): outlines by the start weights" in caplog.text
+    assert metrics.aji(truth, read_labels(Path("segmented/a.tif"))) > 0.5
 
 
 def test_bad_images_are_named_and_nothing_is_written(saved, tmp_path):

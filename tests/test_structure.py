@@ -31,7 +31,7 @@ ORDER = {
 }
 # Matterport's names are for scripts; within mrcnn, what a script would do is done here.
 PUBLIC_FACE = {"mrcnn.utils", "mrcnn.visualize", "mrcnn.parallel_model", "mrcnn.model"}
-LIKE_A_SCRIPT = {"mrcnn.segmentation", "mrcnn.selftraining.rounds"}
+LIKE_A_SCRIPT = {"mrcnn.segmentation", "mrcnn.selftraining.rounds", "mrcnn.selftraining.make_start"}
 
 MODULES_OF_A_FOLDER, LINES_OF_A_FILE, LINES_OF_A_FUNCTION = 14, 300, 50
 

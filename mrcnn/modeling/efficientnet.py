@@ -76,7 +76,7 @@ def _block(x, name: str, kernel: int, stride: int, expansion: int, channels: int
         x = _convolution(x, inputs * expansion, 1, name=f"{name}_expand")
     depthwise = layers.DepthwiseConv2D(kernel, stride, padding="same", name=f"{name}_depthwise")
     x = depthwise(x)
-    # These filters stay as ImageNet left them: their gradient takes a third of a training step on a processor.
+    # These filters stay as ImageNet left them: on a processor their gradient takes a third of a step.
     depthwise.kernel.trainable = False
     x = layers.ReLU(6.0, name=f"{name}_depthwise_relu")(x)
     x = layers.Conv2D(channels, 1, name=f"{name}_project")(x)

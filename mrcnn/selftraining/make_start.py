@@ -26,7 +26,7 @@ class Settings:
     to: Path = (
         start.FOLDER
     )  # the model in half precision goes here; by default in the place of the present one
-    steps: int = 2400  # of training
+    steps: int = 1500  # of training
     batch: int = 4  # images a step
     learning_rate: float = 1e-3  # at its peak
     seed: int = 2  # of the tissue, the weights and the augmentation
@@ -39,11 +39,11 @@ def main(settings: Settings) -> None:
     )
     material = Material({}, validation=nothing, unlabelled=nothing)
     model = SelfTraining(material, settings.out, settings.out, rounds=0, training=training).run()
-    _publish(model, settings.to)
+    publish(model, settings.to)
     print(f"wrote {settings.to}/; next: score them, and write the figures into its card, README.md")
 
 
-def _publish(model: Path, to: Path) -> None:
+def publish(model: Path, to: Path) -> None:
     """Write a model's weights in half precision, its configuration and the fingerprint of both."""
     from mrcnn.model import load
     from mrcnn.modeling import weights

@@ -162,7 +162,7 @@ class SelfTraining:
         network.save(folder)
 
     def _network(self, folder: Path, number: int, initial: Path | None) -> MaskRCNN:
-        """The network to train in `folder`: as it was left there, else from `initial`, else from the start."""
+        """The network to train in `folder`: as left there, else from `initial`, else from the start."""
         from mrcnn.model import MaskRCNN
 
         network = MaskRCNN("training", self._config(), folder / LOGS, (self.training.seed + number) % 2**32)

@@ -32,13 +32,13 @@ State = Literal["absent", "begun", "finished", "stale"]
 # The version of each kind of result. Raise it in the commit after which the same settings give another
 # result: what an older version made is then stale, like what other settings made.
 VERSIONS = {
-    "demo": 1,  # the generated tissue and the patches of the demo
+    "demo": 2,  # the generated tissue and the patches of the demo
     "crops": 1,  # stage 1: the patches cut from images
     "selection": 1,  # those to annotate
     "quarters": 1,  # and the quarters of all, by cluster
     "gan": 1,  # stage 2: a trained CSinGAN
     "pairs": 1,  # and what is drawn from it
-    "training": 1,  # stage 3: a trained Mask R-CNN
+    "training": 2,  # stage 3: a trained Mask R-CNN
     "labelling": 1,  # and its pseudo labels
     "segmentation": 1,  # segment.py
     "benchmark": 1,

@@ -22,32 +22,32 @@ from nuclei.tissue.light import Scanner
 # fmt: off
 _SPINDLE, _LYMPHOCYTE = KINDS["stroma"].nuclei
 _CROWDED = Nuclei(
-    "parenchyma", cover=2.0, diameter=24, spread=0.16, elongation=2.4, disorder=0.2, wobble=0.12, spacing=0.62,
-    clustering=0, density=1.4, vesicular=0.35, nucleoli=0.4,
+    "parenchyma", cover=2.0, diameter=24, spread=0.16, elongation=2.4,
+    disorder=0.2, wobble=0.12, spacing=0.62, clustering=0, density=1.4, vesicular=0.35, nucleoli=0.4,
 )
 _VESICULAR = Nuclei(
-    "parenchyma", cover=0.5, diameter=40, spread=0.2, elongation=1.3, wobble=0.12, spacing=0.85, clustering=0.3,
-    density=0.95, vesicular=0.85, nucleoli=1.2,
+    "parenchyma", cover=0.5, diameter=40, spread=0.2, elongation=1.3,
+    wobble=0.12, spacing=0.85, clustering=0.3, density=0.95, vesicular=0.85, nucleoli=1.2,
 )
 _SMALL = Nuclei(
-    "parenchyma", cover=0.7, diameter=16, spread=0.15, elongation=1.2, spacing=0.75, density=1.5,
-    vesicular=0.2, nucleoli=0.1,
+    "parenchyma", cover=0.7, diameter=16, spread=0.15, elongation=1.2,
+    spacing=0.75, density=1.5, vesicular=0.2, nucleoli=0.1,
 )
 _SQUAMOUS = Nuclei(
-    "parenchyma", cover=0.2, diameter=30, spread=0.2, elongation=1.5, wobble=0.12, spacing=1.2, clustering=0.2,
-    density=1.1, vesicular=0.6, nucleoli=0.8,
+    "parenchyma", cover=0.2, diameter=30, spread=0.2, elongation=1.5,
+    wobble=0.12, spacing=1.2, clustering=0.2, density=1.1, vesicular=0.6, nucleoli=0.8,
 )
 _SIGNET = Nuclei(
-    "parenchyma", cover=0.12, diameter=20, spread=0.2, elongation=1.9, disorder=1.5, wobble=0.2, spacing=1.0,
-    density=1.5, vesicular=0.1, nucleoli=0.1,
+    "parenchyma", cover=0.12, diameter=20, spread=0.2, elongation=1.9,
+    disorder=1.5, wobble=0.2, spacing=1.0, density=1.5, vesicular=0.1, nucleoli=0.1,
 )
 _GLIA = Nuclei(
-    "parenchyma", cover=0.12, diameter=23, spread=0.22, elongation=1.3, disorder=1.5, wobble=0.14, spacing=1.1,
-    clustering=0.5, density=1.3, vesicular=0.35, nucleoli=0.3,
+    "parenchyma", cover=0.12, diameter=23, spread=0.22, elongation=1.3,
+    disorder=1.5, wobble=0.14, spacing=1.1, clustering=0.5, density=1.3, vesicular=0.35, nucleoli=0.3,
 )
 _MITOSIS = Nuclei(
-    "parenchyma", cover=0.01, diameter=22, spread=0.2, elongation=1.8, disorder=1.5, wobble=0.35, spacing=1.1,
-    density=2.0, vesicular=0.0, nucleoli=0,
+    "parenchyma", cover=0.01, diameter=22, spread=0.2, elongation=1.8,
+    disorder=1.5, wobble=0.35, spacing=1.1, density=2.0, vesicular=0.0, nucleoli=0,
 )
 
 ARCHETYPES: tuple[Kind, ...] = (

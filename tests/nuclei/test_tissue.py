@@ -7,7 +7,7 @@ import pytest
 from skimage.color import rgb2hed
 from skimage.measure import label as connected
 
-from nuclei.tissue import KINDS, generate
+from nuclei.tissue import KINDS, generate, variety
 
 
 @pytest.fixture(scope="module")
@@ -91,3 +91,35 @@ def test_any_height_and_width(size):
 def test_an_unknown_kind_is_refused_with_the_known_ones():
     with pytest.raises(ValueError, match="carcinoma.*stroma"):
         generate("brain", 64, seed=0)
+
+
+VARIED = range(12)
+
+
+@pytest.fixture(scope="module")
+def varied() -> list[tuple[np.ndarray, np.ndarray]]:
+    """Images and labels of which no two are alike."""
+    return [variety.generate(128, seed) for seed in VARIED]
+
+
+def test_varied_tissue_has_the_form_of_other_tissue(varied):
+    for image, labels in varied:
+        assert image.shape == (128, 128, 3) and image.dtype == np.uint8
+        assert labels.shape == (128, 128) and labels.dtype == np.int32
+        assert np.array_equal(np.unique(labels), np.arange(labels.max() + 1))
+        assert connected(labels, connectivity=1).max() == labels.max()
+        assert np.bincount(labels.ravel()).min() >= 30
+
+
+def test_varied_tissue_is_the_same_for_one_seed(varied):
+    image, labels = variety.generate(128, VARIED[3])
+    assert np.array_equal(image, varied[3][0]) and np.array_equal(labels, varied[3][1])
+
+
+def test_varied_tissue_differs_in_size_of_nuclei_colour_and_sharpness(varied):
+    diameters = [median_diameter(labels) for _, labels in varied if labels.max()]
+    assert max(diameters) > 2 * min(diameters)
+    colours = np.array([image.mean(axis=(0, 1)) for image, _ in varied])
+    assert colours.std(axis=0).min() > 15
+    edges = [np.abs(np.diff(image.astype(float), axis=0)).mean() for image, _ in varied]
+    assert max(edges) > 2 * min(edges)

@@ -40,9 +40,11 @@ class Network:
 
     def train(self, dataset, _, rate, epochs, augmentation, custom_callbacks):
         self.trained.append(self.folder.name)
-        pixels = [dataset.load_image(i).tobytes() for i in dataset.image_ids]
-        pixels += [dataset.load_labels(i)[0].tobytes() for i in dataset.image_ids]
+        patches = [i for i in dataset.image_ids if "seed" not in dataset.image_info[i]]
+        pixels = [dataset.load_image(i).tobytes() for i in patches]
+        pixels += [dataset.load_labels(i)[0].tobytes() for i in patches]
         self.state += f"{rate.get_config()} {epochs} {hashlib.sha1(b''.join(pixels)).hexdigest()}"
+        self.state += f"{len(dataset.image_ids) - len(patches)} generated"
         return {"loss": [1.0] * epochs}
 
     def save(self, folder: Path):
@@ -79,7 +81,8 @@ def data(tmp_path):
 
 def training(data: Path, **changes) -> SelfTraining:
     material = collect(data / "data", data / "data_synthetic")
-    run = SelfTraining(material, data / "runs", data / "data_pseudo", 1, Training(steps=25), Labelling())
+    settings = Training(steps=25, start="imagenet", generated=False)
+    run = SelfTraining(material, data / "runs", data / "data_pseudo", 1, settings, Labelling())
     for name, value in changes.items():
         for part in ("training", "labelling"):
             if hasattr(getattr(run, part), name):
@@ -88,6 +91,12 @@ def training(data: Path, **changes) -> SelfTraining:
         else:
             run = replace(run, **{name: value})
     return run
+
+
+def write_model(folder: Path, weights: str = "some weights") -> None:
+    folder.mkdir()
+    (folder / WEIGHTS).write_text(weights)
+    (folder / CONFIG).write_text(json.dumps(NucleusConfig().to_dict()))
 
 
 def made(run: SelfTraining) -> list[str]:
@@ -122,6 +131,8 @@ def test_a_second_run_makes_nothing(data, labelled, caplog):
         ("batch", 2, ["train_0", "train_1"]),
         ("learning_rate", 2e-3, ["train_0", "train_1"]),
         ("seed", 1, ["train_0", "train_1"]),
+        ("start", Path("model"), ["train_0", "train_1"]),
+        ("generated", True, ["train_0", "train_1"]),
         ("rounds", 2, ["train_0", "train_1", "train_2"]),
         ("rounds", 0, ["train_0"]),
         ("confidence", 0.5, ["train_1"]),
@@ -131,8 +142,10 @@ def test_a_second_run_makes_nothing(data, labelled, caplog):
     ],
 )
 def test_an_edited_setting_makes_anew_what_depends_on_it_and_keeps_the_rest(
-    data, labelled, name, value, trained
+    data, labelled, monkeypatch, name, value, trained
 ):
+    write_model(data / "model")
+    monkeypatch.chdir(data)
     run = training(data)
     made(run)
     before = {path: path.read_text() for path in data.glob("runs/*/" + WEIGHTS)}
@@ -181,6 +194,15 @@ def test_a_step_depends_on_the_constants(data, labelled, monkeypatch, constant, 
     made(training(data))
     monkeypatch.setattr(rounds, constant, value)
     assert made(training(data)) == ["train_0", "train_1"]
+
+
+def test_the_first_training_depends_on_the_weights_of_its_start(data, labelled):
+    write_model(data / "model")
+    run = training(data, start=data / "model")
+    made(run)
+    assert made(run) == []
+    (data / "model" / WEIGHTS).write_text("others")
+    assert made(run) == ["train_0", "train_1"]
 
 
 def test_a_step_depends_on_the_configuration_of_the_network(data, labelled, monkeypatch):
