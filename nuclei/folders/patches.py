@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from nuclei.errors import InputError
-from nuclei.io.files import atomic_folder, check_names, digest, is_unfinished, read_json
+from nuclei.io.files import atomic_folder, check_names, digest, is_hidden, read_json
 from nuclei.io.images import decode, encode_png, read_image
 
 PATCH = 256  # px, the side of a patch unless a script is told otherwise
@@ -49,7 +49,7 @@ def list_patches(folder: Path) -> list[str]:
 
 def is_patch(path: Path) -> bool:
     """Whether `path` is a finished patch folder."""
-    return (path / _IMAGES).is_dir() and not is_unfinished(path)
+    return (path / _IMAGES).is_dir() and not is_hidden(path)
 
 
 def image_path(patch: Path) -> Path:
@@ -93,7 +93,7 @@ def fingerprint(folder: Path, names: Sequence[str]) -> str:
     def parts() -> Iterator[bytes]:
         for name in names:
             patch = Path(folder) / name
-            for path in (image_path(patch), *sorted((patch / _MASKS).glob("*.png"))):
+            for path in (image_path(patch), *sorted((patch / _MASKS).glob("[!.]*.png"))):
                 content = path.read_bytes()
                 yield f"{name} {path.name} {len(content)} ".encode() + content
 
@@ -106,7 +106,7 @@ def _read_mask_folder(folder: Path, shape: tuple[int, int]) -> np.ndarray:
         raise InputError(f"{min(foreign)} is no mask; save it as <k>.png, or move it away")
     labels = np.zeros(shape, np.int32)
     owners: list[Path] = []
-    for path in sorted(folder.glob("*.png"), key=_by_number):
+    for path in sorted(folder.glob("[!.]*.png"), key=_by_number):
         mask = _read_mask(path, shape)
         overlapped = labels[mask]
         if overlapped.any():

@@ -178,7 +178,7 @@ class Run:
         if not self.folder.is_dir():
             return []
         ours = {self.record, REPLACED, *self.cache}
-        there = [path for path in self.folder.iterdir() if not files.is_unfinished(path)]
+        there = [path for path in self.folder.iterdir() if not files.is_hidden(path)]
         return sorted(path.name for path in there if path.name not in ours)
 
     def _results(self) -> list[str]:

@@ -6,6 +6,7 @@ program wrote, by which it tells them from the edited ones.
 
 from __future__ import annotations
 
+import codecs
 import io
 import logging
 from collections.abc import Sequence
@@ -193,13 +194,17 @@ def read_selection(data: Path) -> list[str]:
     """
     path = Path(data) / SELECTION
     names = _read_selection(data)["patch"].tolist()
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        log.warning("%s names %s more than once; it counts once", path, ", ".join(map(repr, twice)))
+        names = list(dict.fromkeys(names))
     if not names:
         raise InputError(f"{path} selects no patch; run consis_based.py again")
     known = set(list_patches(data))  # a name is never taken for a path: p0/, ../other/p0
     for name in names:
         if name not in known:
             raise InputError(
-                f"{path} names the patch {name}, which is not in {data}/; mend the table: names of folders "
+                f"{path} names the patch {name!r}, which is not in {data}/; mend the table: names of folders "
                 f"in {data}/, one a row, comma separated"
             )
     return names
@@ -225,15 +230,28 @@ def _read_table(path: Path, *columns: str, dtype: object = None) -> pd.DataFrame
 
 def _parse(content: bytes, path: Path, columns: Sequence[str] = (), dtype: object = str) -> pd.DataFrame:
     try:
+        content = content.removeprefix(codecs.BOM_UTF8)
+        if content[:4] == b"sep=":  # a hint for Excel
+            content = content.partition(b"\n")[2]
         # The first row alone tells another separator, whatever pandas makes of the others.
-        _check_columns(path, pd.read_csv(io.BytesIO(content), nrows=0).columns, ("patch", *columns))
+        names = _column_names(pd.read_csv(io.BytesIO(content), nrows=0).columns)
+        _check_columns(path, names, ("patch", *columns))
         # A patch may be called "007" or "NA": the one is no number, the other not missing.
-        table = pd.read_csv(io.BytesIO(content), dtype=dtype, keep_default_na=False, na_values=[""])
+        table = pd.read_csv(
+            io.BytesIO(content), header=0, names=names, dtype=dtype, keep_default_na=False, na_values=[""]
+        )
+        table["patch"] = table["patch"].str.strip().replace("", None)
     except InputError:
         raise
     except ValueError as error:
         raise InputError(f"{path} cannot be read as a table: {error}") from error
     return table.dropna(subset="patch", ignore_index=True)  # spreadsheets leave empty rows
+
+
+def _column_names(found: Sequence[str]) -> list[str]:
+    """The names of columns as a person reads them: without blanks, and Patch is patch."""
+    names = [name.strip() for name in found]
+    return ["patch" if name.lower() == "patch" and "patch" not in names else name for name in names]
 
 
 def _check_columns(path: Path, found: Sequence[str], wanted: Sequence[str]) -> None:

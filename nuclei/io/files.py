@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gzip
 import hashlib
 import json
 import os
@@ -11,6 +12,8 @@ import shutil
 import tempfile
 import time
 import uuid
+import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePath
 from typing import Any
@@ -133,9 +136,9 @@ def overlap(one: Path, other: Path) -> bool:
     return one.is_relative_to(other) or other.is_relative_to(one)
 
 
-def is_unfinished(path: Path) -> bool:
-    """Whether `path` is the temporary of a write that was killed; readers pass over it."""
-    return path.name.startswith(_UNFINISHED)
+def is_hidden(path: Path) -> bool:
+    """Whether readers pass over `path`: the temporary of a killed write, or macOS's ._0.png beside 0.png."""
+    return path.name.startswith(".")
 
 
 def check_names(paths: Iterable[Path]) -> None:
@@ -164,13 +167,37 @@ def write_text(path: Path, text: str) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file; InputError where it is missing or broken."""
+    """Read a JSON file, also in a `.gz` or alone in a `.zip`; InputError where it is missing or broken."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        return json.loads(_read_packed(Path(path)).decode("utf-8-sig"))
     except FileNotFoundError:
         raise InputError(f"{path} does not exist") from None
-    except (OSError, ValueError) as error:
+    except (OSError, EOFError, ValueError, zlib.error, zipfile.BadZipFile) as error:
         raise InputError(f"{path} cannot be read as JSON: {error}") from error
+
+
+def _read_packed(path: Path) -> bytes:
+    """What a file holds, unpacked where its suffix says that it is packed."""
+    if path.suffix.lower() == ".gz":
+        return gzip.decompress(path.read_bytes())
+    if path.suffix.lower() != ".zip":
+        return path.read_bytes()
+    names = packed_json(path)
+    if len(names) != 1:
+        raise ValueError(f"it packs {len(names)} JSON files, not one")
+    with zipfile.ZipFile(path) as archive:
+        return archive.read(names[0])
+
+
+def packed_json(path: Path) -> list[str]:
+    """Names of the JSON files in a zip file; none where it is no zip."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (OSError, zipfile.BadZipFile):
+        return []
+    # macOS adds a hidden file for each.
+    return [n for n in names if n.lower().endswith("json") and not n.rpartition("/")[2].startswith(".")]
 
 
 def digest(parts: Iterable[bytes]) -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import cv2
 import numpy as np
 import tifffile
+from PIL import Image
 
 from nuclei.errors import InputError
-from nuclei.io.files import atomic_file, check_names, is_unfinished
+from nuclei.io.files import atomic_file, check_names, is_hidden
 
 TIFF_SUFFIXES = (".tif", ".tiff")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", *TIFF_SUFFIXES)
@@ -54,7 +56,8 @@ def has_transparency(path: Path) -> bool:
 def read_labels(path: Path) -> np.ndarray:
     """Read an instance label image (0 = background, any other value = one nucleus) from TIFF or PNG.
 
-    A file with three equal channels, as some programs write a mask, is read as one.
+    A file with three equal channels, as some programs write a mask, is read as one; of a PNG with a palette
+    the indices count, not their colours; numbers of another type are taken where they are whole.
 
     Returns:
         (H, W) int32.
@@ -69,8 +72,13 @@ def read_labels(path: Path) -> np.ndarray:
         labels = labels[..., 0]
     if labels.ndim != 2:
         raise InputError(f"{path} has the shape {labels.shape}; a label image has one channel")
+    if labels.dtype.kind == "f" and np.isfinite(labels).all() and (labels == np.rint(labels)).all():
+        labels = labels.astype(np.int64)  # Fiji's 32-bit images
     if labels.dtype.kind not in "bui":
-        raise InputError(f"{path} holds {labels.dtype} values; a label image holds integers")
+        raise InputError(
+            f"{path} holds {labels.dtype} values that are not whole; a label image holds integers: convert "
+            "it to 16 bit"
+        )
     if labels.min() < 0 or labels.max() > np.iinfo(np.int32).max:
         raise InputError(f"{path} has ids from {labels.min()} to {labels.max()}; expected 0 to 2^31 - 1")
     return labels.astype(np.int32)
@@ -122,7 +130,7 @@ def list_images(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> lis
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder")
     paths = [path for path in folder.iterdir() if path.suffix.lower() in suffixes]
-    paths = sorted(path for path in paths if path.is_file() and not is_unfinished(path))
+    paths = sorted(path for path in paths if path.is_file() and not is_hidden(path))
     if not paths:
         raise InputError(f"{folder} holds no image ({', '.join(suffixes)})")
     check_names(paths)
@@ -165,7 +173,9 @@ def _decode(path: Path, labels: bool, content: bytes | None = None) -> np.ndarra
         if path.suffix.lower() in TIFF_SUFFIXES:
             pixels = _decode_tiff(path, labels)
         else:
-            pixels = _decode_cv2(path, path.read_bytes() if content is None else content)
+            content = path.read_bytes() if content is None else content
+            with_ids = labels and _has_palette(content)
+            pixels = _palette_indices(content) if with_ids else _decode_cv2(path, content)
     except InputError:
         raise
     except Exception as error:  # the decoders raise types of their own, down to bare Exception
@@ -189,6 +199,16 @@ def _decode_tiff(path: Path, labels: bool) -> np.ndarray:
             # So few pages, such as a stack in depth, would pass for colours.
             raise InputError(f"{path} is a stack of {planes} images; save the one to use by itself")
         return series.asarray()
+
+
+def _has_palette(content: bytes) -> bool:
+    """Whether this is a PNG whose pixels are indices of colours, as LabelMe, CVAT and PIL write labels."""
+    return content[:8] == b"\x89PNG\r\n\x1a\n" and content[25:26] == b"\x03"
+
+
+def _palette_indices(content: bytes) -> np.ndarray:
+    with Image.open(io.BytesIO(content)) as image:
+        return np.asarray(image)
 
 
 def _decode_cv2(path: Path, content: bytes) -> np.ndarray:

@@ -7,6 +7,7 @@ The integer coordinates of polygon, freehand and traced selections are corners o
 from __future__ import annotations
 
 import logging
+import zipfile
 from collections.abc import Sequence
 from functools import reduce
 from pathlib import Path
@@ -77,14 +78,24 @@ def read(path: Path) -> Annotation:
         InputError: a broken file, or a selection that is no area, such as a line or points.
     """
     try:
-        rois = roifile.roiread(path)
-        rois = rois if isinstance(rois, list) else [rois]
+        rois = [ImagejRoi.frombytes(content) for content in _contents(path)]
         shapes = [_shape(roi, f"{path}: ROI {roi.name or n}") for n, roi in enumerate(rois, 1)]
     except InputError:
         raise
     except Exception as error:  # roifile and zipfile raise errors of many types
         raise InputError(f"{path} cannot be read as ImageJ ROIs: {error}; save it again") from error
     return Annotation(str(path), shapes)
+
+
+def _contents(path: Path) -> list[bytes]:
+    """What the ROIs of a file hold; those of a zip may share a name, which roifile does not expect."""
+    if path.suffix.lower() != ".zip":
+        return [path.read_bytes()]
+    with zipfile.ZipFile(path) as archive:
+        entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+        names = [entry.filename.rpartition("/")[2] for entry in entries]
+        # macOS adds a hidden file for each.
+        return [archive.read(entry) for entry, name in zip(entries, names, strict=True) if name[:1] != "."]
 
 
 def _shape(roi: ImagejRoi, where: str) -> Shape:

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from nuclei.errors import InputError
 from nuclei.folders.patches import is_annotated, is_patch, read_masks, read_patch, write_masks
-from nuclei.io.files import is_unfinished, read_json
+from nuclei.io.files import is_hidden, read_json
 from nuclei.io.images import write_labels
 from nuclei.outlines.checks import to_labels
 from nuclei.outlines.exporting import EXPORTED, fingerprint
@@ -96,7 +96,7 @@ def _find(folder: Path, data: Path, formats: Sequence[Format]) -> dict[str, tupl
         raise InputError(f"{folder}/ does not exist; run python annotations.py export, or name the folder")
     found: dict[str, tuple[Path, Annotation]] = {}
     for path in sorted(folder.iterdir()):
-        if not path.is_file() or is_unfinished(path) or path.name == EXPORTED:
+        if not path.is_file() or is_hidden(path) or path.name == EXPORTED:
             continue
         form = detect(path)
         if form is None or (formats and form not in formats):

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from nuclei.errors import InputError
-from nuclei.io.files import read_json
+from nuclei.io.files import packed_json, read_json
 from nuclei.io.images import TIFF_SUFFIXES, read_labels, write_labels
 from nuclei.outlines import coco, geojson, imagej, labelme
 from nuclei.outlines.polygons import check_ids, outlines
@@ -33,9 +33,12 @@ def detect(path: Path) -> Format | None:
     suffix = path.suffix.lower()
     if suffix in TIFF_SUFFIXES:
         return "label_tiff"
-    if suffix in (".zip", ".roi"):
+    packed = suffix == ".zip" and packed_json(path)  # as QuPath's "compress data" makes it
+    if suffix in (".zip", ".roi") and not packed:
         return "imagej"
-    if suffix not in (".json", ".geojson"):
+    if suffix == ".gz":
+        suffix = Path(path.stem).suffix.lower()
+    if suffix not in (".json", ".geojson") and not packed:
         return None
     content = read_json(path)
     keys = content.keys() if isinstance(content, dict) else set()
@@ -58,7 +61,8 @@ def read(path: Path, form: Format) -> dict[str, Annotation]:
         return coco.read(path)
     readers = {"geojson": geojson.read, "labelme": labelme.read, "imagej": imagej.read}
     # QuPath offers to save the objects of a.png as a.png.geojson.
-    return {image_name(path.stem): readers.get(form, read_label_tiff)(path)}
+    stem = Path(path.stem).stem if path.suffix.lower() == ".gz" else path.stem
+    return {image_name(stem): readers.get(form, read_label_tiff)(path)}
 
 
 def read_label_tiff(path: Path) -> Annotation:

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from nuclei.errors import InputError
 from nuclei.folders.patches import image_path
-from nuclei.io.files import atomic_folder, is_unfinished, remove_tree
+from nuclei.io.files import atomic_folder, is_hidden, remove_tree
 from nuclei.io.images import write_image
 
 KEPT = ".quarters"
@@ -40,7 +40,7 @@ def check_crops(crops: Path) -> None:
     crops = Path(crops)
     if not crops.is_dir() or (crops / KEPT).exists():
         return
-    if any(path.is_dir() and not is_unfinished(path) for path in crops.iterdir()):
+    if any(path.is_dir() and not is_hidden(path) for path in crops.iterdir()):
         raise InputError(
             f"{crops}/ holds folders that were not made here; empty it or name another folder (--crops)"
         )

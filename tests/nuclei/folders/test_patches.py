@@ -120,11 +120,11 @@ def test_the_selection_comes_back_in_its_order(data):
         (None, "run consis_based.py first"),
         ("name\na\n", "has no column patch"),
         ("patch\n", "selects no patch"),
-        ("patch\nz\n", "names the patch z, which is not in"),
-        ("patch\na\na/\n", "names the patch a/,.*names of folders in .*, one a row, comma separated"),
-        ("patch\n../data/a\n", "names the patch ../data/a,"),
-        ("patch\n.\n", "names the patch .,"),
-        (f"patch\n{'a' * 300}\n", "names the patch aaa"),
+        ("patch\nz\n", "names the patch 'z', which is not in"),
+        ("patch\na\na/\n", "names the patch 'a/',.*names of folders in .*, one a row, comma separated"),
+        ("patch\n../data/a\n", "names the patch '../data/a',"),
+        ("patch\n.\n", "names the patch '.',"),
+        (f"patch\n{'a' * 300}\n", "names the patch 'aaa"),
         ("patch\ta\n", "has no column patch; its columns are separated by tabs"),
         ("patch;score\na;1,5\nb;1,5,2\n", "has no column patch; its columns are separated by semicolons"),
     ],
@@ -136,9 +136,24 @@ def test_bad_selections_are_refused(data, text, message):
         tables.read_selection(data)
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["patch,score\n b ,1\na,2\n", "Patch\nb\na\n", "sep=,\npatch\nb\na\n", "\ufeffsep=,\n patch \nb\n a\n"],
+)
+def test_a_selection_is_read_as_a_person_reads_it(data, text):
+    (data / "selected.csv").write_text(text, encoding="utf-8")
+    assert tables.read_selection(data) == ["b", "a"]
+
+
+def test_a_patch_that_is_selected_twice_counts_once_and_is_told(data, caplog):
+    (data / "selected.csv").write_text("patch\nb\na\nb\n")
+    assert tables.read_selection(data) == ["b", "a"]
+    assert "names 'b' more than once" in caplog.text
+
+
 def test_a_selection_names_no_place_outside_of_the_data(data, tmp_path):
     (data / "selected.csv").write_text(f"patch\n{data / 'a'}\n")
-    with pytest.raises(InputError, match="names the patch /.*/a, which is not in"):
+    with pytest.raises(InputError, match="names the patch '/.*/a', which is not in"):
         tables.read_selection(data)
 
 
@@ -148,6 +163,13 @@ def test_an_edited_selection_is_kept_when_a_new_one_is_written(data):
     before = tables.write_selection(data, pd.DataFrame([{"patch": "b"}]))
     assert before.read_text() == "patch\na\n"
     assert tables.read_selection(data) == ["b"]
+
+
+def test_hidden_files_among_the_masks_are_passed_over(data):
+    before = patches.read_masks(data / "a"), patches.fingerprint(data, ["a"])
+    (data / "a" / "masks" / "._0.png").write_bytes(b"of macOS")
+    assert np.array_equal(patches.read_masks(data / "a"), before[0])
+    assert patches.fingerprint(data, ["a"]) == before[1]
 
 
 def test_files_among_the_masks_that_are_none_are_named(data):

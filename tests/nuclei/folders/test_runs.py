@@ -78,6 +78,7 @@ def test_a_second_replacement_takes_nothing_of_the_first(tmp_path) -> None:
 
 
 def test_a_new_version_of_the_code_is_a_change_like_any_other(tmp_path, monkeypatch) -> None:
+    monkeypatch.setitem(runs.VERSIONS, "training", 1)
     finished(run(tmp_path, steps=100))
     monkeypatch.setitem(runs.VERSIONS, "training", 99)
     assert run(tmp_path, steps=100).changes == f"version {1} -> 99"

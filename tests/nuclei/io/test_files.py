@@ -26,7 +26,7 @@ def test_file_appears_when_the_block_ends(tmp_path: Path) -> None:
     with files.atomic_file(path) as temporary:
         temporary.write_text("text")
         assert temporary.suffix == ".txt"  # image writers choose the format by it
-        assert files.is_unfinished(temporary)
+        assert files.is_hidden(temporary)
         assert not path.exists()
     assert path.read_text() == "text"
     assert names(path.parent) == ["a.txt"]
@@ -43,7 +43,7 @@ def test_a_file_may_have_the_longest_name_that_the_system_takes(tmp_path: Path, 
     name = character * (244 // len(character.encode())) + ".weights.h5"
     with files.atomic_file(tmp_path / name) as temporary:
         temporary.write_text("text")
-        assert temporary.name.endswith(".weights.h5") and files.is_unfinished(temporary)
+        assert temporary.name.endswith(".weights.h5") and files.is_hidden(temporary)
     with files.atomic_folder(tmp_path / "folder" / name) as temporary:
         (temporary / "a").touch()
     assert names(tmp_path) == sorted([name, "folder"]) and names(tmp_path / "folder") == [name]
@@ -108,7 +108,7 @@ with files.atomic_{kind}(Path({str(tmp_path / "a")!r})) as temporary:
         killed.kill()
     assert not (tmp_path / "a").exists()
     left = list(tmp_path.iterdir())
-    assert left and all(files.is_unfinished(path) for path in left)
+    assert left and all(files.is_hidden(path) for path in left)
 
 
 def test_unwritable_place(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 from nuclei.errors import InputError
 from nuclei.io import images
@@ -149,10 +150,28 @@ def test_labels_from_png(tmp_path: Path, dtype: type) -> None:
     assert np.array_equal(images.read_labels(tmp_path / "a.png"), labels)
 
 
+def test_of_a_palette_the_indices_are_the_labels(tmp_path: Path) -> None:
+    labels = np.array([[0, 1, 2], [2, 9, 0]], np.uint8)
+    with_colours = Image.fromarray(labels)
+    with_colours.putpalette(list(range(250, 0, -1)) * 3)
+    with_colours.save(tmp_path / "a.png")
+    assert cv2.imread(str(tmp_path / "a.png")).ndim == 3
+    assert np.array_equal(images.read_labels(tmp_path / "a.png"), labels)
+
+
+def test_whole_numbers_of_another_type_are_labels(tmp_path: Path) -> None:
+    labels = np.array([[0, 1], [300, 2]], np.float32)
+    tifffile.imwrite(tmp_path / "a.tif", labels)
+    assert np.array_equal(images.read_labels(tmp_path / "a.tif"), labels)
+    tifffile.imwrite(tmp_path / "b.tif", labels + 0.5)
+    with pytest.raises(InputError, match="float32 values that are not whole.*convert it to 16 bit"):
+        images.read_labels(tmp_path / "b.tif")
+
+
 def test_labels_refused(tmp_path: Path, image: np.ndarray) -> None:
     images.write_image(tmp_path / "rgb.png", image)
     cv2.imwrite(str(tmp_path / "lossy.jpg"), image)
-    tifffile.imwrite(tmp_path / "float.tif", np.zeros((4, 4), np.float32))
+    tifffile.imwrite(tmp_path / "float.tif", np.full((4, 4), 0.5, np.float32))
     tifffile.imwrite(tmp_path / "negative.tif", np.full((4, 4), -1, np.int16))
     for name in ("rgb.png", "lossy.jpg", "float.tif", "negative.tif", "missing.tif"):
         with pytest.raises(InputError, match=name):
@@ -168,7 +187,7 @@ def test_values_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 def test_list_images(tmp_path: Path) -> None:
-    for name in ("b.PNG", "a.tif", "notes.txt", ".unfinished-0-c.png"):
+    for name in ("b.PNG", "a.tif", "notes.txt", ".unfinished-0-c.png", "._a.tif"):
         (tmp_path / name).touch()
     (tmp_path / "folder.png").mkdir()
     assert [path.name for path in images.list_images(tmp_path)] == ["a.tif", "b.PNG"]

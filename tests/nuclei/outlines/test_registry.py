@@ -1,6 +1,8 @@
 import base64
+import gzip
 import json
 import uuid
+import warnings
 import zipfile
 
 import cv2
@@ -222,6 +224,43 @@ def test_imagej_selections_that_are_areas(tmp_path):
     rois[0].tofile(tmp_path / "a.roi")  # what ImageJ saves where there is only one
     assert detect(tmp_path / "a.roi") == "imagej"
     assert pixels(read(tmp_path / "a.roi", "imagej")["a"]) == [SQUARE_PIXELS]
+
+
+def test_imagej_rois_may_share_a_name(tmp_path):
+    box = {"left": 2, "top": 1, "right": 4, "bottom": 3}
+    other = {"left": 5, "top": 5, "right": 8, "bottom": 8}
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the second name
+        for place in (box, other):
+            archive.writestr("nucleus.roi", roi(roifile.ROI_TYPE.RECT, **place).tobytes())
+        archive.writestr("__MACOSX/._nucleus.roi", b"of macOS")
+    assert [len(each) for each in pixels(imagej.read(tmp_path / "a.zip"))] == [4, 9]
+
+
+@pytest.mark.parametrize("suffix", [".geojson.gz", ".zip"])
+def test_what_qupath_compresses_is_read(tmp_path, suffix):
+    geojson.write(tmp_path / "a.geojson", [SQUARE], "a.png")
+    content, path = (tmp_path / "a.geojson").read_bytes(), tmp_path / f"a{suffix}"
+    if suffix == ".zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("a.geojson", content)
+    else:
+        path.write_bytes(gzip.compress(content))
+    assert detect(path) == "geojson"
+    assert pixels(read(path, "geojson")["a"]) == [SQUARE_PIXELS]
+
+
+@pytest.mark.parametrize("name", ["a.geojson.gz", "a.zip"])
+def test_what_is_compressed_and_broken_is_refused_by_name(tmp_path, name):
+    path = tmp_path / name
+    if name.endswith("zip"):
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("a.geojson", "{}")
+            archive.writestr("b.geojson", "{}")
+    else:
+        path.write_bytes(gzip.compress(b"{}")[:-6])
+    with pytest.raises(InputError, match=f"{name} cannot be read as JSON"):
+        detect(path)
 
 
 def test_an_ellipse_of_imagej_does_not_cross_itself(tmp_path):
