@@ -44,7 +44,17 @@ def test_pairs_of_an_earlier_annotation(folder):
 
 def test_nothing_annotated_yet(folder):
     (folder / "data" / "a" / "masks").rename(folder / "masks")
-    assert_refused(call(folder, "pseudo_label.py"), "no patch in data/ is annotated")
+    refused = call(folder, "pseudo_label.py", "--synthetic", "None")
+    assert_refused(refused, "no patch in data/ is annotated")
+
+
+def test_pairs_are_enough_where_nothing_is_annotated(folder, caplog):
+    (folder / "data" / "a" / "masks").rename(folder / "masks")
+    with caplog.at_level("INFO"):
+        material = collect(folder / "data", folder / "data_synthetic")
+    assert {name: source.names for name, source in material.learnt.items()} == {"synthetic": ["a_0"]}
+    assert material.unlabelled.names == ["a", "b"] and not material.validation.names
+    assert "the network learns from the pairs" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -155,7 +165,8 @@ def test_pseudo_labels_that_could_not_be_written_are_told_before_anything_is_tra
 def test_the_pseudo_labels_may_lie_beside_the_results_or_are_not_written(folder, flags):
     (folder / "data" / "a" / "masks").rename(folder / "masks")
     # What is told is the next thing that is wrong.
-    assert_refused(call(folder, "pseudo_label.py", *flags), "no patch in data/ is annotated")
+    refused = call(folder, "pseudo_label.py", "--synthetic", "None", *flags)
+    assert_refused(refused, "no patch in data/ is annotated")
 
 
 def test_the_folder_of_pseudo_labels_must_be_ours(folder):

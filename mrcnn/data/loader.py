@@ -135,8 +135,8 @@ class Batches(keras.utils.PyDataset):
             most = self.config.MAX_GT_INSTANCES
             log.warning(
                 f"{self.dataset.image_reference(image_id)} shows {count} objects, of which {count - most}, "
-                f"chosen at random, are left out: MAX_GT_INSTANCES is {most}; raise it. Further images of "
-                "this dataset are not reported"
+                f"chosen at random, are left out; smaller patches have fewer (in Python: MAX_GT_INSTANCES is "
+                f"{most}). Further images of this dataset are not reported"
             )
 
 

@@ -77,7 +77,10 @@ def collect(
     if unlabelled and not unknown.names:
         raise InputError(f"every patch in {data}/ is annotated; use --rounds 0")
     if annotated and not known.names:
-        raise InputError(f"no patch in {data}/ is annotated; annotate those of selected.csv first")
+        if synthetic is None or not synthetic.is_dir():
+            raise InputError(f"no patch in {data}/ is annotated; annotate those of selected.csv first")
+        log.info("no patch in %s/ is annotated: the network learns from the pairs in %s/", data, synthetic)
+        annotated = False
     known.check()  # first: a patch that cannot be read is not one that has changed
     learnt_from, held_back = hold_back(known, validation, seed)
     learnt = {"annotated": learnt_from} if annotated else {}

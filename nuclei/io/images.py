@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 from pathlib import Path
 
 import cv2
@@ -13,6 +14,8 @@ from PIL import Image
 from nuclei.errors import InputError
 from nuclei.io.files import atomic_file, check_names, is_hidden
 
+log = logging.getLogger(__name__)
+
 TIFF_SUFFIXES = (".tif", ".tiff")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", *TIFF_SUFFIXES)
 LABEL_SUFFIXES = (".png", *TIFF_SUFFIXES)  # JPEG would change the ids
@@ -21,6 +24,8 @@ COLOURS: tuple[int, ...] = (
     tifffile.PHOTOMETRIC.RGB,
     tifffile.PHOTOMETRIC.YCBCR,
 )
+_JPEG = (tifffile.COMPRESSION.JPEG, tifffile.COMPRESSION.OJPEG, tifffile.COMPRESSION.JPEG_LOSSY)
+_TWELVE_BITS = 4095
 
 
 def read_image(path: Path, content: bytes | None = None) -> np.ndarray:
@@ -193,12 +198,24 @@ def _decode_tiff(path: Path, labels: bool) -> np.ndarray:
             # Indices of a palette, inks or inverted values would pass for grey or RGB.
             kind = tifffile.PHOTOMETRIC(photometric).name.lower()
             raise InputError(f"{path} is a {kind} TIFF; convert it to RGB")
+        if photometric == tifffile.PHOTOMETRIC.YCBCR and not labels:
+            check_colours(tiff.pages.first, path)
         series = tiff.series[0]
         planes = series.shape[0] if series.ndim == 3 and series.shape[2] > 4 else 1
         if planes in (3, 4) and series.axes[0] not in "SC" and not labels:
             # So few pages, such as a stack in depth, would pass for colours.
             raise InputError(f"{path} is a stack of {planes} images; save the one to use by itself")
-        return series.asarray()
+        pixels = series.asarray()
+        if not labels and tiff.pages.first.extrasamples == (tifffile.EXTRASAMPLE.UNSPECIFIED,):
+            # A further sample that is no transparency: what it means only its author knows.
+            pixels = pixels[..., :-1] if pixels.shape[-1] in (2, 4) else pixels[:-1]
+        return pixels
+
+
+def check_colours(page: tifffile.TiffPage | tifffile.TiffFrame, path: Path) -> None:
+    """InputError for a page in YCbCr that no JPEG decoder turns into RGB."""
+    if page.photometric == tifffile.PHOTOMETRIC.YCBCR and page.compression not in _JPEG:
+        raise InputError(f"{path} is a YCbCr TIFF without JPEG compression; convert it to RGB")
 
 
 def _has_palette(content: bytes) -> bool:
@@ -226,6 +243,13 @@ def _to_uint8(pixels: np.ndarray, path: Path) -> np.ndarray:
     if pixels.dtype == bool:
         return pixels.astype(np.uint8) * 255
     if pixels.dtype == np.uint16:
+        if 0 < pixels.max() <= _TWELVE_BITS:
+            log.warning(
+                "%s has 16 bits but no value above %d, as cameras of 12 bits write, and will look black; "
+                "stretch its values to 0..65535",
+                path,
+                pixels.max(),
+            )
         return np.rint(pixels / np.float32(257)).astype(np.uint8)
     raise InputError(f"{path} holds {pixels.dtype} values; expected 8 or 16 bits, unsigned")
 

@@ -98,7 +98,7 @@ def _one(shapes: list[Shape]) -> Shape:
 def _outline(record: Any, where: str) -> shapely.Geometry:
     corners = points(field(record, "points", list, where), where)
     kind = record.get("shape_type") or "polygon"
-    if kind in ("polygon", "oriented_rectangle"):
+    if kind in ("polygon", "oriented_rectangle") or (kind == "rectangle" and len(corners) == 4):
         return shapely.Polygon(corners) if len(corners) >= 3 else shapely.Polygon()
     if kind == "rectangle" and len(corners) == 2:
         return shapely.box(*corners.min(axis=0), *corners.max(axis=0))

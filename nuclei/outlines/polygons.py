@@ -7,6 +7,7 @@ and (0.5, 0.5) its centre. A nucleus of one pixel at row r, column c is the squa
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +17,10 @@ from scipy import ndimage
 
 from nuclei.errors import InputError
 
-_BINARY_PARTS = 3  # so many parts of the only id are nuclei that all got one id
+log = logging.getLogger(__name__)
+
+_PLACES = 3  # an id in so many places is no nucleus
+_SHARE = 0.1  # of the ids may lie in two places, as nuclei behind others do
 
 # An edge may run through the centres of pixels. They are asked about a point a little to the upper left,
 # so that two polygons that share such an edge share out its pixels, none to both and none to neither.
@@ -142,13 +146,29 @@ def renumber(labels: np.ndarray) -> np.ndarray:
 
 
 def check_ids(labels: np.ndarray, path: Path) -> None:
-    """InputError where the label image of the file `path`, (H, W) int32, is a mask of all nuclei."""
-    if len(np.unique(labels[labels > 0])) != 1:
-        return
-    (parts,) = count_parts((labels > 0).astype(np.int32))
-    if parts >= _BINARY_PARTS:
+    """Look whether each nucleus of a label image has an id of its own.
+
+    Args:
+        labels: (H, W) int32.
+        path: its file, for the message.
+
+    Raises:
+        InputError: most ids lie in several places, as in a mask of all nuclei or a map of their classes.
+            Where only some do, as when ids were cut to 8 bits, a warning says so.
+    """
+    parts = count_parts(labels)
+    parts = parts[parts > 0]
+    if len(parts) and np.median(parts) >= _PLACES:
+        ids, it = ("one id", "a mask") if len(parts) == 1 else (f"{len(parts)} ids", "a map of classes")
         raise InputError(
-            f"{path} has one id in {parts} separate places, so it is a mask; give each nucleus its own id"
+            f"{path} has {ids} in {parts.sum()} separate places, so it is {it}; give each nucleus its own id"
+        )
+    if len(parts) and (parts > 1).mean() > _SHARE:
+        log.warning(
+            "%s: %d of %d ids lie in several places, and each counts as one nucleus; were ids cut to 8 bits?",
+            path,
+            (parts > 1).sum(),
+            len(parts),
         )
 
 

@@ -20,7 +20,7 @@ import tifffile
 from PIL import Image, UnidentifiedImageError
 
 from nuclei.errors import InputError
-from nuclei.io.images import COLOURS, IMAGE_SUFFIXES, TIFF_SUFFIXES, read_image
+from nuclei.io.images import COLOURS, IMAGE_SUFFIXES, TIFF_SUFFIXES, check_colours, read_image
 
 SLIDE_SUFFIXES = (".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide", ".czi")
 SUFFIXES = (*IMAGE_SUFFIXES, *SLIDE_SUFFIXES)
@@ -171,6 +171,7 @@ class TiledTiff(Levels):
             or page.dtype not in (np.uint8, np.uint16)
         ):
             raise InputError(f"{path} is no single RGB or grey image of 8 or 16 bits; export it as one")
+        check_colours(page, path)
         self.sizes = [(level.imagewidth, level.imagelength) for level in self._pages]
         self.downsamples = [page.imagewidth / width for width, _ in self.sizes]
         self.mpp = _mpp_of_tiff(tiff)
@@ -191,6 +192,8 @@ class TiledTiff(Levels):
                 _paste(pixels[..., plane], tile, row * page.tilelength - top, column * page.tilewidth - left)
         if page.dtype == np.uint16:
             pixels = cv2.convertScaleAbs(pixels, alpha=1 / 257).reshape(pixels.shape)
+        if page.extrasamples == (tifffile.EXTRASAMPLE.UNSPECIFIED,):  # no transparency
+            pixels = np.ascontiguousarray(pixels[..., :-1])
         return _over_white(Image.fromarray(pixels.squeeze(-1) if pixels.shape[2] == 1 else pixels))
 
     def _decode(self, level: int, index: int) -> np.ndarray | None:

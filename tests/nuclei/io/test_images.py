@@ -55,6 +55,26 @@ def test_jpeg_compression_keeps_the_colour(tmp_path: Path, suffix: str) -> None:
     assert np.abs(images.read_image(path).astype(int) - pink).max() <= 3
 
 
+def test_a_further_sample_without_a_meaning_is_no_transparency(tmp_path: Path, image: np.ndarray) -> None:
+    four = np.dstack([image, np.zeros_like(image[..., 0])])
+    tifffile.imwrite(tmp_path / "a.tif", four, photometric="rgb", extrasamples=["unspecified"])
+    assert np.array_equal(images.read_image(tmp_path / "a.tif"), image)
+    tifffile.imwrite(tmp_path / "b.tif", four, photometric="rgb", extrasamples=["unassalpha"])
+    assert (images.read_image(tmp_path / "b.tif") == 255).all()
+
+
+def test_ycbcr_without_jpeg_is_refused(tmp_path: Path, image: np.ndarray) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", image, photometric="ycbcr", compression="zlib")
+    with pytest.raises(InputError, match="a.tif is a YCbCr TIFF without JPEG compression"):
+        images.read_image(tmp_path / "a.tif")
+
+
+def test_twelve_bits_in_sixteen_are_told(tmp_path: Path, image: np.ndarray, caplog) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", image.astype(np.uint16) * 16, photometric="rgb")
+    images.read_image(tmp_path / "a.tif")
+    assert "has 16 bits but no value above" in caplog.text
+
+
 def test_grey_becomes_rgb(tmp_path: Path, image: np.ndarray) -> None:
     images.write_image(tmp_path / "a.png", image[..., 0])
     assert np.array_equal(images.read_image(tmp_path / "a.png"), np.repeat(image[..., :1], 3, axis=2))

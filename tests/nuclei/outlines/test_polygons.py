@@ -160,3 +160,21 @@ def test_a_mask_is_told_from_labels():
         check_ids(mask, path)
     mask[4:, 4:] = 2
     check_ids(mask, path)
+
+
+def test_a_map_of_classes_is_told_from_labels():
+    classes = np.zeros((20, 20), np.int32)
+    classes[::4, ::2], classes[2::4, ::2] = 1, 2
+    with pytest.raises(InputError, match="has 2 ids in 100 separate places, so it is a map of classes"):
+        check_ids(classes, Path("a.png"))
+
+
+def test_ids_that_were_cut_to_8_bits_are_told(caplog):
+    labels = np.zeros((40, 40), np.int32)
+    labels[::2, ::2] = np.arange(400).reshape(20, 20) % 255 + 1
+    check_ids(labels, Path("a.png"))
+    assert "a.png: 145 of 255 ids lie in several places" in caplog.text
+    caplog.clear()
+    labels[::2, ::2] = np.arange(400).reshape(20, 20) + 1
+    check_ids(labels, Path("a.png"))
+    assert not caplog.text

@@ -160,11 +160,12 @@ def labelme_file(path, *shapes, **more):
 def test_labelme_shapes_and_groups(tmp_path):
     shapes = [
         {"label": "Nucleus", "points": [[2, 1], [4, 3]], "shape_type": "rectangle"},
+        {"label": "Nucleus", "points": [[2, 1], [4, 1], [4, 3], [2, 3]], "shape_type": "rectangle"},
         {"label": "Nucleus", "points": RING[:-1], "group_id": 7, "shape_type": "polygon"},
         {"label": "Nucleus", "points": [[6.5, 6.5], [6.5, 7]], "group_id": 7, "shape_type": "circle"},
     ]
     annotation = labelme.read(labelme_file(tmp_path / "a.json", *shapes))
-    assert pixels(annotation) == [SQUARE_PIXELS, [*SQUARE_PIXELS, [6, 6]]]
+    assert pixels(annotation) == [SQUARE_PIXELS, SQUARE_PIXELS, [*SQUARE_PIXELS, [6, 6]]]
     assert annotation.size == (8, 8)
     assert {shape.image for shape in annotation.shapes} == {"a"}
 
