@@ -197,7 +197,7 @@ class MaskRCNN:
 
         Args:
             train_dataset: prepared; images are drawn by their `weight` where they have one.
-            val_dataset: losses on it are logged after each epoch, where given.
+            val_dataset: losses on it are logged after each epoch, where given and VALIDATION_STEPS is not 0.
             learning_rate: a number, or a schedule over the optimiser's steps.
             epochs: of STEPS_PER_EPOCH steps each, those done before included.
             layers: "heads", "3+", "4+", "5+" (the heads and the backbone from that stage on), "all", or a
@@ -222,8 +222,8 @@ class MaskRCNN:
             train_dataset, self.config, as_augmentation(augmentation), self.seed, self.epoch, excluded
         )
         validation = None
-        if val_dataset:
-            steps = self.config.VALIDATION_STEPS
+        steps = self.config.VALIDATION_STEPS
+        if val_dataset and steps:
             validation = Batches(val_dataset, self.config, seed=self.seed + 1, fixed=True, steps=steps)
         self.set_trainable(LAYERS.get(layers, layers), verbose=0)
         log = callbacks.LossLog(self.log_dir, self.epoch)

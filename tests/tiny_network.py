@@ -1,8 +1,13 @@
-"""A network so small that a test can train it, and images that it learns in seconds."""
+"""A network so small that a test can train it, and images that it learns in a minute.
+
+`python -m tests.tiny_network` makes discs.h5 again, which is needed when the network has other weights.
+"""
 
 from __future__ import annotations
 
+import tempfile
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -10,9 +15,14 @@ from keras import layers
 
 from mrcnn import utils
 from mrcnn.config import NucleusConfig
+from mrcnn.model import MaskRCNN, WarmUpAndDecay
+from mrcnn.modeling import weights
 
 SIDE = 128  # px
 RADIUS = 10  # px, of a disc
+CENTRES = ([(30, 30), (80, 40), (60, 100), (105, 90)], [(20, 100), (64, 64), (100, 30)])  # of two images
+LEARNT = Path(__file__).with_name("discs.h5")
+STEPS = 180  # to learn them by heart
 
 
 def backbone(input_image, stage5=True, train_bn=False):
@@ -97,3 +107,26 @@ class Discs(utils.Dataset):
         labels = self.image_info[image_id]["drawn"][1]
         ids = np.arange(1, labels.max() + 1)
         return labels[..., None] == ids, np.ones(len(ids), np.int32)
+
+
+def learn_discs(folder: Path) -> tuple[MaskRCNN, dict[str, list[float]]]:
+    """A network that learns the images of CENTRES by heart in `folder`, and its losses."""
+    network = _of_discs(folder)
+    return network, network.train(Discs(*CENTRES), None, WarmUpAndDecay(2e-3, STEPS), 3)
+
+
+def knows_discs(folder: Path) -> MaskRCNN:
+    """What `learn_discs` made earlier."""
+    network = _of_discs(folder)
+    network.load_weights(LEARNT)
+    return network
+
+
+def _of_discs(folder: Path) -> MaskRCNN:
+    settings = config(STEPS_PER_EPOCH=STEPS // 3, OPTIMIZER="adamw", MEAN_PIXEL=(200.0, 170.0, 200.0))
+    return MaskRCNN("training", settings, folder)
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as logs:
+        weights.write(LEARNT, learn_discs(Path(logs))[0].keras_model, np.float16)

@@ -17,7 +17,8 @@ from nuclei.errors import InputError
 from nuclei.experiment import Tissue, program
 from nuclei.io.files import read_json, write_json
 
-SHARED = ("minutes", "rounds", "batch", "samples", "effort", "views")  # settings that all runs have alike
+# Settings that all runs have alike.
+SHARED = ("minutes", "rounds", "batch", "samples", "effort", "views", "weights")
 CALIBRATION_STEPS = 25  # of two short trainings, whose difference gives the seconds a step takes
 
 

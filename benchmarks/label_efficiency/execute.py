@@ -12,6 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from benchmarks.label_efficiency.plan import EQUAL_STEPS, PEERS, RUN, WHOLE, Plan, Run, held, turn
+from mrcnn.selftraining.start import start_weights
 from nuclei import label_free
 from nuclei.errors import InputError
 from nuclei.experiment import ROOT, Tissue, annotate, annotate_selected, program
@@ -79,9 +80,11 @@ def execute(plan: Plan, run: Run, folder: Path) -> None:
     elif run.row in PEERS:
         minutes = _peer(plan, run, segmented, through)
     else:
-        minutes = _train(plan, run, folder)
+        untrained = run.row == "start_weights"
+        minutes = 0.0 if untrained else _train(plan, run, folder)
         program(
-            "segment.py", plan.where.test_images, model=folder / "mrcnn" / "model", out=segmented,
+            "segment.py", plan.where.test_images, out=segmented,
+            model=start_weights() if untrained else folder / "mrcnn" / "model",
             views=plan.settings.views, format="label_tiff", through=through,
         )  # fmt: skip
     program("evaluate.py", segmented, plan.where.test_labels, out=folder, through=through)
@@ -104,6 +107,7 @@ def _train(plan: Plan, run: Run, folder: Path) -> float | None:
     program(
         "pseudo_label.py", data=data, synthetic=synthetic, pseudo=folder / "data_pseudo", rounds=rounds,
         steps=plan.steps // (rounds + 1), batch=settings.batch, seed=run.seed, out=folder / "mrcnn",
+        start=settings.weights,
         validation=0,  # the last weights of every row, whatever the number of its patches
         through=held(settings.out, folder),
     )  # fmt: skip

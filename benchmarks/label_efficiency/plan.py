@@ -11,12 +11,14 @@ from pathlib import Path
 import tyro
 
 import consis_based
+from mrcnn.selftraining.start import GENERATED
 from nuclei.experiment import Tissue
 from nuclei.io.locks import locked
 
 RUN = "run.json"  # written last into the folder of a run: it is finished
 ROWS = {
     "label_free": "label-free: Otsu, watershed",
+    "start_weights": "start weights, no label",
     "annotated_only": "annotated patches only",
     "synthetic": "+ synthetic pairs",
     "whole_method": "+ pseudo labels: the whole method",
@@ -24,7 +26,7 @@ ROWS = {
     "random_patches": "the whole method, random patches",
     "full_supervision": "full supervision",
 }
-EQUAL_STEPS = tuple(ROWS)[1:]
+EQUAL_STEPS = tuple(ROWS)[2:]  # the first two are not trained here
 WHOLE = ("whole_method", "paper_rule", "random_patches")  # with pseudo labels
 PEERS = ("stardist", "torchvision", "cellpose")
 STANDARD = consis_based.Settings.method  # rows of other methods have their names
@@ -40,6 +42,7 @@ class Settings:
     budgets: tuple[int, ...] = (3, 6, 12, 24)  # in the second
     seeds: int = 2  # runs of every row
     draws: int = 3  # of random patches
+    weights: str = GENERATED  # what our trainings begin with: generated, imagenet, or a model's folder
     rounds: int = 1  # of pseudo labels in the whole method
     batch: int = 4  # patches a step
     samples: int = 16  # synthetic pairs a patch
@@ -83,7 +86,7 @@ class Plan:
 
 def list_runs(settings: Settings) -> list[Run]:
     """All runs, the most important ones first."""
-    once = [Run("label_free", 0, 0)]
+    once = [Run("label_free", 0, 0), Run("start_weights", 0, 0)]
     ours = ("annotated_only", "synthetic", "whole_method")
     random = [Run("random_patches", settings.budget, draw) for draw in range(settings.draws)]
 

@@ -41,8 +41,9 @@ def add_run(out, row, budget, seed, aji, minutes=7.5):
 def test_the_first_table_comes_first_then_the_seeds_then_the_budgets():
     runs = list_runs(Settings("folder", seeds=2, draws=3, budgets=(3, 12), peers=("stardist",)))
     names = [run.name for run in runs]
-    assert names[:9] == [
+    assert names[:10] == [
         "label_free_0_0",
+        "start_weights_0_0",
         "annotated_only_12_0",
         "synthetic_12_0",
         "whole_method_12_0",
@@ -52,9 +53,9 @@ def test_the_first_table_comes_first_then_the_seeds_then_the_budgets():
         "random_patches_12_1",
         "random_patches_12_2",
     ]
-    assert {name.rpartition("_")[2] for name in names[9:14]} == {"1"}
-    assert names[14:16] == ["paper_rule_12_0", "paper_rule_12_1"]
-    assert names[16:] == [f"{row}_3_{seed}" for seed in (0, 1) for row in ("annotated_only", "whole_method")]
+    assert {name.rpartition("_")[2] for name in names[10:15]} == {"1"}
+    assert names[15:17] == ["paper_rule_12_0", "paper_rule_12_1"]
+    assert names[17:] == [f"{row}_3_{seed}" for seed in (0, 1) for row in ("annotated_only", "whole_method")]
     assert len(set(names)) == len(names)
 
 
@@ -237,7 +238,7 @@ def test_a_run_that_is_finished_or_another_process_works_at_is_passed_over(tmp_p
     with turn(out, out / "runs" / "annotated_only_12_0"):  # as another process does
         experiment.main(settings)
     assert "annotated_only_12_0" not in executed and "synthetic_12_0" not in executed
-    assert executed[0] == "label_free_0_0"
+    assert executed[:2] == ["label_free_0_0", "start_weights_0_0"]
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["synthetic"]["aji"] == 0.4
     executed.clear()
     experiment.main(settings)

@@ -73,6 +73,15 @@ def test_after_each_epoch_the_folder_of_logs_has_what_it_found(trained):
         assert len(losses[name]) == 3
 
 
+def test_no_validation_steps_are_no_validation(fresh, monkeypatch):
+    given = []
+    monkeypatch.setattr(fresh.config, "VALIDATION_STEPS", 0)
+    monkeypatch.setattr(fresh, "_trainer", lambda _: None)
+    monkeypatch.setattr(fresh, "_fit", lambda trainer, batches, validation, *_: given.append(validation))
+    fresh.train(PATCHES, OTHERS, 1e-3, 1)
+    assert given == [None]
+
+
 def test_the_best_weights_are_those_of_the_smallest_loss_on_the_validation_dataset(trained):
     network, losses = trained
     best = 1 + int(np.argmin(losses["val_loss"]))

@@ -9,25 +9,26 @@ import pytest
 
 from mrcnn import model
 from mrcnn.inference import detection
-from mrcnn.model import MaskRCNN, WarmUpAndDecay
+from mrcnn.model import MaskRCNN
 from mrcnn.modeling.network import Detector
 from nuclei.evaluation import metrics
-from tests.tiny_network import RADIUS, SIDE, Discs, backbone, config, discs, eagerly
-
-CENTRES = ([(30, 30), (80, 40), (60, 100), (105, 90)], [(20, 100), (64, 64), (100, 30)])
-STEPS = 180
+from tests.tiny_network import (
+    CENTRES,
+    RADIUS,
+    SIDE,
+    backbone,
+    config,
+    discs,
+    eagerly,
+    knows_discs,
+    learn_discs,
+)
 
 
 @pytest.fixture(scope="module")
-def overfitted(tmp_path_factory):
-    settings = config(STEPS_PER_EPOCH=STEPS // 3, OPTIMIZER="adamw", MEAN_PIXEL=(200.0, 170.0, 200.0))
-    network = MaskRCNN("training", settings, tmp_path_factory.mktemp("model"))
-    return network, network.train(Discs(*CENTRES), None, WarmUpAndDecay(2e-3, STEPS), 3)
-
-
-@pytest.fixture
-def network(overfitted):
-    return overfitted[0]
+def network(tmp_path_factory):
+    """A network that has learnt discs, as an earlier `learn_discs` left it."""
+    return knows_discs(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture
@@ -57,8 +58,8 @@ def assert_found(found, centres, shape, radius=RADIUS, error=3):
 
 
 @pytest.mark.slow
-def test_it_overfits_two_images(overfitted):
-    network, losses = overfitted
+def test_it_overfits_two_images(tmp_path):
+    network, losses = learn_discs(tmp_path)
     for name, values in losses.items():
         assert values[-1] < 0.8 * values[0], name
     for centres in CENTRES:
