@@ -35,7 +35,7 @@ class Settings:
     k1: int = 3  # patches to annotate
     samples: int = 16  # synthetic pairs a patch
     effort: float = 1.0  # multiplies the training steps of the GANs
-    steps: int = 150  # training steps before the labelling, and again after it
+    steps: int = 40  # training steps before the labelling, and again after it
     seed: int = 0  # of the tissue and of every stage
 
 
