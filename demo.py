@@ -34,8 +34,8 @@ class Settings:
     images: int = 3  # unlabelled training images of each kind of tissue
     k1: int = 3  # patches to annotate
     samples: int = 16  # synthetic pairs a patch
-    effort: float = 1.0  # multiplies the training steps of the GANs
-    steps: int = 40  # training steps before the labelling, and again after it
+    effort: float = 0.5  # multiplies the training steps of the GANs
+    steps: int = 25  # training steps before the labelling, and again after it
     seed: int = 0  # of the tissue and of every stage
 
 

@@ -187,7 +187,8 @@ def test_weights_are_chosen_on_patches_that_are_held_back(folder, monkeypatch, c
     settings = Settings(folder / "data", folder / "data_synthetic", out=folder / "runs", rounds=0)
     with tiny_network.eagerly(), caplog.at_level("INFO"):
         MaskRCNN("inference", tiny_network.config(), folder).keras_model.save_weights(folder / "initial.h5")
-        pseudo_label.main(replace(settings, validation=1, steps=1, batch=1))
+        edited = replace(settings, validation=1, steps=1, batch=1, start="imagenet", generated=False)
+        pseudo_label.main(edited)
     assert "on 1 validation patches, by the weights after 1 steps" in caplog.text
     pictures = {path.name for path in (folder / "runs" / "train_0").glob("*.png")}
     assert pictures == {"losses.png", "validation.png", "validation_patches.png"}

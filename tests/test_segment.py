@@ -57,7 +57,7 @@ def test_a_model_that_does_not_exist_is_told(tmp_path):
 
 def test_without_a_model_the_start_weights_outline_nuclei(tmp_path, monkeypatch, caplog):
     monkeypatch.chdir(tmp_path)
-    image, truth = tissue.generate("hepatic", 256, 0)
+    image, truth = tissue.generate("hepatic", (256, 200), 0)
     write_image(Path("a.png"), image)
     main(Settings((Path("a.png"),)))
     assert "no model trained yet (runs/mrcnn/model/): outlines by the start weights" in caplog.text
@@ -101,6 +101,7 @@ def test_a_place_that_cannot_hold_the_results_is_told_before_an_image_is_read(sa
         assert_refused(refused, f"cannot write {out}: ")
 
 
+@pytest.mark.slow
 def test_images_of_any_size_get_labels_of_their_size_once(saved, tmp_path):
     write_image(tmp_path / "images" / "a.png", PIXELS)
     write_image(tmp_path / "images" / "b.png", PIXELS[:40, :50])

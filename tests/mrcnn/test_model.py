@@ -247,7 +247,7 @@ def test_more_objects_than_places_are_said(tmp_path, caplog):
     centres = [(2.5 + 5 * (number // 25), 2.5 + 5 * (number % 25)) for number in range(600)]
     network = MaskRCNN("training", config(MAX_GT_INSTANCES=500), tmp_path)
     losses = network.train(Discs(centres, radius=2), None, 1e-3, 1, "heads")
-    assert re.search(r"discs_0\.png shows 600 objects, of which 100.*raise it", caplog.text)
+    assert re.search(r"discs_0\.png shows 600 objects, of which 100.*smaller patches have fewer", caplog.text)
     assert np.isfinite(losses["loss"]).all()
 
 

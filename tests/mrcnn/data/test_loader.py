@@ -176,7 +176,7 @@ def test_more_objects_than_places_are_said_once(caplog):
     batches = Batches(dataset, Tiny())
     batches[0], batches[1]
     (warning,) = caplog.messages
-    assert re.match(r"slide\.png shows 20 objects, of which 15, .* raise it", warning)
+    assert re.match(r"slide\.png shows 20 objects, of which 15, .* smaller patches have fewer", warning)
     Batches(Labelled(squares(5)), Tiny())[0]
     assert caplog.messages == [warning]
 
