@@ -212,7 +212,7 @@ def _decode_tiff(path: Path, labels: bool) -> np.ndarray:
         return pixels
 
 
-def check_colours(page: tifffile.TiffPage | tifffile.TiffFrame, path: Path) -> None:
+def check_colours(page: tifffile.TiffPage, path: Path) -> None:
     """InputError for a page in YCbCr that no JPEG decoder turns into RGB."""
     if page.photometric == tifffile.PHOTOMETRIC.YCBCR and page.compression not in _JPEG:
         raise InputError(f"{path} is a YCbCr TIFF without JPEG compression; convert it to RGB")

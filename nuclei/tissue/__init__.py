@@ -16,7 +16,7 @@ from nuclei.tissue.kinds import KINDS, Kind
 from nuclei.tissue.layout import architecture, fibres, populate
 from nuclei.tissue.light import Scanner, photograph, stain
 
-__all__ = ["KINDS", "generate"]
+__all__ = ["KINDS", "generate", "render"]
 
 
 def generate(kind: str, size: int | tuple[int, int], seed: int) -> tuple[np.ndarray, np.ndarray]:

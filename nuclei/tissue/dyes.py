@@ -128,7 +128,7 @@ def add_confounders(
 def _add_rare_things(
     rng: np.random.Generator, haematoxylin: np.ndarray, eosin: np.ndarray, tissue: Kind
 ) -> None:
-    """Draw, in place, fat and apoptotic bodies."""
+    """Draw, in place, fat vacuoles and apoptotic bodies."""
     height, width = haematoxylin.shape
     megapixels = height * width / 1e6
 

@@ -43,7 +43,6 @@ class Kind:
     halo: float = 0.7  # of the cytoplasm around some nuclei that shrinkage has left empty, 0..1
     red_cells: float = 3.0  # clumps of erythrocytes a megapixel
     fat: float = 0.0  # empty round vacuoles a megapixel
-    pigment: float = 0.0  # clumps of brown granules a megapixel
     bodies: float = 0.0  # apoptotic bodies a megapixel: dark drops in a pink cell
     clumps: float = 1.0  # how coarse the chromatin is, times what is usual
     clump_size: float = 1.3  # px

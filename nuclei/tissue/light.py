@@ -47,7 +47,8 @@ class Scanner:
 
 def photograph(rng: np.random.Generator, light: np.ndarray, scanner: Scanner) -> np.ndarray:
     """(H, W, 3) uint8: `light` through optics whose focus drifts, a noisy sensor, and JPEG."""
-    blurs = rng.uniform(*zip(scanner.focus, scanner.unsharp, strict=True))
+    lowest, highest = zip(scanner.focus, scanner.unsharp, strict=True)
+    blurs = rng.uniform(lowest, highest)
     sharp, soft = (cv2.GaussianBlur(light, (0, 0), sigma) for sigma in blurs)
     drift = sigmoid(1.5 * (random_field(rng, light.shape[:2], 80) - scanner.drift))[..., None]
     noise = rng.standard_normal(light.shape).astype(np.float32)
