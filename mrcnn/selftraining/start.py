@@ -25,10 +25,10 @@ def start_weights() -> Path:
     Raises:
         InputError: they are missing, or not those that belong to this version.
     """
-    find_model(FOLDER)
-    if not FINGERPRINT.exists() or fingerprint(FOLDER) != FINGERPRINT.read_text(encoding="utf-8").strip():
+    there = FINGERPRINT.exists() and (FOLDER / WEIGHTS).exists()
+    if not there or fingerprint(FOLDER) != FINGERPRINT.read_text(encoding="utf-8").strip():
         raise InputError(
-            f"{FOLDER / WEIGHTS} is not the file that belongs to this version (its fingerprint differs); "
+            f"{FOLDER / WEIGHTS} is missing or not the file that belongs to this version; "
             f"get it again with git checkout -- {FOLDER}, or make it anew with make weights"
         )
     return FOLDER
@@ -47,6 +47,10 @@ def find(start: str | Path) -> Path | None:
         return None
     if str(start) == GENERATED:
         return start_weights()
+    if not (Path(start) / WEIGHTS).exists():
+        raise InputError(
+            f"--start is {start}; give {GENERATED}, {IMAGENET}, or the folder of a model (with {WEIGHTS})"
+        )
     find_model(Path(start))
     return Path(start)
 

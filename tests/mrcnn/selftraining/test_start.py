@@ -37,13 +37,15 @@ def test_others_in_their_place_are_refused(copied, change):
             file.write(b"x")
     else:
         (copied / WEIGHTS).write_text("version https://git-lfs.github.com/spec/v1")
-    with pytest.raises(InputError, match="not the file that belongs to this version.*make weights"):
+    with pytest.raises(
+        InputError, match="missing or not the file that belongs to this version.*make weights"
+    ):
         start.start_weights()
 
 
 def test_missing_ones_are_named(copied):
     (copied / WEIGHTS).unlink()
-    with pytest.raises(InputError, match="holds no trained model"):
+    with pytest.raises(InputError, match="is missing or not the file that belongs"):
         start.find("generated")
 
 
@@ -53,7 +55,7 @@ def test_what_training_begins_with(copied, tmp_path):
     assert start.find(str(copied)) == copied
     # The same weights by another name make the same model.
     assert start.describe("generated") == start.describe(copied)
-    with pytest.raises(InputError, match="elsewhere holds no trained model"):
+    with pytest.raises(InputError, match="elsewhere; give generated, imagenet, or the folder of a model"):
         start.find(tmp_path / "elsewhere")
 
 
