@@ -172,7 +172,8 @@ def read_json(path: Path) -> Any:
         return json.loads(_read_packed(Path(path)).decode("utf-8-sig"))
     except FileNotFoundError:
         raise InputError(f"{path} does not exist") from None
-    except (OSError, EOFError, ValueError, zlib.error, zipfile.BadZipFile) as error:
+    # RuntimeError: a zip with a password, or packed in a way that Python does not know.
+    except (OSError, EOFError, ValueError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
         raise InputError(f"{path} cannot be read as JSON: {error}") from error
 
 
