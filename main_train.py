@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import Literal
 from csingan.config import SMALLEST, LayoutOptions
 from nuclei.cli import run
 from nuclei.errors import InputError
-from nuclei.io.files import overlap
+from nuclei.io.files import check_can_hold_files, overlap
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -18,9 +21,9 @@ class Settings:
     data: Path = Path("data")  # the annotated patches, and selected.csv, which names them
     patch: str | None = None  # train on this patch alone; by default on every patch of selected.csv
     folder: Path | None = None  # or a folder: train.png, train_mask.png, random_masks/ (one pair a mask)
-    samples: int = 16  # synthetic pairs for each patch
+    samples: int = 16  # synthetic pairs for each patch; with --folder, one for each mask
     size: int | None = None  # px, side of a synthetic pair; by default that of the patch
-    preset: Literal["fast", "paper"] = "fast"  # fast: half a minute on two cores; paper: days
+    preset: Literal["fast", "paper"] = "fast"  # fast: 1 to 3 minutes a patch on two cores; paper: days
     effort: float = 1.0  # multiplies the training steps of the preset
     density: tuple[float, float] = (0.8, 1.2)  # range of the share of nuclei, as multiples of the real one
     touching: float | None = None  # share of nuclei that touch another one, 0 to 1; by default the real one
@@ -40,7 +43,11 @@ def main(settings: Settings) -> None:
     from csingan.inputs import read_folder, read_patches
     from csingan.synthesis import synthesise
 
+    check_can_hold_files(settings.out)
+    check_can_hold_files(settings.synthetic)
     if settings.folder:
+        if settings.samples != Settings.samples:
+            log.warning("--samples does not count with --folder, which gives one pair a mask")
         tasks = [read_folder(settings.folder)]
     else:
         tasks = read_patches(settings.data, settings.patch, settings.shapes == "all")

@@ -88,6 +88,7 @@ def _check(settings: Settings) -> None:
             raise InputError(
                 f"--out {settings.out} lies in the patches of {flag}; give it a folder of its own"
             )
+    check_can_hold_files(settings.out)
     if settings.rounds:
         check_can_hold_files(settings.pseudo)
         _check_pseudo(settings)

@@ -24,7 +24,7 @@ Format = Literal["label_tiff", "geojson", "coco"]
 
 @dataclass(frozen=True)
 class Settings:
-    images: tyro.conf.Positional[tuple[Path, ...]]  # images or folders of images: PNG, JPEG, TIFF
+    images: tyro.conf.Positional[tuple[Path, ...]]  # images or folders of images: PNG, JPEG, TIFF, BMP, WebP
     model: Path = MODEL  # the folder of a trained model; as long as it is missing, the start weights
     out: Path = Path("segmented")  # <image>.tif goes here (ids 1..N, 0 background), overlays/<image>.png too
     format: tuple[Format, ...] = ("geojson", "coco")  # beside the label images: for QuPath; one file for all

@@ -19,6 +19,7 @@ from skimage.measure import label
 from csingan.config import SMALLEST
 from nuclei.errors import InputError
 from nuclei.folders.patches import (
+    checked,
     fingerprint,
     image_path,
     is_annotated,
@@ -31,6 +32,8 @@ from nuclei.io.images import LABEL_SUFFIXES, has_transparency, list_images, read
 
 IMAGE, MASK = "train.png", "train_mask.png"
 RANDOM_MASKS = ("random_masks", "random mask", "randommasks")
+
+LARGEST = 0.5  # of the patch; a larger nucleus is a frame around many, or leaves no room for others
 
 log = logging.getLogger(__name__)
 
@@ -126,14 +129,20 @@ def check(task: Task) -> None:
         )
     if min(height, width) < SMALLEST:
         raise InputError(f"{task.source} is {width} x {height} px; a patch has at least {SMALLEST} px a side")
-    if np.ptp(task.image, axis=2).max() == 0:
-        raise InputError(f"{task.source} is grey; give the image in the colours of its stain (RGB)")
-    count = len(np.unique(task.labels[task.labels > 0]))
+    checked(task.image, task.source)
+    areas = np.unique(task.labels[task.labels > 0], return_counts=True)[1]
+    count = len(areas)
     if count < 2 or task.labels.all():
         found = ("no nucleus", "one nucleus alone")[count] if count < 2 else "no background"
         raise InputError(
             f"{task.source}: {found} in its mask, too little to learn from; annotate all of its nuclei, or "
             "take the patch out of selected.csv: pseudo_label.py learns from it without synthetic pairs too"
+        )
+    if areas.max() > LARGEST * task.labels.size:
+        raise InputError(
+            f"{task.source}: one nucleus covers {areas.max() / task.labels.size:.0%} of it, which leaves no "
+            f"room for layouts (mask {areas.argmax() + 1} of {count}); correct its outline, or take the "
+            "patch out of selected.csv"
         )
 
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from types import ModuleType
 
 from nuclei import messages
+from nuclei.io.stderr import held_back
 
 
 class QuietTensorFlow(MetaPathFinder):
@@ -28,34 +26,10 @@ class QuietTensorFlow(MetaPathFinder):
 
 class _QuietLoader(SourceFileLoader):
     def exec_module(self, module: ModuleType) -> None:
-        os.environ.setdefault(
-            "TF_CPP_MIN_LOG_LEVEL", "3"
-        )  # what it says later; exceptions have their own text
-        with _stderr_held_back():
+        # What it says later; exceptions have their own text.
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        # Its libraries write while they are loaded, before they read any setting. Where a processor is too
+        # old for them, they end the program: then only `--verbose` shows why.
+        with held_back():
             super().exec_module(module)
         logging.getLogger("tensorflow").setLevel(logging.ERROR)
-
-
-@contextmanager
-def _stderr_held_back() -> Iterator[None]:
-    """Drop what is written to stderr meanwhile; after an exception it is shown after all.
-
-    Its libraries write while they are loaded, before they read any setting, and past `sys.stderr`. Where a
-    processor is too old for them, they end the program: then only `--verbose` shows why.
-    """
-    try:
-        shown = os.dup(2)
-    except OSError:  # a program without stderr
-        yield
-        return
-    with tempfile.TemporaryFile() as kept:
-        os.dup2(kept.fileno(), 2)
-        try:
-            yield
-        except Exception:
-            kept.seek(0)
-            os.write(shown, kept.read())
-            raise
-        finally:
-            os.dup2(shown, 2)
-            os.close(shown)

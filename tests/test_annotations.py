@@ -95,6 +95,20 @@ def test_what_is_exported_and_not_touched_comes_back_the_same(folder, form, caps
     assert "holes of 4 nuclei filled" in caplog.text
 
 
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("name", ["slide.tif", "a.png", "exported", "b.v2"])
+def test_a_patch_may_have_any_name(folder, form, name):
+    (folder / "data" / "b").rename(folder / "data" / name)
+    image = folder / "data" / name / "images" / "b.png"
+    image.rename(image.with_name(f"{name}.png"))
+    (folder / "data" / tables.SELECTION).write_text(f"patch\n{name}\n")
+    before = masks(folder, name)
+    annotations.main(Export(start="none", format=(form,)))
+    shutil.rmtree(folder / "data" / name / "masks")
+    annotations.main(Import(fill_holes=False))
+    np.testing.assert_array_equal(masks(folder, name), before)
+
+
 def test_images_and_pictures_lie_beside_the_annotations(folder):
     annotations.main(Export(start="baseline"))
     image = patches.read_patch(folder / "data" / "a")
@@ -102,7 +116,7 @@ def test_images_and_pictures_lie_beside_the_annotations(folder):
     picture = read_image(folder / "annotations" / "overlays" / "a.png")
     assert (picture != image).any(axis=2).sum() > 50
     assert {path.name for path in (folder / "annotations").iterdir()} == {
-        *FILES, "a.png", "b.png", "exported.json", "overlays"
+        *FILES, "a.png", "b.png", ".exported.json", "overlays"
     }  # fmt: skip
 
 

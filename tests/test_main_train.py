@@ -196,9 +196,15 @@ def half_a_folder(data: Path) -> list[str]:
     return ["--folder", "mine"]
 
 
+def a_file_in_the_way(data: Path) -> list[str]:
+    (data.parent / "pairs").touch()
+    return ["--synthetic", "pairs"]
+
+
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
+        (a_file_in_the_way, ["pairs", "Not a directory"]),
         (lambda data: ["--data", "nowhere"], ["nowhere"]),
         (no_selection, ["selected.csv", "consis_based.py"]),
         (lambda data: ["--patch", "d"], ["no patch d", "--patch"]),

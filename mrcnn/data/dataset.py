@@ -97,7 +97,7 @@ class Dataset:
         return str(self.image_info[image_id]["path"])
 
     def load_image(self, image_id: int) -> np.ndarray:
-        """(H, W, 3) uint8 RGB from the image's path: PNG, JPEG or TIFF, grey and transparent ones too.
+        """(H, W, 3) uint8 RGB from the image's path, grey and transparent ones too.
 
         Raises:
             InputError: the file is missing, broken or of another format.

@@ -80,8 +80,10 @@ def find_instances(
         count = max(_BATCH // n_views, 1)
         for first in range(0, len(corners), count):
             batch = corners[first : first + count]
-            tiles = np.stack([padded[top : top + side, left : left + side] for top, left in batch])
-            for found, corner in zip(tta.predict(predictor, tiles, n_views), batch, strict=True):
+            # Filled up with its last tile: for a batch of another size the network is compiled again.
+            filled = batch + batch[-1:] * (min(count, len(corners)) - len(batch))
+            tiles = np.stack([padded[top : top + side, left : left + side] for top, left in filled])
+            for found, corner in zip(tta.predict(predictor, tiles, n_views), batch, strict=False):
                 instances += _instances(found, corner, side, shape, overlap)
             bar.update(len(batch))
     return instances

@@ -27,6 +27,7 @@ def non_max_suppression(boxes, scores, limit: int, threshold: float):
 def _tensorflow_suppression(boxes, scores, limit: int, threshold: float):
     import tensorflow as tf
 
+    @tf.autograph.experimental.do_not_convert  # nothing in it needs the second it would take
     def of_image(image):
         index, count = tf.image.non_max_suppression_padded(
             *image, limit, threshold, score_threshold=0.0, pad_to_max_output_size=True

@@ -10,7 +10,6 @@ import numpy as np
 from keras import layers
 
 from mrcnn.modeling import weights
-from nuclei.selection.features import efficientnet_lite0_weights
 
 NAME = "efficientnet_lite0"  # as a BACKBONE, and in the place of a path of its ImageNet weights
 
@@ -95,6 +94,9 @@ def load_imagenet_weights(model: keras.Model) -> weights.Report:
     Raises:
         ValueError: a layer is missing, or its shape differs from the weights'.
     """
+    # PyTorch takes seconds to import; only training that begins with ImageNet's weights needs it.
+    from nuclei.selection.features import efficientnet_lite0_weights
+
     state = efficientnet_lite0_weights()
     sources = _sources()
     found = weights.layers(model)

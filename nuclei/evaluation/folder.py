@@ -10,9 +10,9 @@ from tqdm import tqdm
 
 from nuclei.errors import InputError
 from nuclei.evaluation.metrics import score
+from nuclei.io.ids import check_ids
 from nuclei.io.images import pair_by_stem, read_labels
 from nuclei.outlines import results
-from nuclei.outlines.polygons import check_ids
 
 
 def evaluate(pred: Path, truth: Path) -> pd.DataFrame:

@@ -20,7 +20,8 @@ import numpy as np
 
 from nuclei.errors import InputError
 from nuclei.io.files import atomic_folder, check_names, digest, is_hidden, read_json
-from nuclei.io.images import decode, encode_png, read_image
+from nuclei.io.ids import is_one_nucleus
+from nuclei.io.images import IMAGE_SUFFIXES, decode, encode_png, is_grey, read_image
 
 PATCH = 256  # px, the side of a patch unless a script is told otherwise
 SCORES = "scores.json"
@@ -53,13 +54,25 @@ def is_patch(path: Path) -> bool:
 
 
 def image_path(patch: Path) -> Path:
-    """Where the image of the patch folder `patch` lies."""
-    return Path(patch) / _IMAGES / f"{Path(patch).name}.png"
+    """Where the image of the patch folder `patch` lies: `<patch>.png`, or the only one of another name."""
+    named = Path(patch) / _IMAGES / f"{Path(patch).name}.png"
+    if named.exists():
+        return named
+    others = [path for path in named.parent.glob("[!.]*") if path.suffix.lower() in IMAGE_SUFFIXES]
+    return others[0] if len(others) == 1 else named
 
 
 def read_patch(patch: Path) -> np.ndarray:
-    """The image of a patch folder, (H, W, 3) uint8 RGB; InputError where it is missing or broken."""
-    return read_image(image_path(patch))
+    """The image of a patch folder, (H, W, 3) uint8 RGB; InputError where it is missing, broken or grey."""
+    path = image_path(patch)
+    return checked(read_image(path), path)
+
+
+def checked(image: np.ndarray, path: Path) -> np.ndarray:
+    """The image of a patch, (H, W, 3) uint8 RGB; InputError where it is grey: no stage can use it."""
+    if is_grey(image):
+        raise InputError(f"{path} is grey; give the image in the colours of its stain (RGB)")
+    return image
 
 
 def is_annotated(patch: Path) -> bool:
@@ -71,8 +84,8 @@ def read_masks(patch: Path) -> np.ndarray:
     """The masks of an annotated patch as one label image, (H, W) int32: 0 background, 1..N nuclei.
 
     Raises:
-        InputError: no annotation yet, a broken or empty mask, a mask of another size than the image,
-            or two masks that overlap.
+        InputError: no annotation yet, a broken or empty mask, one of several nuclei or of another size
+            than the image, or two masks that overlap.
     """
     patch = Path(patch)
     if not is_annotated(patch):
@@ -143,7 +156,12 @@ def _read_mask(path: Path, shape: tuple[int, int]) -> np.ndarray:
             f"{path} holds several values; a mask is one nucleus, 255 on it and 0 elsewhere "
             "(annotations.py import takes label images)"
         )
-    return mask > 0
+    nucleus = mask > 0
+    if not is_one_nucleus(nucleus):
+        raise InputError(
+            f"{path} shows several nuclei; give each its own mask (annotations.py import takes label images)"
+        )
+    return nucleus
 
 
 def write_patch(

@@ -40,7 +40,7 @@ VERSIONS = {
     "pairs": 1,  # and what is drawn from it
     "training": 2,  # stage 3: a trained Mask R-CNN
     "labelling": 1,  # and its pseudo labels
-    "segmentation": 1,  # segment.py
+    "segmentation": 2,  # segment.py
     "benchmark": 1,
 }
 RECORD = "settings.json"

@@ -1,9 +1,10 @@
-"""Image and label files: PNG, JPEG and TIFF in, PNG (images) and TIFF (labels) out."""
+"""Image and label files: PNG, JPEG, TIFF, BMP and WebP in, PNG (images) and TIFF (labels) out."""
 
 from __future__ import annotations
 
 import io
 import logging
+import math
 from pathlib import Path
 
 import cv2
@@ -13,12 +14,14 @@ from PIL import Image
 
 from nuclei.errors import InputError
 from nuclei.io.files import atomic_file, check_names, is_hidden
+from nuclei.io.stderr import held_back
 
 log = logging.getLogger(__name__)
 
 TIFF_SUFFIXES = (".tif", ".tiff")
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", *TIFF_SUFFIXES)
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", *TIFF_SUFFIXES)
 LABEL_SUFFIXES = (".png", *TIFF_SUFFIXES)  # JPEG would change the ids
+OTHER_SUFFIXES = (".jp2", ".gif", ".heic", ".avif", ".czi", ".lif", ".nd2", ".vsi", ".dcm")  # not read
 COLOURS: tuple[int, ...] = (
     tifffile.PHOTOMETRIC.MINISBLACK,
     tifffile.PHOTOMETRIC.RGB,
@@ -26,10 +29,13 @@ COLOURS: tuple[int, ...] = (
 )
 _JPEG = (tifffile.COMPRESSION.JPEG, tifffile.COMPRESSION.OJPEG, tifffile.COMPRESSION.JPEG_LOSSY)
 _TWELVE_BITS = 4095
+# What libjpeg says of damage, before it fills the gap with grey; it takes longer runs of zeros in silence.
+_DAMAGE = ("Corrupt JPEG data", "Premature end of JPEG", "Invalid JPEG", "Unsupported marker")
+_ZEROS, _HEADER = bytes(64), 2**16  # bytes; such runs may be in the header, not in the pixels
 
 
 def read_image(path: Path, content: bytes | None = None) -> np.ndarray:
-    """Read a colour image from PNG, JPEG or TIFF; `content`: a PNG or JPEG file's bytes, where read before.
+    """Read a colour image; `content`: its bytes, where read before and no TIFF.
 
     Grey becomes RGB, transparency is laid over white (the colour of an empty slide), and 16 bit is
     divided by 257, which takes the full range 0..65535 to 0..255; a 12-bit camera's values, which do
@@ -105,12 +111,25 @@ def encode_png(image: np.ndarray) -> bytes:
     return cv2.imencode(".png", image)[1].tobytes()
 
 
-def decode(content: bytes) -> np.ndarray | None:
-    """The content of a PNG or JPEG file as OpenCV gives it: (H, W), or (H, W, 3 or 4) with blue first.
+def is_grey(image: np.ndarray) -> bool:
+    """Whether (H, W, 3) uint8 shows something, but in shades of grey; a blank image shows nothing."""
+    red, green, blue = np.moveaxis(image, -1, 0)
+    return bool((red == green).all() and (green == blue).all() and np.ptp(red))
 
-    None where it is neither. (On Windows `cv2.imread` opens no file with a Chinese name, say.)
+
+def decode(content: bytes) -> np.ndarray | None:
+    """The content of a PNG, JPEG, BMP or WebP file as OpenCV gives it: (H, W), or (H, W, 3 or 4), blue first.
+
+    None where it is none of these, or damaged: a JPEG has no checksum, so of this only what its decoder
+    notices counts. (On Windows `cv2.imread` opens no file with a Chinese name, say.)
     """
-    return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED) if content else None
+    if not content:
+        return None
+    with held_back() as said:
+        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    is_jpeg = content[:2] == b"\xff\xd8"
+    damaged = any(line.startswith(_DAMAGE) for line in said) or (is_jpeg and _ZEROS in content[_HEADER:])
+    return None if damaged else pixels
 
 
 def write_labels(path: Path, labels: np.ndarray) -> None:
@@ -134,6 +153,11 @@ def list_images(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> lis
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder")
+    left_out = sorted(
+        path.name for path in folder.iterdir() if path.suffix.lower() in {*OTHER_SUFFIXES} - {*suffixes}
+    )
+    if left_out:
+        log.warning("%s: left out %s; save them as PNG or TIFF to use them", folder, ", ".join(left_out))
     paths = [path for path in folder.iterdir() if path.suffix.lower() in suffixes]
     paths = sorted(path for path in paths if path.is_file() and not is_hidden(path))
     if not paths:
@@ -191,25 +215,31 @@ def _decode(path: Path, labels: bool, content: bytes | None = None) -> np.ndarra
 
 
 def _decode_tiff(path: Path, labels: bool) -> np.ndarray:
-    """The first image of the file, at full resolution."""
+    """The largest image of the file, at full resolution."""
     with tifffile.TiffFile(path) as tiff:
-        photometric = tiff.pages.first.photometric
+        series = largest(tiff)
+        page = series.keyframe
+        photometric = page.photometric
         if photometric not in COLOURS and not labels:
             # Indices of a palette, inks or inverted values would pass for grey or RGB.
             kind = tifffile.PHOTOMETRIC(photometric).name.lower()
             raise InputError(f"{path} is a {kind} TIFF; convert it to RGB")
         if photometric == tifffile.PHOTOMETRIC.YCBCR and not labels:
-            check_colours(tiff.pages.first, path)
-        series = tiff.series[0]
+            check_colours(page, path)
         planes = series.shape[0] if series.ndim == 3 and series.shape[2] > 4 else 1
         if planes in (3, 4) and series.axes[0] not in "SC" and not labels:
             # So few pages, such as a stack in depth, would pass for colours.
             raise InputError(f"{path} is a stack of {planes} images; save the one to use by itself")
         pixels = series.asarray()
-        if not labels and tiff.pages.first.extrasamples == (tifffile.EXTRASAMPLE.UNSPECIFIED,):
+        if not labels and page.extrasamples == (tifffile.EXTRASAMPLE.UNSPECIFIED,):
             # A further sample that is no transparency: what it means only its author knows.
             pixels = pixels[..., :-1] if pixels.shape[-1] in (2, 4) else pixels[:-1]
         return pixels
+
+
+def largest(tiff: tifffile.TiffFile) -> tifffile.TiffPageSeries:
+    """The largest image of a file; before it there may be a thumbnail."""
+    return max(tiff.series, key=lambda series: math.prod(series.shape))
 
 
 def check_colours(page: tifffile.TiffPage, path: Path) -> None:
@@ -231,7 +261,7 @@ def _palette_indices(content: bytes) -> np.ndarray:
 def _decode_cv2(path: Path, content: bytes) -> np.ndarray:
     pixels = decode(content)
     if pixels is None:
-        raise InputError(f"{path} cannot be read as an image: broken, or of another format")
+        raise InputError(f"{path} cannot be read as an image: damaged, or of another format")
     if pixels.ndim == 3:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
     return pixels

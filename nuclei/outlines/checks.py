@@ -10,13 +10,13 @@ import numpy as np
 import shapely
 
 from nuclei.errors import InputError
-from nuclei.outlines.polygons import count_parts, mend, paint
+from nuclei.io.ids import PLACES, SMALL, count_places
+from nuclei.outlines.polygons import mend, paint
 from nuclei.outlines.shapes import NUCLEUS, Annotation, Shape
 
 OVERHANG = 10  # px; an outline that leaves the image by more was drawn on another image
 SHARE = 0.9  # of the image; an outline that covers more is a frame around everything, not a nucleus
 SAME = 0.9  # intersection over union from which on two outlines are one nucleus, drawn twice
-SMALL = 10  # px; a nucleus below it is kept, but may be a stray click
 
 
 def to_labels(
@@ -25,7 +25,7 @@ def to_labels(
     """The nuclei of an annotation as a label image, numbered in its order.
 
     An outline that crosses itself is mended, what leaves the image a little is cut off, a nucleus drawn
-    twice is taken once, and where two overlap the smaller one lies on top. A nucleus of several parts stays
+    twice is taken once, and where two overlap the smaller one lies on top. A nucleus of two parts stays
     one nucleus; holes stay (see `nuclei.outlines.polygons.fill_holes`). Classes that end in `*` mark
     regions in QuPath, and such objects are left out.
 
@@ -41,7 +41,7 @@ def to_labels(
 
     Raises:
         InputError: the annotation is of another image, has an outline outside of this one or around all
-            of it, or has other classes.
+            of it, holds several nuclei in one object, or has other classes.
     """
     notes: list[str] = []
     _check_image(annotation, name, size)
@@ -50,10 +50,11 @@ def to_labels(
     shapes = _once(shapes, notes)
     labels, contested = paint([shape.outline for shape in shapes], size)
     _note(notes, contested, "pixel", "of two nuclei given to the smaller one")
+    _check_single(labels, shapes, annotation.to_split)
     ids, compact = np.unique(np.append(0, labels), return_inverse=True)
     labels = compact[1:].reshape(size).astype(np.int32)
     _note(notes, len(shapes) - len(ids) + 1, "nucleus", "without a pixel of its own left out")
-    _note(notes, (count_parts(labels) > 1).sum(), "nucleus", "of several parts kept as one each")
+    _note(notes, (count_places(labels) > 1).sum(), "nucleus", "of several parts kept as one each")
     _note(notes, (np.bincount(labels.ravel())[1:] < SMALL).sum(), "nucleus", f"below {SMALL} px kept")
     return labels, notes
 
@@ -127,6 +128,17 @@ def _check_place(shape: Shape, size: tuple[int, int]) -> None:
         raise InputError(
             f"{shape.where} lies at x {left:g} to {right:g}, y {top:g} to {bottom:g}, outside of the image "
             f"of {width} x {height} px; this looks like an annotation of another image"
+        )
+
+
+def _check_single(labels: np.ndarray, shapes: list[Shape], to_split: str) -> None:
+    """InputError for an object of several nuclei, such as one a class; `labels` has the shapes as 1..N."""
+    places = count_places(labels, SMALL)
+    several = np.flatnonzero(places >= PLACES)
+    if several.size:
+        shape, count = shapes[several[0]], places[several[0]]
+        raise InputError(
+            f"{shape.where} is one object in {count} separate places, so it holds several nuclei; {to_split}"
         )
 
 

@@ -28,6 +28,8 @@ from nuclei.outlines.shapes import (
     write_compact,
 )
 
+_TO_SPLIT = "give each nucleus an annotation of its own"
+
 
 def write(
     path: Path,
@@ -42,13 +44,14 @@ def write(
         path: the file, written atomically.
         images: for the file name of each image its size (H, W) in px and its nuclei, Polygons or
             MultiPolygons.
-        scores: for the same names, how sure a network was of each nucleus, 0..1.
+        scores: for some of the names, how sure a network was of each nucleus, 0..1.
     """
+    scores = scores or {}
     records: list[dict] = []
     annotations: list[dict] = []
     for image_id, (name, (size, nuclei)) in enumerate(images.items(), 1):
         records.append({"id": image_id, "file_name": name, "height": size[0], "width": size[1]})
-        sure = [{}] * len(nuclei) if scores is None else [{"score": score} for score in scores[name]]
+        sure = [{"score": score} for score in scores[name]] if name in scores else [{}] * len(nuclei)
         for nucleus, score in zip(nuclei, sure, strict=True):
             left, top, right, bottom = nucleus.bounds
             annotation = {
@@ -90,10 +93,10 @@ def read(path: Path) -> dict[str, Annotation]:
     content = read_json(path)
     images = _by_id(content, "images", path)
     categories = _by_id(content, "categories", path)
-    shapes: dict[object, list[Shape]] = {key: [] for key in images}
+    shapes: dict[str, list[Shape]] = {key: [] for key in images}
     for key, record in _by_id(content, "annotations", path).items():
         where = f"{path}: annotation {key}"
-        image, category = (field(record, name, (int, str), where) for name in ("image_id", "category_id"))
+        image, category = (_id(record, name, where) for name in ("image_id", "category_id"))
         if image not in images or category not in categories:
             raise InputError(f"{where} belongs to no image or category of the file; export it again")
         kind = str(categories[category].get("name", ""))
@@ -103,7 +106,7 @@ def read(path: Path) -> dict[str, Annotation]:
         if count > 1:
             raise InputError(f"{path} has {count} images named {name}; keep one of them")
     return {
-        names[key]: Annotation(f"{path}: {names[key]}", shapes[key], _size(images[key], path))
+        names[key]: Annotation(f"{path}: {names[key]}", shapes[key], _size(images[key], path), _TO_SPLIT)
         for key in images
     }
 
@@ -120,11 +123,17 @@ def _by_id(content: dict, name: str, path: Path) -> dict:
     """The records of a list of the file by their id."""
     records = {}
     for number, record in enumerate(field(content, name, list, str(path)), 1):
-        key = field(record, "id", (int, str), f"{path}: number {number} of {name}")
+        key = _id(record, "id", f"{path}: number {number} of {name}")
         if key in records:
             raise InputError(f"{path} has two {name} with the id {key}; give each its own")
         records[key] = record
     return records
+
+
+def _id(record: dict, name: str, where: str) -> str:
+    """An id as text: tools write the same one as 7, "7" or 7.0."""
+    value = field(record, name, (int, str, float), where)
+    return f"{value:.0f}" if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _outline(record: dict, where: str, size: tuple[int, int]) -> shapely.Geometry:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from nuclei.errors import InputError
 from nuclei.folders.patches import is_annotated, read_masks, read_patch
 from nuclei.io.files import digest, read_json, write_json
 from nuclei.io.images import write_image
@@ -18,7 +19,9 @@ from nuclei.outlines.polygons import fill_holes, outlines, renumber
 from nuclei.outlines.registry import COCO_FILE, SUFFIXES, Format, write
 from nuclei.pictures import overlay
 
-EXPORTED = "exported.json"  # which patch was drawn by what, to tell what nobody has touched
+EXPORTED = (
+    ".exported.json"  # hidden, as no patch is; which patch was drawn by what, to tell what nobody has touched
+)
 OVERLAYS = "overlays"
 MASKS = "masks"  # what an annotated patch starts from
 FROM = {"baseline": "the baseline", "model": "the model", "none": "nothing", MASKS: "the masks they have"}
@@ -86,6 +89,10 @@ def _files(
             files[out / COCO_FILE] = form, names
         else:
             files |= {out / f"{name}{SUFFIXES[form]}": (form, [name]) for name in names}
+    if len(files) < sum(1 if form == "coco" else len(names) for form in formats):
+        raise InputError(
+            f"a patch is called {COCO_FILE.removesuffix('.json')}: export LabelMe and COCO apart"
+        )
     return files
 
 

@@ -74,7 +74,9 @@ def read(path: Path) -> Annotation:
             raise InputError(f"{path} is a {content.get('type')}; export a FeatureCollection of all objects")
         content = field(content, "features", list, str(path))
     shapes = [_shape(feature, f"{path}: feature {n}") for n, feature in enumerate(content, 1)]
-    return Annotation(str(path), shapes)
+    return Annotation(
+        str(path), shapes, to_split="split it in QuPath: Objects > Annotations > Split annotations"
+    )
 
 
 def _shape(feature: Any, where: str) -> Shape:
@@ -83,19 +85,24 @@ def _shape(feature: Any, where: str) -> Shape:
     if not isinstance(properties, dict):
         raise InputError(f"{where} has no valid 'properties'; export the file again")
     # QuPath 0.2 kept the type of an object in its id.
-    if "cell" in (properties.get("objectType"), properties.get("object_type")) or (
-        feature.get("id") == "PathCellObject"
-    ):
-        geometry = field(feature, "nucleusGeometry", dict, where)
-    kind, coordinates = geometry.get("type"), geometry.get("coordinates")
-    if kind not in ("Polygon", "MultiPolygon"):
-        raise InputError(f"{where} is a {kind}, not a polygon; outline that nucleus or delete the object")
+    kept = properties.get("objectType") or properties.get("object_type") or feature.get("id")
+    kind_of_object = str(kept).lower().replace("_", "")
+    if kind_of_object in ("cell", "pathcellobject"):
+        geometry = feature.get("nucleusGeometry")
+        if not isinstance(geometry, dict):
+            raise InputError(f"{where} is a cell without a nucleus; outline its nucleus or delete the object")
+    form, coordinates = geometry.get("type"), geometry.get("coordinates")
+    if form not in ("Polygon", "MultiPolygon"):
+        raise InputError(f"{where} is a {form}, not a polygon; outline that nucleus or delete the object")
     if not isinstance(coordinates, list):
         raise InputError(f"{where} has no coordinates; outline that nucleus or delete the object")
-    parts = [polygon(rings, where) for rings in ([coordinates] if kind == "Polygon" else coordinates)]
+    parts = [polygon(rings, where) for rings in ([coordinates] if form == "Polygon" else coordinates)]
     metadata = properties.get("metadata")
     image = metadata.get("image", "") if isinstance(metadata, dict) else ""
-    return Shape(together(parts), where, _class(properties.get("classification")), str(image))
+    # A core is a region, as classes with a * are.
+    is_core = kind_of_object in ("tmacore", "tmacoreobject")
+    kind = "TMA core*" if is_core else _class(properties.get("classification"))
+    return Shape(together(parts), where, kind, str(image))
 
 
 def _class(classification: object) -> str:

@@ -84,7 +84,7 @@ def read(path: Path) -> Annotation:
         raise
     except Exception as error:  # roifile and zipfile raise errors of many types
         raise InputError(f"{path} cannot be read as ImageJ ROIs: {error}; save it again") from error
-    return Annotation(str(path), shapes)
+    return Annotation(str(path), shapes, to_split="split it in the ROI Manager: More > Split")
 
 
 def _contents(path: Path) -> list[bytes]:

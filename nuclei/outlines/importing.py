@@ -18,7 +18,7 @@ from nuclei.outlines.checks import to_labels
 from nuclei.outlines.exporting import EXPORTED, fingerprint
 from nuclei.outlines.polygons import fill_holes, renumber
 from nuclei.outlines.registry import Format, detect, read
-from nuclei.outlines.shapes import NUCLEUS, Annotation
+from nuclei.outlines.shapes import NUCLEUS, Annotation, image_name
 
 REPLACED = "replaced"  # in the folder of annotations: masks that others took the place of
 
@@ -96,12 +96,14 @@ def _find(folder: Path, data: Path, formats: Sequence[Format]) -> dict[str, tupl
         raise InputError(f"{folder}/ does not exist; run python annotations.py export, or name the folder")
     found: dict[str, tuple[Path, Annotation]] = {}
     for path in sorted(folder.iterdir()):
-        if not path.is_file() or is_hidden(path) or path.name == EXPORTED:
+        if not path.is_file() or is_hidden(path):
             continue
         form = detect(path)
         if form is None or (formats and form not in formats):
             continue
-        for name, annotation in read(path, form).items():
+        for stem, annotation in read(path, form).items():
+            # QuPath offers to save the objects of a.png as a.png.geojson; but a patch may be called a.png.
+            name = stem if is_patch(data / stem) else image_name(stem)
             if not is_patch(data / name):
                 raise InputError(f"{path} is of {name}, which is no patch of {data}/; mend its name")
             if name in found:

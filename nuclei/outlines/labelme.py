@@ -78,16 +78,19 @@ def read(path: Path) -> Annotation:
         InputError: broken JSON, or another kind of shape, such as a line or a point.
     """
     content = read_json(path)
-    size = tuple(field(content, name, int, str(path)) for name in ("imageHeight", "imageWidth"))
+    field(content, "shapes", list, str(path))
+    height, width = content.get("imageHeight"), content.get("imageWidth")  # some tools leave them out
+    size = (height, width) if isinstance(height, int) and isinstance(width, int) else None
     image = image_name(field(content, "imagePath", str, str(path)))
     grouped: dict[tuple, list[Shape]] = {}
-    for number, record in enumerate(field(content, "shapes", list, str(path)), 1):
+    for number, record in enumerate(content["shapes"], 1):
         where = f"{path}: shape {number}"
         shape = Shape(_outline(record, where), where, field(record, "label", str, where), image)
         group = record.get("group_id")
         key = (shape.kind, str(group)) if group is not None else (number,)
         grouped.setdefault(key, []).append(shape)
-    return Annotation(str(path), [_one(shapes) for shapes in grouped.values()], size)
+    shapes = [_one(shapes) for shapes in grouped.values()]
+    return Annotation(str(path), shapes, size, "give each of its shapes a group_id of its own, or none")
 
 
 def _one(shapes: list[Shape]) -> Shape:

@@ -7,20 +7,11 @@ and (0.5, 0.5) its centre. A nucleus of one pixel at row r, column c is the squa
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import shapely
 from scipy import ndimage
-
-from nuclei.errors import InputError
-
-log = logging.getLogger(__name__)
-
-_PLACES = 3  # an id in so many places is no nucleus
-_SHARE = 0.1  # of the ids may lie in two places, as nuclei behind others do
 
 # An edge may run through the centres of pixels. They are asked about a point a little to the upper left,
 # so that two polygons that share such an edge share out its pixels, none to both and none to neither.
@@ -143,38 +134,3 @@ def renumber(labels: np.ndarray) -> np.ndarray:
     order = order[ids[order] != 0]
     number[order] = np.arange(1, len(order) + 1)
     return number[index].reshape(labels.shape)
-
-
-def check_ids(labels: np.ndarray, path: Path) -> None:
-    """Look whether each nucleus of a label image has an id of its own.
-
-    Args:
-        labels: (H, W) int32.
-        path: its file, for the message.
-
-    Raises:
-        InputError: most ids lie in several places, as in a mask of all nuclei or a map of their classes.
-            Where only some do, as when ids were cut to 8 bits, a warning says so.
-    """
-    parts = count_parts(labels)
-    parts = parts[parts > 0]
-    if len(parts) and np.median(parts) >= _PLACES:
-        ids, it = ("one id", "a mask") if len(parts) == 1 else (f"{len(parts)} ids", "a map of classes")
-        raise InputError(
-            f"{path} has {ids} in {parts.sum()} separate places, so it is {it}; give each nucleus its own id"
-        )
-    if len(parts) and (parts > 1).mean() > _SHARE:
-        log.warning(
-            "%s: %d of %d ids lie in several places, and each counts as one nucleus; were ids cut to 8 bits?",
-            path,
-            (parts > 1).sum(),
-            len(parts),
-        )
-
-
-def count_parts(labels: np.ndarray) -> np.ndarray:
-    """Of how many parts, not touching even at a corner, each id of an (H, W) int32 label image is: (max,)."""
-    square = np.ones((3, 3))
-    windows = enumerate(ndimage.find_objects(labels), 1)
-    parts = [ndimage.label(labels[window] == label, square)[1] if window else 0 for label, window in windows]
-    return np.array(parts, int)

@@ -9,10 +9,11 @@ import numpy as np
 
 from nuclei.errors import InputError
 from nuclei.io.files import packed_json, read_json
+from nuclei.io.ids import check_ids
 from nuclei.io.images import TIFF_SUFFIXES, read_labels, write_labels
 from nuclei.outlines import coco, geojson, imagej, labelme
-from nuclei.outlines.polygons import check_ids, outlines
-from nuclei.outlines.shapes import Annotation, Shape, image_name
+from nuclei.outlines.polygons import outlines
+from nuclei.outlines.shapes import Annotation, Shape
 
 Format = Literal["geojson", "labelme", "imagej", "label_tiff", "coco"]
 SUFFIXES: dict[Format, str] = {
@@ -44,6 +45,10 @@ def detect(path: Path) -> Format | None:
     keys = content.keys() if isinstance(content, dict) else set()
     if {"images", "annotations"} <= keys:  # first: some COCO files have a type too
         return "coco"
+    if isinstance(content, list) and content and isinstance(content[0], dict) and "image_id" in content[0]:
+        raise InputError(
+            f"{path} is a list of COCO results; export the annotations together with their images"
+        )
     if isinstance(content, list) or "type" in keys:
         return "geojson"
     if "shapes" in keys:
@@ -52,7 +57,7 @@ def detect(path: Path) -> Format | None:
 
 
 def read(path: Path, form: Format) -> dict[str, Annotation]:
-    """What a file holds, by the name of the image: that of the file, or in COCO what the file says.
+    """What a file holds, by the name of the image: the file's without suffix, or in COCO what the file says.
 
     Raises:
         InputError: the file is broken or holds something that cannot be a nucleus.
@@ -60,9 +65,8 @@ def read(path: Path, form: Format) -> dict[str, Annotation]:
     if form == "coco":
         return coco.read(path)
     readers = {"geojson": geojson.read, "labelme": labelme.read, "imagej": imagej.read}
-    # QuPath offers to save the objects of a.png as a.png.geojson.
     stem = Path(path.stem).stem if path.suffix.lower() == ".gz" else path.stem
-    return {image_name(stem): readers.get(form, read_label_tiff)(path)}
+    return {stem: readers.get(form, read_label_tiff)(path)}
 
 
 def read_label_tiff(path: Path) -> Annotation:
@@ -77,7 +81,7 @@ def read_label_tiff(path: Path) -> Annotation:
     shapes = [
         Shape(outline, f"{path}: id {label}") for outline, label in zip(outlines(labels), ids, strict=True)
     ]
-    return Annotation(str(path), shapes, labels.shape)
+    return Annotation(str(path), shapes, labels.shape, "give each nucleus its own id")
 
 
 def write(path: Path, form: Format, labels: np.ndarray, image: str) -> None:

@@ -1,7 +1,8 @@
 """The folder of `segment.py`: label images with the scores of their nuclei; GeoJSON and COCO made from them.
 
     <image>.tif             the label image: ids 1..N, 0 = background
-    scores/<image>.json     name of the image, a fingerprint of its pixels, and the scores of the ids 1..N
+    scores/<image>.json     name of the image, a fingerprint of its pixels, and of each nucleus its score
+                            and a checksum of its pixels, by which the score finds it when ids were changed
     <image>.geojson         for QuPath
     coco.json               all images of the folder
 
@@ -11,6 +12,7 @@ The label image is written last, so an image that has one is finished.
 from __future__ import annotations
 
 import logging
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -56,6 +58,7 @@ def write(
         "image": image,
         "pixels": pixels,
         "scores": np.round(np.asarray(scores, np.float64), 6).tolist(),
+        "nuclei": _checksums(labels),
     }
     write_json(_scores_file(folder, name), record)
     write_labels(_labels_file(folder, name), labels)
@@ -83,38 +86,54 @@ def set_aside(folder: Path, name: str) -> None:
         log.info("%s: another image of that name; its old result is now in %s", name, aside)
 
 
-def read(folder: Path, name: str) -> tuple[str, np.ndarray, list[float]]:
+def read(folder: Path, name: str) -> tuple[str, np.ndarray, list[float] | None]:
     """The result of the image `name` (without suffix).
 
     Returns:
-        File name of the image, its labels (H, W) int32, and a score for every id, in the order of the ids.
+        File name of the image, its labels (H, W) int32, and their scores as in `read_scores`.
 
     Raises:
-        InputError: a file is missing or broken, or the label image has ids without a score.
+        InputError: a file is missing or broken.
     """
     path = _scores_file(folder, name)
-    record, labels = read_json(path), read_labels(_labels_file(folder, name))
-    image, scores = (field(record, key, kind, str(path)) for key, kind in (("image", str), ("scores", list)))
-    ids = np.unique(labels[labels > 0])
-    if ids.size and ids[-1] > len(scores):
-        raise InputError(
-            f"{_labels_file(folder, name)} has the id {ids[-1]}, but {path} holds {len(scores)} scores; "
-            f"delete the two and {_geojson_file(folder, name)} to segment that image again"
-        )
-    return image, labels, [scores[label - 1] for label in ids]
+    labels_file = _labels_file(folder, name)
+    image, labels = field(read_json(path), "image", str, str(path)), read_labels(labels_file)
+    return image, labels, read_scores(labels_file, labels)
 
 
 def read_scores(labels_file: Path, labels: np.ndarray) -> list[float] | None:
-    """The scores of the ids of a label image, in their order; None where `segment.py` gave them none.
+    """The scores of the ids of a label image, in their order.
 
-    That is so where it has not made the label image, or somebody added nuclei to it.
+    None where `segment.py` has not made the label image, or, with a warning, where somebody changed a nucleus
+    or added one. Nuclei that were renumbered or deleted since change nothing for the others.
     """
     folder, name = labels_file.parent, labels_file.stem
-    if labels_file != _labels_file(folder, name) or not _scores_file(folder, name).exists():
-        return None
     path = _scores_file(folder, name)
-    scores, ids = field(read_json(path), "scores", list, str(path)), np.unique(labels[labels > 0])
-    return [scores[label - 1] for label in ids] if ids.max(initial=0) <= len(scores) else None
+    if labels_file != _labels_file(folder, name) or not path.exists():
+        return None
+    record = read_json(path)
+    scores, nuclei = (field(record, key, list, str(path)) for key in ("scores", "nuclei"))
+    score_of = dict(zip(nuclei, scores, strict=True))
+    found = _checksums(labels)
+    changed = sum(checksum not in score_of for checksum in found)
+    if changed:
+        log.warning(
+            "%s: %d nuclei were changed or added by hand and have no score; the others' are left out too",
+            labels_file, changed,
+        )  # fmt: skip
+        return None
+    return [score_of[checksum] for checksum in found]
+
+
+def _checksums(labels: np.ndarray) -> list[int]:
+    """A number for each id, in their order, that changes with any pixel of the nucleus, not with its id."""
+    pixels = np.flatnonzero(labels)
+    ids = labels.ravel()[pixels]
+    pixels = pixels[np.argsort(ids, kind="stable")].astype("<i8")
+    counts = np.unique(ids, return_counts=True)[1]
+    return [
+        zlib.crc32(nucleus.tobytes()) for nucleus in np.split(pixels, np.cumsum(counts)[:-1]) if len(nucleus)
+    ]
 
 
 def write_geojson(folder: Path, name: str) -> None:
@@ -130,18 +149,21 @@ def write_geojson(folder: Path, name: str) -> None:
 
 
 def write_coco(folder: Path) -> None:
-    """Write the results of all images of the folder as one COCO file; every annotation has its `score`.
+    """Write the results of all images of the folder as one COCO file; an annotation has its `score`.
 
     A file that is there already stays. InputError as in `read`, or where the file cannot be written.
     """
     if (folder / COCO_FILE).exists():
         return
-    images, scores = {}, {}
+    images: dict[str, tuple] = {}
+    scores: dict[str, list[float]] = {}
     names = sorted(path.stem for path in (folder / SCORES).glob("*.json"))
     names = [name for name in names if _labels_file(folder, name).exists()]
     for name in tqdm(names, desc=COCO_FILE, unit="image", disable=None):
         image, labels, scores_of_image = read(folder, name)
-        images[image], scores[image] = (labels.shape, outlines(labels)), scores_of_image
+        images[image] = labels.shape, outlines(labels)
+        if scores_of_image is not None:
+            scores[image] = scores_of_image
     coco.write(folder / COCO_FILE, images, scores)
 
 

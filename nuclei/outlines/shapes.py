@@ -41,6 +41,7 @@ class Annotation:
     where: str  # the file, for messages
     shapes: list[Shape]
     size: tuple[int, int] | None = None  # (H, W) of that image in px, where the file says so
+    to_split: str = "outline each nucleus by itself"  # how its tool splits an object of several nuclei
 
 
 def image_name(text: str) -> str:

@@ -22,7 +22,7 @@ from nuclei.folders.tables import (
     read_sources,
     selected_rows,
 )
-from nuclei.io.files import digest
+from nuclei.io.files import check_can_hold_files, digest
 from nuclei.selection.budget import patches_of_budget, pool_pixels
 from nuclei.selection.feature_store import FeatureStore
 from nuclei.selection.pool import read_features
@@ -125,11 +125,13 @@ def choose_patches(
 
 
 def check_folders(data: Path, out: Path, crops: Path | None) -> None:
-    """InputError where results would go among files of somebody else."""
+    """InputError where results would go among files of somebody else, or cannot be written."""
     if crops is not None:
         if Path(crops).resolve() == Path(data).resolve():
             raise InputError(f"--crops and --data are both {data}; the quarters need a folder of their own")
         check_crops(crops)
+    for folder in (data, out, *([] if crops is None else [crops])):
+        check_can_hold_files(folder)
     Run(Path(out), "selection", {}, cache=(FEATURES, OVERVIEWS)).check()
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from nuclei.errors import InputError
-from nuclei.folders.patches import image_path
+from nuclei.folders.patches import checked, image_path
 from nuclei.io.files import atomic_file
 from nuclei.io.images import read_image
 from nuclei.io.parallel import map_ahead
@@ -127,7 +127,7 @@ def _load(
     if stamp.key in store and crops is None:
         return _Loaded(name, stamp, None)
 
-    image = read_image(path, content)
+    image = checked(read_image(path, content), path)
     height, width = image.shape[:2]
     if (height, width) != (size, size):
         raise InputError(

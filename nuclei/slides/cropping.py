@@ -57,7 +57,7 @@ def crop_images(
     stay, and those that are not cut any more are kept in `<data>/replaced/`, unless they are annotated.
 
     Args:
-        images: folder of slides and PNG, JPEG or TIFF images.
+        images: folder of slides and images.
         data: where the patches `<image>_x<left>_y<top>` go, with `sources.csv` beside them.
         size: side of a patch, px.
         stride: distance between patches, px; the last of a row or column is moved back to the border.

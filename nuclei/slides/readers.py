@@ -1,7 +1,7 @@
 """The levels of slides and plain images: how each kind of file is read.
 
 A *slide* is what OpenSlide knows as a scanner's format, or a tiled TIFF that has a pyramid or is longer than
-`SLIDE_SIDE`. Every other PNG, JPEG or TIFF is a *plain image*: one level, decoded as a whole.
+`SLIDE_SIDE`. Every other image is a *plain image*: one level, decoded as a whole.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import tifffile
 from PIL import Image, UnidentifiedImageError
 
 from nuclei.errors import InputError
-from nuclei.io.images import COLOURS, IMAGE_SUFFIXES, TIFF_SUFFIXES, check_colours, read_image
+from nuclei.io.images import COLOURS, IMAGE_SUFFIXES, TIFF_SUFFIXES, check_colours, largest, read_image
 
 SLIDE_SUFFIXES = (".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide", ".czi")
 SUFFIXES = (*IMAGE_SUFFIXES, *SLIDE_SUFFIXES)
@@ -79,7 +79,7 @@ def open_levels(path: Path) -> Levels:
     except tifffile.TiffFileError as error:
         kind = "TIFF" if suffix in TIFF_SUFFIXES else f"{suffix} slide"
         raise InputError(f"{path} is broken, or no {kind}: {error}") from error
-    series = tiff.series[0]
+    series = largest(tiff)
     size = series.keyframe.imagewidth, series.keyframe.imagelength
     if series.keyframe.is_tiled and (len(series.levels) > 1 or max(size) > SLIDE_SIDE):
         return TiledTiff(path, tiff)
@@ -90,7 +90,7 @@ def open_levels(path: Path) -> Levels:
 
 
 class PlainImage(Levels):
-    """A PNG, JPEG or TIFF that is decoded as a whole, once the first region is asked for."""
+    """An image that is decoded as a whole, once the first region is asked for."""
 
     is_slide, mpp, hint, downsamples = False, None, "", (1.0,)
 
@@ -114,7 +114,7 @@ class PlainImage(Levels):
 
 
 def _header_size(path: Path) -> tuple[int, int]:
-    """(width, height) of a PNG or JPEG, without decoding it."""
+    """(width, height) of an image that is no TIFF, without decoding it."""
     try:
         with Image.open(path) as image:
             return image.size
@@ -162,7 +162,7 @@ class TiledTiff(Levels):
     is_slide, hint = True, ""
 
     def __init__(self, path: Path, tiff: tifffile.TiffFile) -> None:
-        series = tiff.series[0]
+        series = largest(tiff)
         self._path, self._tiff, self._pages = path, tiff, [level.keyframe for level in series.levels]
         page = self._pages[0]
         if (
@@ -255,7 +255,7 @@ def _mpp_of_tiff(tiff: tifffile.TiffFile) -> tuple[float, float] | None:
         x, y = (None if pixels is None else _um(pixels, axis) for axis in "XY")
         if x is not None and y is not None:
             return _trusted(x, y)
-    page = tiff.series[0].keyframe
+    page = largest(tiff).keyframe
     if page.resolutionunit not in (tifffile.RESUNIT.INCH, tifffile.RESUNIT.CENTIMETER):
         return None
     per_um = page.get_resolution(tifffile.RESUNIT.MICROMETER)

@@ -87,6 +87,14 @@ def spoilt(**changes) -> Task:
     return replace(Task("a", Path("a.png"), image, labels), **changes)
 
 
+def frame() -> np.ndarray:
+    """A nucleus and an outline around nearly all of the patch."""
+    labels = np.full_like(pair()[1], 2)
+    labels[:8] = 0
+    labels[2:6, 2:6] = 1
+    return labels
+
+
 @pytest.mark.parametrize(
     ("task", "words"),
     [
@@ -96,6 +104,7 @@ def spoilt(**changes) -> Task:
         (spoilt(labels=pair(0)[1]), "no nucleus in its mask"),
         (spoilt(labels=pair(1)[1]), "one nucleus alone"),
         (spoilt(labels=pair()[1] + 1), "no background"),
+        (spoilt(labels=frame()), r"one nucleus covers 8.% of it, .*\(mask 2 of 2\)"),
     ],
 )
 def test_a_patch_that_teaches_nothing_is_refused(task, words):

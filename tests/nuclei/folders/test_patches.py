@@ -257,3 +257,26 @@ def test_what_is_wrong_with_a_table_is_said_once(data):
     with pytest.raises(InputError) as error:
         tables.read_selection(data)
     assert "cannot be read" not in str(error.value)
+
+
+def test_a_mask_of_several_nuclei_is_refused(tmp_path):
+    image, labels = np.zeros((32, 32, 3), np.uint8), np.zeros((32, 32), int)
+    for row in (0, 10, 20):
+        labels[row : row + 5, :5] = 1
+    patches.write_patch(tmp_path, "a", image, labels)
+    with pytest.raises(InputError, match=r"0\.png shows several nuclei; give each its own mask"):
+        patches.read_masks(tmp_path / "a")
+    labels[:5] = 0  # one nucleus in two places, as behind another one
+    patches.write_patch(tmp_path, "a", image, labels)
+    assert patches.read_masks(tmp_path / "a").max() == 1
+
+
+def test_the_image_of_a_patch_may_have_any_name(tmp_path):
+    image = np.full((8, 8, 3), (9, 7, 5), np.uint8)
+    patches.write_patch(tmp_path, "a", image)
+    images = tmp_path / "a" / "images"
+    (images / "a.png").rename(images / "cell.png")
+    np.testing.assert_array_equal(patches.read_patch(tmp_path / "a"), image)
+    (images / "other.png").write_bytes((images / "cell.png").read_bytes())
+    with pytest.raises(InputError, match=r"a\.png does not exist"):
+        patches.read_patch(tmp_path / "a")

@@ -101,6 +101,31 @@ def test_cut_off_file(tmp_path: Path, image: np.ndarray, suffix: str) -> None:
         images.read_image(path)
 
 
+def smooth_jpeg() -> bytes:
+    pixels = np.random.default_rng(0).integers(0, 255, (256, 256, 3)).astype(np.uint8)
+    return cv2.imencode(".jpg", cv2.GaussianBlur(pixels, (0, 0), 3))[1].tobytes()
+
+
+@pytest.mark.parametrize("value", [0, 255, None], ids=["zeros", "ones", "noise"])
+def test_a_jpeg_that_is_damaged_in_its_middle_is_refused(tmp_path: Path, capfd, value: int | None) -> None:
+    content = smooth_jpeg()
+    (tmp_path / "good.jpg").write_bytes(content)
+    images.read_image(tmp_path / "good.jpg")
+    middle = len(content) // 2
+    damage = np.random.default_rng(1).bytes(512) if value is None else bytes([value]) * 512
+    (tmp_path / "bad.jpg").write_bytes(content[:middle] + damage + content[middle + 512 :])
+    with pytest.raises(InputError, match="bad.jpg cannot be read as an image: damaged"):
+        images.read_image(tmp_path / "bad.jpg")
+    assert capfd.readouterr().err == ""
+
+
+def test_the_largest_image_of_a_tiff_counts(tmp_path: Path, image: np.ndarray) -> None:
+    with tifffile.TiffWriter(tmp_path / "a.tif") as tiff:
+        tiff.write(image[::2, ::2], photometric="rgb")  # its thumbnail
+        tiff.write(image, photometric="rgb")
+    np.testing.assert_array_equal(images.read_image(tmp_path / "a.tif"), image)
+
+
 @pytest.mark.parametrize("content", [b"", b"this is no image"])
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif"])
 def test_not_an_image(tmp_path: Path, name: str, content: bytes) -> None:
@@ -206,11 +231,15 @@ def test_values_that_cannot_be_written(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_list_images(tmp_path: Path) -> None:
+def test_list_images(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for name in ("b.PNG", "a.tif", "notes.txt", ".unfinished-0-c.png", "._a.tif"):
         (tmp_path / name).touch()
     (tmp_path / "folder.png").mkdir()
     assert [path.name for path in images.list_images(tmp_path)] == ["a.tif", "b.PNG"]
+    assert not caplog.text
+    (tmp_path / "scan.jp2").touch()
+    images.list_images(tmp_path)
+    assert "left out scan.jp2; save them as PNG or TIFF" in caplog.text
     with pytest.raises(InputError, match="holds no image"):
         images.list_images(tmp_path / "folder.png")
     with pytest.raises(InputError, match="is not a folder"):

@@ -132,3 +132,13 @@ def test_outlines_drawn_by_hand_move_by_less_than_a_pixel():
     labels, _ = check(drawn)
     (outline,) = outlines(labels)
     assert drawn.hausdorff_distance(outline) < 1
+
+
+def test_an_object_of_several_nuclei_is_refused():
+    three = shapely.MultiPolygon([box(0, 0), box(20, 0), box(40, 0)])
+    with pytest.raises(InputError, match="feature 2 is one object in 3 separate places, so it holds several"):
+        check(box(0, 20), three)
+    crumbs = shapely.MultiPolygon([box(0, 0), box(20, 0), box(40, 0, 3, 3), box(50, 0, 3, 3)])
+    labels, notes = check(crumbs)
+    assert labels.max() == 1
+    assert notes == ["1 nucleus of several parts kept as one each"]

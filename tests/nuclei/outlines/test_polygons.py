@@ -1,14 +1,9 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 import shapely
 
 from nuclei import tissue
-from nuclei.errors import InputError
 from nuclei.outlines.polygons import (
-    check_ids,
-    count_parts,
     cover,
     fill_holes,
     mend,
@@ -138,43 +133,8 @@ def test_holes_are_filled_around_what_lies_in_them():
     assert fill_holes(filled)[1] == 0
 
 
-def test_parts_that_touch_at_a_corner_are_one():
-    parts = count_parts(np.array([[1, 0, 2], [0, 1, 0], [4, 0, 2]], np.int32))
-    assert parts.tolist() == [1, 2, 0, 1]
-
-
 def test_renumbering_makes_equal_nuclei_equal_arrays():
     labels = random_labels(2, 9)
     shuffled = np.append(0, 5 + np.random.default_rng(0).permutation(labels.max()))[labels]
     np.testing.assert_array_equal(renumber(shuffled), renumber(labels))
     assert renumber(np.array([[0, 7], [3, 7]])).tolist() == [[0, 1], [2, 1]]
-
-
-def test_a_mask_is_told_from_labels():
-    path, mask = Path("a.png"), np.zeros((9, 9), np.int32)
-    check_ids(mask, path)
-    mask[:2, :2] = mask[4:, :2] = 255  # one nucleus in two parts
-    check_ids(mask, path)
-    mask[4:, 4:] = 255
-    with pytest.raises(InputError, match="a.png has one id in 3 separate places, so it is a mask"):
-        check_ids(mask, path)
-    mask[4:, 4:] = 2
-    check_ids(mask, path)
-
-
-def test_a_map_of_classes_is_told_from_labels():
-    classes = np.zeros((20, 20), np.int32)
-    classes[::4, ::2], classes[2::4, ::2] = 1, 2
-    with pytest.raises(InputError, match="has 2 ids in 100 separate places, so it is a map of classes"):
-        check_ids(classes, Path("a.png"))
-
-
-def test_ids_that_were_cut_to_8_bits_are_told(caplog):
-    labels = np.zeros((40, 40), np.int32)
-    labels[::2, ::2] = np.arange(400).reshape(20, 20) % 255 + 1
-    check_ids(labels, Path("a.png"))
-    assert "a.png: 145 of 255 ids lie in several places" in caplog.text
-    caplog.clear()
-    labels[::2, ::2] = np.arange(400).reshape(20, 20) + 1
-    check_ids(labels, Path("a.png"))
-    assert not caplog.text

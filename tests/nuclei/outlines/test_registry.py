@@ -16,7 +16,7 @@ from pycocotools.coco import COCO
 from nuclei import tissue
 from nuclei.errors import InputError
 from nuclei.io.images import write_labels
-from nuclei.outlines import coco, geojson, imagej, labelme, registry
+from nuclei.outlines import checks, coco, geojson, imagej, labelme, registry
 from nuclei.outlines.checks import to_labels
 from nuclei.outlines.polygons import outlines, paint
 from nuclei.outlines.registry import SUFFIXES, detect, read, write
@@ -61,7 +61,9 @@ def pixels(annotation, size=(8, 8)):
     ids=["hard", "noise", "700 nuclei", "none", "tissue"],
 )
 def test_a_round_trip_gives_the_same_labels(tmp_path, monkeypatch, form, labels):
-    monkeypatch.setattr(registry, "check_ids", lambda *_: None)  # noise looks like a map of classes
+    # Noise looks like a map of classes.
+    monkeypatch.setattr(registry, "check_ids", lambda *_: None)
+    monkeypatch.setattr(checks, "PLACES", 1_000)
     path = write_any(tmp_path, form, labels)
     assert detect(path) == form
     ((name, annotation),) = read(path, form).items()
@@ -117,6 +119,24 @@ def test_geojson_of_several_qupath_versions(tmp_path):
         assert pixels(annotation) == [SQUARE_PIXELS] * len(kinds)
 
 
+def test_a_core_of_a_microarray_is_a_region(tmp_path):
+    core = feature([RING], properties={"objectType": "tmaCore", "isMissing": False})
+    (shape,) = geojson.read(write_json(tmp_path / "a.geojson", [core])).shapes
+    assert shape.kind == "TMA core*"
+
+
+def test_coco_ids_may_be_of_any_type(tmp_path):
+    content = {
+        "images": [{"id": 7, "file_name": "a.png", "height": 9, "width": 9}],
+        "categories": [{"id": "1", "name": "nucleus"}],
+        "annotations": [
+            {"id": 1.0, "image_id": "7", "category_id": 1, "segmentation": [[2, 1, 4, 1, 4, 3, 2, 3]]}
+        ],
+    }
+    annotation = coco.read(write_json(tmp_path / "coco.json", content))["a"]
+    assert pixels(annotation) == [SQUARE_PIXELS]
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -124,7 +144,7 @@ def test_geojson_of_several_qupath_versions(tmp_path):
         ([feature([RING]), feature([[0, 0], [5, 5]], "LineString")], "feature 2 is a LineString"),
         ([{"type": "Feature", "geometry": {"type": "GeometryCollection"}}], "is a GeometryCollection"),
         ([{"type": "Feature", "geometry": None}], "feature 1 has no valid 'geometry'"),
-        ([feature([RING], properties={"objectType": "cell"})], "no valid 'nucleusGeometry'"),
+        ([feature([RING], properties={"objectType": "cell"})], "feature 1 is a cell without a nucleus"),
         ([feature([[[0, 0], [1, None], [1, 1]]])], "feature 1 has coordinates"),
         ([feature([[[0, 0], [1, float("nan")], [1, 1]]])], "feature 1 has coordinates"),
         ([feature([[[0, 0], [1e999, 1], [1, 1]]])], "feature 1 has coordinates"),
@@ -189,9 +209,8 @@ def test_bad_labelme_is_refused_by_name(tmp_path, shape, words):
         labelme.read(labelme_file(tmp_path / "a.json", shape))
 
 
-def test_labelme_without_a_size_is_refused(tmp_path):
-    with pytest.raises(InputError, match="imageWidth"):
-        labelme.read(labelme_file(tmp_path / "a.json", imageWidth=None))
+def test_labelme_may_lack_the_size(tmp_path):
+    assert labelme.read(labelme_file(tmp_path / "a.json", imageWidth=None)).size is None
 
 
 def test_imagej_rois_have_integer_corners(tmp_path):
@@ -397,4 +416,7 @@ def test_the_format_is_found_by_suffix_and_content(tmp_path):
     with pytest.raises(InputError, match=r"a\.json cannot be read as JSON"):
         detect(tmp_path / "a.json")
     write_json(tmp_path / "a.png.geojson", [])
-    assert list(read(tmp_path / "a.png.geojson", "geojson")) == ["a"]  # QuPath's proposal for a.png
+    assert list(read(tmp_path / "a.png.geojson", "geojson")) == ["a.png"]
+    results = [{"image_id": 1, "category_id": 1, "segmentation": {}, "score": 0.5}]
+    with pytest.raises(InputError, match=r"a\.json is a list of COCO results; export the annotations"):
+        detect(write_json(tmp_path / "a.json", results))

@@ -12,7 +12,7 @@ from pycocotools.cocoeval import COCOeval
 
 from nuclei import tissue
 from nuclei.errors import InputError
-from nuclei.io.images import read_labels, write_labels
+from nuclei.io.images import write_labels
 from nuclei.outlines import geojson, results
 from nuclei.outlines.polygons import paint
 from tests.nuclei.outlines.test_polygons import hard_labels, random_labels
@@ -129,30 +129,37 @@ def test_exports_that_are_there_stay(tmp_path: Path) -> None:
     assert (tmp_path / "a.geojson").read_text() == (tmp_path / "coco.json").read_text() == "corrected by hand"
 
 
-def test_a_nucleus_that_somebody_removed_takes_its_score_along(tmp_path: Path) -> None:
+def test_scores_go_with_their_nuclei(tmp_path: Path) -> None:
     results.write(tmp_path, "a.png", PIXELS, np.array([[1, 2, 3]]), [0.9, 0.8, 0.7])
-    write_labels(tmp_path / "a.tif", np.array([[1, 0, 3]]))
+    write_labels(tmp_path / "a.tif", np.array([[1, 0, 3]]))  # one deleted
     assert results.read(tmp_path, "a")[2] == [0.9, 0.7]
+    write_labels(tmp_path / "a.tif", np.array([[9, 0, 4]]))  # the others renumbered: 4 is the one with 0.7
+    assert results.read(tmp_path, "a")[2] == [0.7, 0.9]
+
+
+def test_scores_of_nuclei_that_were_changed_are_dropped_with_a_warning(tmp_path: Path, caplog) -> None:
+    results.write(tmp_path, "a.png", PIXELS, np.array([[1, 2, 0]]), [0.9, 0.8])
+    write_labels(tmp_path / "a.tif", np.array([[1, 2, 2]]))
+    assert results.read(tmp_path, "a")[2] is None
+    assert "a.tif: 1 nuclei were changed or added by hand and have no score" in caplog.text
+    results.write_geojson(tmp_path, "a")
+    results.write_coco(tmp_path)
+    assert "measurements" not in (tmp_path / "a.geojson").read_text()
+    assert "score" not in (tmp_path / "coco.json").read_text()
 
 
 def test_only_label_images_of_ours_have_scores(tmp_path: Path) -> None:
-    labels = np.array([[2, 0, 3]])
+    labels = np.array([[0, 2, 3]])
     results.write(tmp_path, "a.png", PIXELS, np.array([[1, 2, 3]]), [0.9, 0.8, 0.7])
     assert results.read_scores(tmp_path / "a.tif", labels) == [0.8, 0.7]
     assert results.read_scores(tmp_path / "a.tif", labels * 0) == []
-    assert results.read_scores(tmp_path / "a.tif", labels * 2) is None  # a nucleus was added
     assert results.read_scores(tmp_path / "a.png", labels) is None
     assert results.read_scores(tmp_path / "b.tif", labels) is None
 
 
-def test_labels_and_scores_that_do_not_go_together(tmp_path: Path) -> None:
+def test_a_broken_record(tmp_path: Path) -> None:
     results.write(tmp_path, "a.png", PIXELS, np.array([[1, 2]]), [0.9, 0.8])
-    write_labels(tmp_path / "a.tif", np.array([[1, 7]]))
-    for export in (results.write_coco, lambda folder: results.write_geojson(folder, "a")):
-        with pytest.raises(InputError, match=r"a\.tif has the id 7, but .*a\.json holds 2 scores"):
-            export(tmp_path)
     (tmp_path / "scores" / "a.json").write_text("{}")
     with pytest.raises(InputError, match=r"a\.json has no valid 'image'"):
         results.read(tmp_path, "a")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tif", "scores"]
-    assert read_labels(tmp_path / "a.tif").tolist() == [[1, 7]]

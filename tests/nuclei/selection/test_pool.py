@@ -31,6 +31,7 @@ class Brightness:
 def data(tmp_path) -> Path:
     for level in range(5):
         image = np.full((SIZE, SIZE, 3), 10 * level, np.uint8)
+        image += np.arange(3, dtype=np.uint8)  # not grey
         image[SIZE // 2 :, SIZE // 2 :] += 4  # the last quarter is brighter
         write_patch(tmp_path / "data", f"p{level}", image)
     return tmp_path / "data"
@@ -48,8 +49,8 @@ def read(data, **changes):
 def test_features_of_patches_and_quarters(data):
     store, keys, _ = read(data)
     rows = store.rows(keys)
-    assert store.patches[rows][:, 0].tolist() == [1, 11, 21, 31, 41]
-    assert store.quarters[rows][2, :, 0].tolist() == [20, 20, 20, 24]
+    assert store.patches[rows][:, 0].tolist() == [2, 12, 22, 32, 42]
+    assert store.quarters[rows][2, :, 0].tolist() == [21, 21, 21, 25]
 
 
 def test_a_second_run_computes_nothing_and_reads_no_image(data, monkeypatch):
@@ -132,3 +133,13 @@ def test_a_broken_table_of_stamps_only_costs_reading(data):
     (data.parent / "features" / f"stamps_{SIZE}.csv").write_text("p0,not a number\n")
     _, keys, seen = read(data)
     assert seen == 0 and len(keys) == 5
+
+
+def test_a_grey_patch_is_refused_before_somebody_annotates_it(data):
+    grey = np.zeros((SIZE, SIZE, 3), np.uint8)
+    grey[:4] = 200
+    write_patch(data, "p2", grey)
+    with pytest.raises(InputError, match=r"p2\.png is grey; give the image in the colours of its stain"):
+        read(data)
+    write_patch(data, "p2", np.full_like(grey, 255))  # nothing but glass
+    read(data)
