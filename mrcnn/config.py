@@ -124,6 +124,11 @@ class Config:
                 f"images of {self.IMAGE_SHAPE[0]} px cannot be halved six times; "
                 "set IMAGE_MIN_DIM and IMAGE_MAX_DIM to multiples of 64"
             )
+        if len(self.MEAN_PIXEL) != self.IMAGE_CHANNEL_COUNT:
+            raise ValueError(
+                f"MEAN_PIXEL has {len(self.MEAN_PIXEL)} values; give one for each of the "
+                f"{self.IMAGE_CHANNEL_COUNT} channels of IMAGE_CHANNEL_COUNT"
+            )
         if tuple(self.MASK_SHAPE) != (2 * self.MASK_POOL_SIZE,) * 2:
             raise ValueError(
                 f"MASK_SHAPE is {tuple(self.MASK_SHAPE)}; it must be twice MASK_POOL_SIZE, "
@@ -209,7 +214,13 @@ def find_model(folder: Path) -> tuple[Path, dict]:
 
 
 def check_takes_tiles(folder: Path, attributes: dict) -> None:
-    """InputError for a model that learnt from resized images: `mrcnn.inference.tiling` keeps their size."""
+    """InputError for a model of other channels than RGB, or that learnt from resized images.
+
+    `mrcnn.inference.tiling` keeps their size.
+    """
+    channels = attributes.get("IMAGE_CHANNEL_COUNT", 3)
+    if channels != 3:
+        raise InputError(f"{folder} takes images of {channels} channels; use its detect() in Python")
     mode, scale = attributes.get("IMAGE_RESIZE_MODE"), attributes.get("IMAGE_MIN_SCALE") or 0
     if mode in RESIZE_MODES and (mode != "crop" or scale > 1):
         raise InputError(

@@ -13,6 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from mrcnn import backend
+from mrcnn.compat.absent import absent
 from mrcnn.compat.arrays import compute_backbone_shapes, log
 from mrcnn.compat.ground_truth import (
     compose_image_meta,
@@ -21,6 +22,7 @@ from mrcnn.compat.ground_truth import (
     parse_image_meta,
     unmold_image,
 )
+from mrcnn.compat.methods import MatterportMethods
 from mrcnn.config import CONFIG, WEIGHTS, Config, find_model
 from mrcnn.data.augment import as_augmentation
 from mrcnn.data.dataset import Dataset
@@ -51,18 +53,18 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
+
+def __getattr__(name: str):
+    raise absent(__name__, name)
+
+
 # What `layers` may be called: a regular expression of the layers to train. Stage 3 is of stride 8.
 _HEADS = r"mrcnn_.*|rpn_.*|fpn_.*"
-LAYERS = {
-    "heads": _HEADS,
-    "3+": rf"(res|bn|c)[345].*|{_HEADS}",
-    "4+": rf"(res|bn|c)[45].*|{_HEADS}",
-    "5+": rf"(res|bn|c)5.*|{_HEADS}",
-    "all": ".*",
-}
+LAYERS = {"heads": _HEADS, "all": ".*"}
+LAYERS |= {f"{stage}+": rf"(res|bn|c)[{stage}-5].*|{_HEADS}" for stage in (3, 4, 5)}
 
 
-class MaskRCNN:
+class MaskRCNN(MatterportMethods):
     """A network with its training and its detection.
 
     Args:
@@ -170,9 +172,7 @@ class MaskRCNN:
         found = weights.layers(keras_model or self.keras_model)
         chosen = {name for name in found if re.fullmatch(layer_regex, name)}
         if not chosen:
-            raise ValueError(
-                f"no layer matches {layer_regex!r}; there are {', '.join(sorted(found)[:5])}, ..."
-            )
+            raise ValueError(f"no layer matches {layer_regex!r}; some are {', '.join(sorted(found)[:5])}")
         for name, layer in found.items():
             layer.trainable = name in chosen
             if verbose and layer.trainable:

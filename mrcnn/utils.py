@@ -1,5 +1,6 @@
 """Functions on datasets, images, masks and boxes under the names that Matterport's users know."""
 
+from mrcnn.compat.absent import absent
 from mrcnn.compat.arrays import batch_slice, resize
 from mrcnn.compat.scores import compute_ap, compute_ap_range, compute_matches, compute_recall
 from mrcnn.data.box_arrays import (
@@ -29,6 +30,11 @@ from mrcnn.data.resizing import pad_to, resize_image, resize_mask
 from mrcnn.modeling.pretrained import COCO, download_trained_weights
 
 COCO_MODEL_URL = COCO.url
+
+
+def __getattr__(name: str):
+    raise absent(__name__, name)
+
 
 __all__ = [
     "COCO_MODEL_URL",

@@ -15,6 +15,8 @@ import cv2
 import numpy as np
 from skimage.color import rgb_from_hed
 
+from mrcnn.data.resizing import resize_planes
+
 Pair = tuple[np.ndarray, np.ndarray]  # image and labels
 Augmentation = Callable[[np.ndarray, np.ndarray, np.random.Generator], Pair]
 
@@ -70,11 +72,11 @@ def zoom(
 
 def rescale(image: np.ndarray, labels: np.ndarray, factor: float) -> Pair:
     """Enlarge by `factor`, labels to the nearest pixel; a factor of 1 interpolates nothing."""
-    size = round(image.shape[1] * factor), round(image.shape[0] * factor)
+    height, width = round(image.shape[0] * factor), round(image.shape[1] * factor)
     smooth = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
     return (
-        cv2.resize(image, size, interpolation=smooth),
-        cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST_EXACT),
+        resize_planes(image, (height, width), smooth),
+        cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST_EXACT),
     )
 
 

@@ -96,6 +96,11 @@ class Dataset:
         """What to call an image in a message: its path."""
         return str(self.image_info[image_id]["path"])
 
+    def name_of(self, image_id: int) -> str:
+        """What messages call an image: its `image_reference`, which a subclass may leave empty, or its id."""
+        info = self.image_info[image_id]
+        return str(self.image_reference(image_id) or info["path"] or f"{info['source']}.{info['id']}")
+
     def load_image(self, image_id: int) -> np.ndarray:
         """(H, W, 3) uint8 RGB from the image's path, grey and transparent ones too.
 
@@ -110,7 +115,7 @@ class Dataset:
         A subclass may call it for an image without instances: it answers with masks (0, 0, 0) and no ids.
         """
         warnings.warn(
-            f"{type(self).__name__} has no masks for {self.image_reference(image_id)}: "
+            f"{type(self).__name__} has no masks for {self.name_of(image_id)}: "
             "the load_mask in use is that of mrcnn.utils.Dataset, which a subclass overrides",
             stacklevel=2,
         )
@@ -129,7 +134,7 @@ class Dataset:
         class_ids = np.asarray(class_ids, np.int32)
         if masks.shape[2] != len(class_ids):
             raise ValueError(
-                f"{self.image_reference(image_id)}: {masks.shape[2]} masks, but {len(class_ids)} class ids"
+                f"{self.name_of(image_id)}: {masks.shape[2]} masks, but {len(class_ids)} class ids"
             )
         if masks.size == 0:
             return np.zeros(self.load_image(image_id).shape[:2], np.int32), class_ids
@@ -137,7 +142,7 @@ class Dataset:
         if shared and not self._told_of_overlap:
             self._told_of_overlap = True
             log.warning(
-                f"masks of {self.image_reference(image_id)} overlap in {shared} px, which go to the later "
+                f"masks of {self.name_of(image_id)} overlap in {shared} px, which go to the later "
                 "mask; further images of this dataset are not reported"
             )
         return labels, class_ids

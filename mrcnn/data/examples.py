@@ -23,7 +23,7 @@ Instance = tuple[int, tuple[slice, slice]]  # label, and the rows and columns th
 class Example(NamedTuple):
     """An image as the network sees it, with its labels."""
 
-    image: np.ndarray  # (H, W, 3) uint8
+    image: np.ndarray  # (H, W, IMAGE_CHANNEL_COUNT) uint8
     labels: np.ndarray  # (H, W) int32, 0 background; ids may be missing (cut off by a window)
     class_ids: np.ndarray  # (N,) int32, that of label k at k - 1; negative: neither learnt nor unlearnt
     original_shape: tuple[int, int, int]  # of the image as it was read
@@ -64,7 +64,7 @@ def load_example(
         shape = labels.shape
     if augmentation is not None:
         image, labels = augmentation(image, labels, rng)
-        if image.dtype != np.uint8 or image.shape != (*labels.shape, 3):
+        if image.dtype != np.uint8 or image.shape != (*labels.shape, config.IMAGE_CHANNEL_COUNT):
             raise ValueError(
                 f"the augmentation returned an image {image.shape} {image.dtype} with labels {labels.shape}"
             )
@@ -80,16 +80,20 @@ def _read(dataset: Dataset, config: Config, image_id: int) -> tuple[np.ndarray, 
     image = dataset.load_image(image_id)
     labels, class_ids = dataset.load_labels(image_id)
     class_ids = np.asarray(class_ids, np.int32)
-    problem = _problem(image, labels, class_ids, config.NUM_CLASSES)
+    problem = _problem(image, labels, class_ids, config)
     if problem:
-        raise ValueError(f"{dataset.image_reference(image_id)}: {problem}")
+        raise ValueError(f"{dataset.name_of(image_id)}: {problem}")
     return image, labels.astype(np.int32, copy=False), class_ids
 
 
-def _problem(image: np.ndarray, labels: np.ndarray, class_ids: np.ndarray, classes: int) -> str | None:
+def _problem(image: np.ndarray, labels: np.ndarray, class_ids: np.ndarray, config: Config) -> str | None:
     """What keeps an image from being trained on, None where nothing does."""
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        return f"the image is {image.shape} {image.dtype}; it must be (H, W, 3) uint8 RGB"
+    channels, classes = config.IMAGE_CHANNEL_COUNT, config.NUM_CLASSES
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != channels:
+        return (
+            f"the image is {image.shape} {image.dtype}; with IMAGE_CHANNEL_COUNT = {channels} it must be "
+            f"(H, W, {channels}) uint8"
+        )
     if labels.shape != image.shape[:2]:
         return f"its masks are of {labels.shape} px, the image of {image.shape[:2]} px"
     if labels.min(initial=0) < 0 or labels.max(initial=0) > len(class_ids):
@@ -130,12 +134,12 @@ def fit(image: np.ndarray, labels: np.ndarray, shape: Sequence[int], rng: np.ran
 def on_canvas(
     image: np.ndarray, shape: Sequence[int] | np.ndarray, top: int = 0, left: int = 0
 ) -> np.ndarray:
-    """The image, (H, W, 3), on a sheet of `shape` px in its median colour: black looks like dense stain."""
+    """The image, (H, W, C), on a sheet of `shape` px in its median colour: black looks like dense stain."""
     height, width = image.shape[:2]
     if (height, width) == tuple(shape):
         return image
     colour = np.median(image[::4, ::4], axis=(0, 1)).astype(image.dtype)
-    canvas = np.broadcast_to(colour, (*shape, 3)).copy()
+    canvas = np.broadcast_to(colour, (*shape, len(colour))).copy()
     canvas[top : top + height, left : left + width] = image
     return canvas
 

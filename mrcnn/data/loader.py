@@ -116,7 +116,7 @@ class Batches(keras.utils.PyDataset):
         example = load_example(self.dataset, self.config, image_id, augmentation, rng)
         if example.image.shape != tuple(self.config.IMAGE_SHAPE):
             raise ValueError(
-                f"{self.dataset.image_reference(image_id)} is {example.image.shape} after resizing, but all "
+                f"{self.dataset.name_of(image_id)} is {example.image.shape} after resizing, but all "
                 f"images of a batch are {tuple(self.config.IMAGE_SHAPE)}; set IMAGE_RESIZE_MODE to 'crop' or "
                 "'square'"
             )
@@ -134,7 +134,7 @@ class Batches(keras.utils.PyDataset):
         if not told:
             most = self.config.MAX_GT_INSTANCES
             log.warning(
-                f"{self.dataset.image_reference(image_id)} shows {count} objects, of which {count - most}, "
+                f"{self.dataset.name_of(image_id)} shows {count} objects, of which {count - most}, "
                 f"chosen at random, are left out; smaller patches have fewer (in Python: MAX_GT_INSTANCES is "
                 f"{most}). Further images of this dataset are not reported"
             )

@@ -91,15 +91,22 @@ def _scaled(shape: tuple[int, int], scale: float) -> tuple[int, int]:
 
 def _interpolate(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Bilinear, a pixel's value standing for its centre: (H, W, ...) -> (*shape, ...), same dtype."""
-    # OpenCV takes few dtypes and few channels at a time.
+    # OpenCV takes few dtypes.
     values = image if image.dtype in (np.uint8, np.float32, np.float64) else image.astype(np.float64)
     planes = values.reshape(*image.shape[:2], -1)
-    parts = [
-        cv2.resize(np.ascontiguousarray(planes[..., first : first + 4]), shape[::-1])
-        for first in range(0, planes.shape[2], 4)
-    ]
-    resized = np.dstack(parts).reshape(*shape, *image.shape[2:])
+    resized = resize_planes(planes, shape, cv2.INTER_LINEAR).reshape(*shape, *image.shape[2:])
     return (np.rint(resized) if image.dtype.kind in "bui" else resized).astype(image.dtype, copy=False)
+
+
+def resize_planes(image: np.ndarray, shape: tuple[int, int], interpolation: int) -> np.ndarray:
+    """`cv2.resize` of an image (H, W, C) to `shape` px, for any C; OpenCV takes four channels at a time."""
+    parts = [
+        cv2.resize(
+            np.ascontiguousarray(image[..., first : first + 4]), shape[::-1], interpolation=interpolation
+        )
+        for first in range(0, image.shape[2], 4)
+    ]
+    return np.dstack(parts)
 
 
 def resize_mask(mask: np.ndarray, scale: float, padding: Padding, crop: Crop | None = None) -> np.ndarray:
@@ -127,6 +134,6 @@ def resize_mask(mask: np.ndarray, scale: float, padding: Padding, crop: Crop | N
 
 
 def pad_to(image: np.ndarray, side: int) -> np.ndarray:
-    """Pad an image (H, W, 3) with its mirror image to at least `side` px each way, below and to the right."""
+    """Pad an image (H, W, C) with its mirror image to at least `side` px each way, below and to the right."""
     below, right = max(side - image.shape[0], 0), max(side - image.shape[1], 0)
     return np.pad(image, ((0, below), (0, right), (0, 0)), mode="symmetric")

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from mrcnn.config import Config
 from mrcnn.data.examples import enlargement, on_canvas
 from mrcnn.data.mask_arrays import extract_bboxes, paste_mask
-from mrcnn.data.resizing import resize_image
+from mrcnn.data.resizing import resize_image, resize_planes
 from mrcnn.inference import tiling
 from mrcnn.inference.predictor import Predictor
 
@@ -41,9 +41,10 @@ def mold(image: np.ndarray, config: Config) -> Molded:
 
 def detect(predictor: Predictor, images, verbose: int) -> list[dict[str, np.ndarray]]:
     """As `MaskRCNN.detect`."""
+    channels = predictor.config.IMAGE_CHANNEL_COUNT
     for image in images:
-        if image.ndim != 3 or image.shape[2] != 3:
-            raise ValueError(f"an image is (height, width, 3) RGB, not {image.shape}")
+        if image.ndim != 3 or image.shape[2] != channels:
+            raise ValueError(f"an image is (height, width, {channels}), not {image.shape}")
     bar = tqdm(total=len(images), desc="detecting", unit="image", disable=not verbose)
     results: list[dict[str, np.ndarray]] = []
     with bar:
@@ -87,7 +88,8 @@ def _in_tiles(predictor: Predictor, image: np.ndarray) -> dict[str, np.ndarray]:
     """Detections in an image of any size, each pixel in at most one mask."""
     shape, scale = image.shape[:2], enlargement(predictor.config)
     if scale != 1:
-        image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
+        larger = round(shape[0] * scale), round(shape[1] * scale)
+        image = resize_planes(image, larger, cv2.INTER_LINEAR)
     instances = tiling.find_instances(predictor, image, tiling.OVERLAP, None, 1)
     labels, kept = tiling.resolve_overlaps(instances, image.shape[:2])
     if scale != 1:

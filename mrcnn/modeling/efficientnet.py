@@ -23,6 +23,7 @@ _STAGES = (
     (5, 5, 2, 6, 192, 4),
     (5, 3, 1, 6, 320, 1),
 )
+_STEM = "c1_stem"
 _BATCH_NORM_EPSILON = 1e-3
 
 
@@ -49,7 +50,7 @@ def efficientnet_lite0(
             "set TRAIN_BN = False or take another BACKBONE"
         )
     x = layers.Rescaling(1 / 128, name="c1_rescaling")(input_image)  # to the range of its weights
-    x = _convolution(x, 32, 3, stride=2, name="c1_stem")
+    x = _convolution(x, 32, 3, stride=2, name=_STEM)
     maps = [None] * 5
     for name, level, kernel, stride, expansion, channels in _blocks():
         if level < 5 or stage5:
@@ -103,6 +104,9 @@ def load_imagenet_weights(model: keras.Model) -> weights.Report:
     missing = [name for name in sources if name not in found]
     if missing:
         raise ValueError(f"{model.name} has no EfficientNet-Lite0: {missing[0]} is missing")
+    stem = found[_STEM].kernel.shape
+    if stem[2] != 3:  # learnt anew where images have other channels than RGB
+        del sources[_STEM]
     for name, (convolution, norm) in sources.items():
         found[name].set_weights(_folded(state, convolution, norm, depthwise="depthwise" in name))
     return weights.Report(tuple(sources), (), tuple(name for name in found if name not in sources))
@@ -110,7 +114,7 @@ def load_imagenet_weights(model: keras.Model) -> weights.Report:
 
 def _sources() -> dict[str, tuple[str, str]]:
     """Keras layer name -> (convolution, batch norm) prefixes in the PyTorch state dict."""
-    sources = {"c1_stem": ("_conv_stem", "_bn0")}
+    sources = {_STEM: ("_conv_stem", "_bn0")}
     for number, (name, _, _, _, expansion, _) in enumerate(_blocks()):
         prefix = f"_blocks.{number}."
         if expansion > 1:

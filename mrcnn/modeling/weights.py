@@ -130,7 +130,8 @@ def read(
     Args:
         path: the file.
         model: built.
-        by_name: False wants every layer of the model in the file; True takes those that are there.
+        by_name: False wants every layer of the model in the file; True takes those that are there, without
+            a convolution on RGB where the model's images have other channels.
         exclude: layers, or nested models of the file, to leave as they are; implies `by_name`.
 
     Raises:
@@ -149,6 +150,8 @@ def read(
         for name, layer in targets.items()
         if name in stored and not excluded & {name, stored[name].group}
     }
+    if by_name:
+        loaded = {name: layer for name, layer in loaded.items() if not _is_for_rgb(layer, stored[name])}
     skipped = tuple(name for name in stored if name not in loaded)
     left = tuple(name for name in targets if name not in loaded)
     report = Report(tuple(loaded), skipped, left)
@@ -158,6 +161,12 @@ def read(
         for weight, value in zip(_own(layer), stored[name].values.values(), strict=True):
             weight.assign(value)
     return report
+
+
+def _is_for_rgb(layer: keras.layers.Layer, stored: _Stored) -> bool:
+    """Whether the file's convolution sees three channels where the model's sees another number of them."""
+    theirs, ours = next(iter(stored.values.values())).shape, tuple(_own(layer)[0].shape)
+    return len(theirs) == len(ours) == 4 and theirs[2] == 3 != ours[2] and theirs[3] == ours[3]
 
 
 def _check_names(path: Path, report: Report, complete: bool) -> None:

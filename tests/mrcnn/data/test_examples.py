@@ -132,8 +132,8 @@ def test_an_augmentation_that_loses_the_labels_is_told():
     ("image", "labels", "class_ids", "message"),
     [
         (np.zeros((64, 64, 4), np.uint8), np.zeros((64, 64), int), [], r"\(64, 64, 4\) uint8"),
-        (np.zeros((64, 64), np.uint8), np.zeros((64, 64), int), [], r"must be \(H, W, 3\) uint8 RGB"),
-        (np.zeros((64, 64, 3)), np.zeros((64, 64), int), [], "float64; it must be"),
+        (np.zeros((64, 64), np.uint8), np.zeros((64, 64), int), [], r"must be \(H, W, 3\) uint8"),
+        (np.zeros((64, 64, 3)), np.zeros((64, 64), int), [], "float64; with IMAGE_CHANNEL"),
         (np.zeros((64, 64, 3), np.uint8), np.zeros((64, 65), int), [], r"masks are of \(64, 65\) px"),
         (np.zeros((64, 64, 3), np.uint8), np.full((64, 64), 2), [1], "labels from 2 to 2 with 1 class ids"),
         (
