@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 class Settings:
     out: Path = Path("runs/demo")  # everything the demo makes lies here
     size: int = 512  # px, the side of a generated image
-    images: int = 3  # unlabelled training images of each kind of tissue
+    images: int = 2  # unlabelled training images of each kind of tissue
     k1: int = 3  # patches to annotate
     samples: int = 16  # synthetic pairs a patch
-    effort: float = 0.5  # multiplies the training steps of the GANs
+    effort: float = 0.25  # multiplies the training steps of the GANs
     steps: int = 25  # training steps before the labelling, and again after it
     seed: int = 0  # of the tissue and of every stage
 
@@ -104,6 +104,7 @@ def choose_and_multiply(settings: Settings, where: Tissue) -> None:
 
 def train_and_segment(settings: Settings, where: Tissue) -> None:
     """Stage 3 and its rival with equal training steps, each applied to the test images."""
+    from mrcnn.segmentation import segment_images
     from nuclei import label_free
 
     out = settings.out
@@ -116,14 +117,12 @@ def train_and_segment(settings: Settings, where: Tissue) -> None:
         "pseudo_label.py", **shared, synthetic=None, out=out / "mrcnn_annotated_only", rounds=0,
         steps=2 * settings.steps,
     )  # fmt: skip
-    models = {
-        "start": start_weights(),
-        "annotated_only": out / "mrcnn_annotated_only" / "model",
-        "ours": out / "mrcnn" / "model",
-    }
-    for row, model in models.items():
-        program("segment.py", where.test_images, model=model, out=out / "segmented" / row)
-    for path in tqdm(list_images(where.test_images), desc="label-free baseline", unit="image"):
+    program("segment.py", where.test_images, model=out / "mrcnn" / "model", out=out / "segmented" / "ours")
+    paths = list_images(where.test_images)
+    # Of the rivals only the label images are of use, and TensorFlow is imported once for both.
+    segment_images(paths, start_weights(), out / "segmented" / "start")
+    segment_images(paths, out / "mrcnn_annotated_only" / "model", out / "segmented" / "annotated_only")
+    for path in tqdm(paths, desc="label-free baseline", unit="image"):
         labels = label_free.segment(read_image(path))
         write_labels(out / "segmented" / "label_free" / f"{path.stem}.tif", labels)
 

@@ -1,0 +1,86 @@
+"""Kill the scripts at random moments and run them again: they end as if nothing had happened.
+
+    python -m tests.campaigns.kills --count 100
+
+The chain runs once undisturbed. Then each script is killed and started again until it has had its share of the
+kills, and left to end. The results must be the same to the last bit, with no file left over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from tests.campaigns import chain
+
+
+@dataclass(frozen=True)
+class Settings:
+    count: int = 100  # kills, in all
+    seed: int = 0  # of their moments
+
+
+def main(settings: Settings) -> None:
+    rng = random.Random(settings.seed)
+    with tempfile.TemporaryDirectory() as top:
+        good, bad = Path(top) / "good", Path(top) / "bad"
+        seconds = [undisturbed(good, step) for step in chain.STEPS]
+        share = [round(settings.count * one / sum(seconds)) for one in seconds]
+        kills = failures = 0
+        chain.prepare(bad)
+        for step, time_needed, count in zip(chain.STEPS, seconds, share, strict=True):
+            done = killed(bad, step, time_needed, count, rng)
+            code, errors = step.run(bad)
+            after(bad, step)
+            print(
+                f"{step.script}: {done} kills, then exit code {code}{': ' + errors if code else ''}",
+                flush=True,
+            )
+            kills, failures = kills + done, failures + (code != 0)
+        said = chain.differences(bad, chain.results(good))
+    print(*said, sep="\n")
+    print(f"kills: {kills}, scripts that did not end well: {failures}, results that differ: {len(said)}")
+    raise SystemExit(bool(failures or said))
+
+
+def undisturbed(folder: Path, step: chain.Step) -> float:
+    """Run a step; returns how long it took, s."""
+    if step is chain.STEPS[0]:
+        chain.prepare(folder)
+    began = time.monotonic()
+    code, errors = step.run(folder)
+    if code:
+        raise SystemExit(f"{step.script} failed undisturbed: {errors}")
+    after(folder, step)
+    return time.monotonic() - began
+
+
+def after(folder: Path, step: chain.Step) -> None:
+    if step is chain.STEPS[0]:
+        chain.annotate(folder)
+
+
+def killed(folder: Path, step: chain.Step, seconds: float, count: int, rng: random.Random) -> int:
+    """Start a step and kill it, `count` times or until it ends sooner; returns how often it was killed."""
+    for number in range(count):
+        process = step.start(folder)
+        # It goes on where it was, so that each start needs less than the whole time.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.communicate(timeout=rng.uniform(0, seconds))
+            return number
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    return count
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Settings, description=__doc__))
