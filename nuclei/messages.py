@@ -20,6 +20,7 @@ from nuclei.errors import InputError
 VARIABLE = "NUCLEI_LOG_LEVEL"
 LEVELS = ("DEBUG", "INFO", "WARNING")
 OURS = ("__main__", "nuclei", "csingan", "mrcnn", "benchmarks")
+SAID_BY_US = ("tifffile", "roifile")  # what they call an error is in our own line
 _WORDS = {"INFO": "note"}  # the others are called by their level
 
 
@@ -43,6 +44,7 @@ def shown() -> Iterator[None]:
     Of other libraries only errors are shown, unless `is_verbose`.
     """
     levels = dict.fromkeys(OURS, level()) | {"": "INFO" if is_verbose() else "ERROR"}
+    levels |= dict.fromkeys(SAID_BY_US, "INFO" if is_verbose() else "CRITICAL")
     before = {name: logging.getLogger(name).level for name in levels}
     handler = _Lines()
     logging.getLogger().addHandler(handler)

@@ -195,7 +195,7 @@ def packed_json(path: Path) -> list[str]:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except (OSError, zipfile.BadZipFile):
+    except (OSError, NotImplementedError, zipfile.BadZipFile):
         return []
     # macOS adds a hidden file for each.
     return [n for n in names if n.lower().endswith("json") and not n.rpartition("/")[2].startswith(".")]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import logging
-import math
 from pathlib import Path
 
 import cv2
@@ -15,19 +14,13 @@ from PIL import Image
 from nuclei.errors import InputError
 from nuclei.io.files import atomic_file, check_names, is_hidden
 from nuclei.io.stderr import held_back
+from nuclei.io.tiff import TIFF_SUFFIXES, decode_tiff
 
 log = logging.getLogger(__name__)
 
-TIFF_SUFFIXES = (".tif", ".tiff")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", *TIFF_SUFFIXES)
 LABEL_SUFFIXES = (".png", *TIFF_SUFFIXES)  # JPEG would change the ids
 OTHER_SUFFIXES = (".jp2", ".gif", ".heic", ".avif", ".czi", ".lif", ".nd2", ".vsi", ".dcm")  # not read
-COLOURS: tuple[int, ...] = (
-    tifffile.PHOTOMETRIC.MINISBLACK,
-    tifffile.PHOTOMETRIC.RGB,
-    tifffile.PHOTOMETRIC.YCBCR,
-)
-_JPEG = (tifffile.COMPRESSION.JPEG, tifffile.COMPRESSION.OJPEG, tifffile.COMPRESSION.JPEG_LOSSY)
 _TWELVE_BITS = 4095
 # What libjpeg says of damage, before it fills the gap with grey; it takes longer runs of zeros in silence.
 _DAMAGE = ("Corrupt JPEG data", "Premature end of JPEG", "Invalid JPEG", "Unsupported marker")
@@ -126,7 +119,10 @@ def decode(content: bytes) -> np.ndarray | None:
     if not content:
         return None
     with held_back() as said:
-        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+        try:
+            pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+        except cv2.error:  # a header that tells of more pixels than there can be
+            return None
     is_jpeg = content[:2] == b"\xff\xd8"
     damaged = any(line.startswith(_DAMAGE) for line in said) or (is_jpeg and _ZEROS in content[_HEADER:])
     return None if damaged else pixels
@@ -200,7 +196,7 @@ def _decode(path: Path, labels: bool, content: bytes | None = None) -> np.ndarra
         raise InputError(f"{path} is not one of {', '.join(suffixes)}")
     try:
         if path.suffix.lower() in TIFF_SUFFIXES:
-            pixels = _decode_tiff(path, labels)
+            pixels = decode_tiff(path, labels)
         else:
             content = path.read_bytes() if content is None else content
             with_ids = labels and _has_palette(content)
@@ -212,40 +208,6 @@ def _decode(path: Path, labels: bool, content: bytes | None = None) -> np.ndarra
     if pixels.size == 0:
         raise InputError(f"{path} holds no pixels")
     return pixels
-
-
-def _decode_tiff(path: Path, labels: bool) -> np.ndarray:
-    """The largest image of the file, at full resolution."""
-    with tifffile.TiffFile(path) as tiff:
-        series = largest(tiff)
-        page = series.keyframe
-        photometric = page.photometric
-        if photometric not in COLOURS and not labels:
-            # Indices of a palette, inks or inverted values would pass for grey or RGB.
-            kind = tifffile.PHOTOMETRIC(photometric).name.lower()
-            raise InputError(f"{path} is a {kind} TIFF; convert it to RGB")
-        if photometric == tifffile.PHOTOMETRIC.YCBCR and not labels:
-            check_colours(page, path)
-        planes = series.shape[0] if series.ndim == 3 and series.shape[2] > 4 else 1
-        if planes in (3, 4) and series.axes[0] not in "SC" and not labels:
-            # So few pages, such as a stack in depth, would pass for colours.
-            raise InputError(f"{path} is a stack of {planes} images; save the one to use by itself")
-        pixels = series.asarray()
-        if not labels and page.extrasamples == (tifffile.EXTRASAMPLE.UNSPECIFIED,):
-            # A further sample that is no transparency: what it means only its author knows.
-            pixels = pixels[..., :-1] if pixels.shape[-1] in (2, 4) else pixels[:-1]
-        return pixels
-
-
-def largest(tiff: tifffile.TiffFile) -> tifffile.TiffPageSeries:
-    """The largest image of a file; before it there may be a thumbnail."""
-    return max(tiff.series, key=lambda series: math.prod(series.shape))
-
-
-def check_colours(page: tifffile.TiffPage, path: Path) -> None:
-    """InputError for a page in YCbCr that no JPEG decoder turns into RGB."""
-    if page.photometric == tifffile.PHOTOMETRIC.YCBCR and page.compression not in _JPEG:
-        raise InputError(f"{path} is a YCbCr TIFF without JPEG compression; convert it to RGB")
 
 
 def _has_palette(content: bytes) -> bool:

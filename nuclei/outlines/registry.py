@@ -10,7 +10,8 @@ import numpy as np
 from nuclei.errors import InputError
 from nuclei.io.files import packed_json, read_json
 from nuclei.io.ids import check_ids
-from nuclei.io.images import TIFF_SUFFIXES, read_labels, write_labels
+from nuclei.io.images import read_labels, write_labels
+from nuclei.io.tiff import TIFF_SUFFIXES
 from nuclei.outlines import coco, geojson, imagej, labelme
 from nuclei.outlines.polygons import outlines
 from nuclei.outlines.shapes import Annotation, Shape

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -20,7 +21,8 @@ import tifffile
 from PIL import Image, UnidentifiedImageError
 
 from nuclei.errors import InputError
-from nuclei.io.images import COLOURS, IMAGE_SUFFIXES, TIFF_SUFFIXES, check_colours, largest, read_image
+from nuclei.io.images import IMAGE_SUFFIXES, read_image
+from nuclei.io.tiff import COLOURS, TIFF_SUFFIXES, check_colours, largest
 
 SLIDE_SUFFIXES = (".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide", ".czi")
 SUFFIXES = (*IMAGE_SUFFIXES, *SLIDE_SUFFIXES)
@@ -172,6 +174,11 @@ class TiledTiff(Levels):
         ):
             raise InputError(f"{path} is no single RGB or grey image of 8 or 16 bits; export it as one")
         check_colours(page, path)
+        for level in self._pages:
+            planes = level.samplesperpixel if level.planarconfig == tifffile.PLANARCONFIG.SEPARATE else 1
+            if math.prod(_grid(level)) * planes != len(level.dataoffsets):
+                size = f"{level.imagewidth} x {level.imagelength} px"
+                raise InputError(f"{path} is broken: {len(level.dataoffsets)} tiles for {size}")
         self.sizes = [(level.imagewidth, level.imagelength) for level in self._pages]
         self.downsamples = [page.imagewidth / width for width, _ in self.sizes]
         self.mpp = _mpp_of_tiff(tiff)
@@ -199,10 +206,10 @@ class TiledTiff(Levels):
     def _decode(self, level: int, index: int) -> np.ndarray | None:
         """A tile, (h, w, samples); None where the file leaves it out, which is how empty glass is stored."""
         page = self._pages[level]
-        count = page.databytecounts[index]
-        if count == 0:
-            return None
         try:
+            count = page.databytecounts[index]
+            if count == 0:
+                return None
             handle = self._tiff.filehandle
             handle.seek(page.dataoffsets[index])
             data = handle.read(count)

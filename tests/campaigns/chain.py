@@ -1,4 +1,4 @@
-"""The whole chain with the smallest settings, as programs: what the campaigns disturb, and how it must end."""
+"""The whole chain with the smallest settings, as programs: what campaigns disturb, and how it must end."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Run the chain on a small disk that fills up, then give it room: one line each time, and the results are the same.
+"""Run the chain on a small disk that fills up, then with room: one line each time, and the same results.
 
     sudo python -m tests.campaigns.full_disk
 
-The disk is a tmpfs, which only root can mount. Every script meets it at several fill levels, and once read-only.
+The disk is a tmpfs, which only root can mount. Every script meets it at several fill levels, and read-only.
 """
 
 from __future__ import annotations

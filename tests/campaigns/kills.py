@@ -2,8 +2,8 @@
 
     python -m tests.campaigns.kills --count 100
 
-The chain runs once undisturbed. Then each script is killed and started again until it has had its share of the
-kills, and left to end. The results must be the same to the last bit, with no file left over.
+The chain runs once undisturbed. Then each script is killed and started again until it has had its share of
+the kills, and left to end. The results must be the same to the last bit, with no file left over.
 """
 
 from __future__ import annotations

@@ -8,7 +8,6 @@ repeats case K.
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import random
 import resource
@@ -197,8 +196,8 @@ def _write_tiffs(folder: Path, image: np.ndarray) -> None:
     tifffile.imwrite(folder / "lzw.tif", image, photometric="rgb", compression="lzw")
     (folder / "slides").mkdir()
     tifffile.imwrite(
-        folder / "slides" / "s.tif", np.tile(image, (4, 4, 1)), photometric="rgb", tile=(64, 64), compression="jpeg",
-        resolution=(40_000, 40_000), resolutionunit="centimeter",
+        folder / "slides" / "s.tif", np.tile(image, (4, 4, 1)), photometric="rgb", tile=(64, 64),
+        compression="jpeg", resolution=(40_000, 40_000), resolutionunit="centimeter",
     )  # fmt: skip
 
 
@@ -229,6 +228,7 @@ def _records(folder: Path, image: np.ndarray) -> dict[str, Format]:
     from csingan.training import checkpoint
     from mrcnn import model as modellib
     from mrcnn.config import find_model
+    from mrcnn.modeling import weights
     from nuclei.slides.cropping import crop_images
     from tests.tiny_network import config
 
@@ -259,7 +259,7 @@ def _records(folder: Path, image: np.ndarray) -> dict[str, Format]:
         ),
         "weights h5": Format(
             folder / "model" / "mask_rcnn.h5",
-            lambda: network.load_weights(folder / "model" / "mask_rcnn.h5"),
+            lambda: weights.read(folder / "model" / "mask_rcnn.h5", network.keras_model),
         ),
         "checkpoint": Format(scale, lambda: checkpoint.load(scale, state)),
         "slide": Format(folder / "slides" / "s.tif", crop),

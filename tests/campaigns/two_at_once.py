@@ -1,4 +1,4 @@
-"""Start each script twice at the same moment: one waits or is refused in one line, and the results are as of one.
+"""Start each script twice at the same moment: one waits or is refused, and the results are as of one.
 
 python -m tests.campaigns.two_at_once
 """

@@ -92,7 +92,7 @@ def test_transparent_pixels_become_white(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", images.IMAGE_SUFFIXES)
 def test_cut_off_file(tmp_path: Path, image: np.ndarray, suffix: str) -> None:
     path = tmp_path / f"a{suffix}"
-    if suffix in images.TIFF_SUFFIXES:
+    if suffix in (".tif", ".tiff"):
         tifffile.imwrite(path, image)
     else:
         cv2.imwrite(str(path), image)

@@ -1,0 +1,69 @@
+"""TIFF files: which of their images counts, and whether its values are colours."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import tifffile
+
+from nuclei.errors import InputError
+
+TIFF_SUFFIXES = (".tif", ".tiff")
+COLOURS: tuple[int, ...] = (
+    tifffile.PHOTOMETRIC.MINISBLACK,
+    tifffile.PHOTOMETRIC.RGB,
+    tifffile.PHOTOMETRIC.YCBCR,
+)
+_JPEG = (tifffile.COMPRESSION.JPEG, tifffile.COMPRESSION.OJPEG, tifffile.COMPRESSION.JPEG_LOSSY)
+
+
+def decode_tiff(path: Path, labels: bool) -> np.ndarray:
+    """The pixels of the largest image of a file, at full resolution, as they are there.
+
+    Args:
+        path: the file.
+        labels: whether it is a label image, whose values need not be colours.
+
+    Raises:
+        InputError: no image of colours where one is wanted.
+        Exception: whatever tifffile and its codecs make of a broken file.
+    """
+    with tifffile.TiffFile(path) as tiff:
+        series = largest(tiff)
+        page = series.keyframe
+        photometric = page.photometric
+        if photometric not in COLOURS and not labels:
+            # Indices of a palette, inks or inverted values would pass for grey or RGB.
+            kind = tifffile.PHOTOMETRIC(photometric).name.lower()
+            raise InputError(f"{path} is a {kind} TIFF; convert it to RGB")
+        if photometric == tifffile.PHOTOMETRIC.YCBCR and not labels:
+            check_colours(page, path)
+        planes = series.shape[0] if series.ndim == 3 and series.shape[2] > 4 else 1
+        if planes in (3, 4) and series.axes[0] not in "SC" and not labels:
+            # So few pages, such as a stack in depth, would pass for colours.
+            raise InputError(f"{path} is a stack of {planes} images; save the one to use by itself")
+        pixels = series.asarray()
+        if not labels and page.extrasamples == (tifffile.EXTRASAMPLE.UNSPECIFIED,):
+            # A further sample that is no transparency: what it means only its author knows.
+            pixels = pixels[..., :-1] if pixels.shape[-1] in (2, 4) else pixels[:-1]
+        return pixels
+
+
+def largest(tiff: tifffile.TiffFile) -> tifffile.TiffPageSeries:
+    """The largest image of a file, which may begin with a thumbnail; ValueError where the file is broken."""
+    if not tiff.pages.first.dataoffsets:
+        raise ValueError("its first page has no pixels")
+    seen: set[int] = set()
+    for page in tiff.pages:  # tifffile would follow them without end
+        if page.offset in seen:
+            raise ValueError("its pages lead back to earlier ones")
+        seen.add(page.offset)
+    return max(tiff.series, key=lambda series: math.prod(series.shape))
+
+
+def check_colours(page: tifffile.TiffPage, path: Path) -> None:
+    """InputError for a page in YCbCr that no JPEG decoder turns into RGB."""
+    if page.photometric == tifffile.PHOTOMETRIC.YCBCR and page.compression not in _JPEG:
+        raise InputError(f"{path} is a YCbCr TIFF without JPEG compression; convert it to RGB")
