@@ -26,7 +26,7 @@ class Settings:
     annotated: bool = True  # train on the annotated patches themselves too
     validation: int | None = None  # annotated patches not learnt, to choose weights by; None: 2, or one in 20
     rounds: int = 1  # how often to label the unlabelled patches and train again
-    steps: int = 1000  # training steps before the first labelling, and again after each; in whole 25s
+    steps: int = 500  # training steps before the first labelling, and again after each; in whole 25s
     batch: int = 4  # patches a step, of all sources together
     learning_rate: float = 1e-3  # at its peak; over all rounds together it falls as one cosine
     views: int = 4  # turned and mirrored views of a patch that label it together, 1 to 8

@@ -28,7 +28,7 @@ class Settings:
     model: Path = MODEL  # the folder of a trained model; as long as it is missing, the start weights
     out: Path = Path("segmented")  # <image>.tif goes here (ids 1..N, 0 background), overlays/<image>.png too
     format: tuple[Format, ...] = ("geojson", "coco")  # beside the label images: for QuPath; one file for all
-    confidence: float = 0.5  # smallest score of a nucleus, in a view and in the mean of all, 0..1
+    confidence: float = 0.4  # smallest score of a nucleus, in a view and in the mean of all, 0..1
     views: int = 1  # turned and mirrored views of each tile that are averaged, 1 to 8; more is better
     overlap: int = 64  # px that neighbouring tiles share; more than the largest nucleus is long
 

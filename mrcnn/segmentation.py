@@ -23,7 +23,7 @@ def segment_images(
     model: Path,
     out: Path,
     *,
-    confidence: float = 0.5,
+    confidence: float = 0.4,
     views: int = 1,
     overlap: int = 64,
 ) -> int:

@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 class Training:
     """How a network is trained in each round."""
 
-    steps: int = 1000  # in each round
+    steps: int = 500  # in each round
     batch: int = 4  # patches a step
     learning_rate: float = 1e-3  # at its peak; over all rounds together it falls as one cosine
     seed: int = 0  # of weights, batches and augmentation
