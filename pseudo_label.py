@@ -79,9 +79,11 @@ def _check(settings: Settings) -> None:
         )
     if not 0 <= settings.agreement <= 1:
         raise InputError(f"--agreement is {settings.agreement}; it must lie between 0 and 1")
-    if settings.synthetic is None and not settings.annotated:
+    without_labels = settings.synthetic is None and not settings.annotated
+    if without_labels and (find(settings.start) is None or not settings.rounds):
         raise InputError(
-            "nothing to train on: --synthetic is None and --no-annotated is set; give one of them"
+            "nothing to train on: --synthetic is None and --no-annotated is set; give one of them, or "
+            "--start with weights that know nuclei and label patches in at least one of --rounds"
         )
     for flag, folder in (("--data", settings.data), ("--synthetic", settings.synthetic)):
         if folder is not None and settings.out.resolve().is_relative_to(folder.resolve()):

@@ -45,7 +45,13 @@ def test_pairs_of_an_earlier_annotation(folder):
 def test_nothing_annotated_yet(folder):
     (folder / "data" / "a" / "masks").rename(folder / "masks")
     refused = call(folder, "pseudo_label.py", "--synthetic", "None")
-    assert_refused(refused, "no patch in data/ is annotated")
+    assert_refused(refused, "no patch in data/ is annotated", "--no-annotated --synthetic None")
+
+
+def test_without_patches_or_weights_that_know_nuclei_there_is_nothing_to_learn(folder):
+    nothing = ("--no-annotated", "--synthetic", "None")
+    assert_refused(call(folder, "pseudo_label.py", *nothing, "--start", "imagenet"), "nothing to train on")
+    assert_refused(call(folder, "pseudo_label.py", *nothing, "--rounds", "0"), "nothing to train on")
 
 
 def test_pairs_are_enough_where_nothing_is_annotated(folder, caplog):

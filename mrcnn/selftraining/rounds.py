@@ -64,7 +64,8 @@ class SelfTraining:
     """All rounds of a run; `run` makes what is missing.
 
     Attributes:
-        material: the patches (see `mrcnn.selftraining.splits.collect`).
+        material: the patches (see `mrcnn.selftraining.splits.collect`). Where it has nothing to learn from,
+            the first labels are those of `training.start`.
         out: the folder of all results: `train_<n>/`, `label_<n>/` and `model/`.
         pseudo: the folder of the labelled patches.
         rounds: how often to label and train again; 0 trains once.
@@ -85,11 +86,11 @@ class SelfTraining:
             the folder of the final model.
 
         Raises:
-            InputError: files of others are in the way, a folder cannot be written, or the loss is no longer
-                finite.
+            InputError: files of others are in the way, a folder cannot be written, the loss is no longer
+                finite, or there is neither a patch to learn from nor a network that labels some.
         """
         self.check()
-        step = self._train(0, model=None)
+        step = self._train(0, model=None) if self.material.learnt else self._model(0)
         for number in range(1, self.rounds + 1):
             step = self._train(number, model=step)
         return self._publish(step)
@@ -120,6 +121,15 @@ class SelfTraining:
         self._fit(run.folder, number, model, sources)
         run.finish()
         return run.folder
+
+    def _model(self, number: int) -> Path:
+        """The folder of the network after round `number`."""
+        if number or self.material.learnt:
+            return self.out / f"train_{number}"
+        folder = start.find(self.training.start)
+        if folder is None:
+            raise InputError(f"--start {self.training.start} knows no nuclei; give it patches to learn from")
+        return folder
 
     def _fit(self, folder: Path, number: int, model: Path | None, sources: dict[str, Source]) -> None:
         """Train in `folder` and leave the weights and the pictures there."""
@@ -218,8 +228,10 @@ class SelfTraining:
 
     def _discard_round_before(self, number: int) -> None:
         """Remove the labels of the round before: only those of the last one are a result."""
-        model = self.out / f"train_{number - 2}"
-        if number > 1 and (model / WEIGHTS).exists():
+        if number < 2:
+            return
+        model = self._model(number - 2)
+        if (model / WEIGHTS).exists():
             before = Run(self.pseudo, "labelling", self._labelling_depends_on(number - 1, model))
             if before.state in ("begun", "finished"):
                 before.discard()

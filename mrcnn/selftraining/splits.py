@@ -46,7 +46,7 @@ class Source:
 class Material:
     """All patches of a run, none of them broken."""
 
-    learnt: dict[str, Source]  # from the start: "annotated" and "synthetic", those that there are
+    learnt: dict[str, Source]  # "annotated" and "synthetic", those that there are
     validation: Source
     unlabelled: Source
 
@@ -78,7 +78,10 @@ def collect(
         raise InputError(f"every patch in {data}/ is annotated; use --rounds 0")
     if annotated and not known.names:
         if synthetic is None or not synthetic.is_dir():
-            raise InputError(f"no patch in {data}/ is annotated; annotate those of selected.csv first")
+            raise InputError(
+                f"no patch in {data}/ is annotated; annotate those of selected.csv first (or learn without a "
+                "label: --no-annotated --synthetic None)"
+            )
         log.info("no patch in %s/ is annotated: the network learns from the pairs in %s/", data, synthetic)
         annotated = False
     known.check()  # first: a patch that cannot be read is not one that has changed

@@ -220,6 +220,17 @@ def test_the_labels_of_a_second_round_replace_those_of_the_first(data, labelled)
     assert made(run) == [] and len(labelled) == 2
 
 
+def test_without_a_label_the_start_labels_first(data, labelled):
+    write_model(data / "start")
+    material = collect(data / "data", None, annotated=False)
+    run = training(data, material=material, rounds=2, start=data / "start")
+    assert made(run) == ["train_1", "train_2"] and len(labelled) == 2
+    assert not (data / "runs" / "train_0").exists() and not kept(data)
+    assert made(run) == []
+    with pytest.raises(InputError, match="--start imagenet knows no nuclei; give it patches to learn from"):
+        made(replace(run, training=replace(run.training, start="imagenet")))
+
+
 def test_labels_that_were_deleted_are_made_again(data, labelled):
     made(training(data))
     before = patches.read_masks(data / "data_pseudo" / "b")
