@@ -33,7 +33,7 @@ class Settings:
     size: int = 512  # px, the side of a generated image
     images: int = 2  # unlabelled training images of each kind of tissue
     k1: int = 3  # patches to annotate
-    samples: int = 16  # synthetic pairs a patch
+    samples: int = 8  # synthetic pairs a patch
     effort: float = 0.25  # multiplies the training steps of the GANs
     steps: int = 25  # training steps before the labelling, and again after it
     seed: int = 0  # of the tissue and of every stage

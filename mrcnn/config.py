@@ -124,9 +124,9 @@ class Config:
                 f"images of {self.IMAGE_SHAPE[0]} px cannot be halved six times; "
                 "set IMAGE_MIN_DIM and IMAGE_MAX_DIM to multiples of 64"
             )
-        if len(self.MEAN_PIXEL) != self.IMAGE_CHANNEL_COUNT:
+        if np.size(self.MEAN_PIXEL) != self.IMAGE_CHANNEL_COUNT:
             raise ValueError(
-                f"MEAN_PIXEL has {len(self.MEAN_PIXEL)} values; give one for each of the "
+                f"MEAN_PIXEL has {np.size(self.MEAN_PIXEL)} values; give one for each of the "
                 f"{self.IMAGE_CHANNEL_COUNT} channels of IMAGE_CHANNEL_COUNT"
             )
         if tuple(self.MASK_SHAPE) != (2 * self.MASK_POOL_SIZE,) * 2:
