@@ -58,7 +58,7 @@ def roi_align(maps, boxes, size: int, strides, shape, centred: bool = True):
 
 
 def gather_grids(maps, rows, columns, level):
-    """`native.sample_grids` in operations that every backend has and compiles.
+    """`backend_ops.sample_grids` in operations that every backend has and compiles.
 
     All maps are laid end to end, so that one gather serves boxes of every size.
     """
