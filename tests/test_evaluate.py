@@ -15,8 +15,8 @@ from evaluate import Settings, main
 from nuclei.errors import InputError
 from nuclei.evaluation.metrics import NAMES
 from nuclei.evaluation.report import INVENTED, MATCHED, MISSED
-from nuclei.io.files import write_json
-from nuclei.io.images import read_image, write_image, write_labels
+from nuclei.io.images import read_image, read_labels, write_image, write_labels
+from nuclei.outlines import results
 
 ROOT = Path(__file__).parents[1]
 
@@ -73,9 +73,10 @@ def test_average_precision_goes_by_the_scores_of_segment_py(folders: dict[str, P
     # b has one of two nuclei, and invents one: a precision of 1/2, or of 1 if the invented one comes last
     # up to a recall of 1/2, which is 51 of COCO's 101 places.
     assert ap50() == pytest.approx([1, 51 / 101 / 2])
-    write_json(folders["pred"] / "scores" / "b.json", {"image": "b.png", "scores": [0.9, 0.8]})
+    labels = read_labels(folders["pred"] / "b.tif")
+    results.write(folders["pred"], "b.png", "", labels, [0.9, 0.8])
     assert ap50() == pytest.approx([1, 51 / 101])
-    write_json(folders["pred"] / "scores" / "b.json", {"image": "b.png", "scores": [0.8, 0.9]})
+    results.write(folders["pred"], "b.png", "", labels, [0.8, 0.9])
     assert ap50() == pytest.approx([1, 51 / 101 / 2])
 
 
@@ -113,8 +114,7 @@ def test_a_mask_is_not_scored_as_labels(folders: dict[str, Path], which: str) ->
 def test_a_nucleus_in_pieces_that_segment_py_found_is_scored(folders: dict[str, Path]) -> None:
     pieces = np.zeros((40, 50), np.int32)
     pieces[2:12:4, 2:12] = 1
-    write_labels(folders["pred"] / "b.tif", pieces)
-    write_json(folders["pred"] / "scores" / "b.json", {"image": "b.png", "scores": [0.9]})
+    results.write(folders["pred"], "b.png", "", pieces, [0.9])
     main(Settings(folders["pred"], folders["truth"]))
     assert pd.read_csv(folders["pred"] / "scores.csv")["predicted"].tolist() == [2, 1]
 

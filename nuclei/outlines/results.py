@@ -112,6 +112,9 @@ def read_scores(labels_file: Path, labels: np.ndarray) -> list[float] | None:
     if labels_file != _labels_file(folder, name) or not path.exists():
         return None
     record = read_json(path)
+    if isinstance(record, dict) and "nuclei" not in record:
+        log.warning("%s is of an earlier version: its scores are left out; segment that image again", path)
+        return None
     scores, nuclei = (field(record, key, list, str(path)) for key in ("scores", "nuclei"))
     score_of = dict(zip(nuclei, scores, strict=True))
     found = _checksums(labels)

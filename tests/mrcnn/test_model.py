@@ -210,7 +210,7 @@ def test_layers_are_chosen_by_a_regular_expression(fresh, capsys):
     fresh.set_trainable(r"mrcnn_mask|rpn_class", indent=2)
     assert trainable(fresh) == {"mrcnn_mask"}  # the whole name must match
     assert capsys.readouterr().out == "  mrcnn_mask           (Conv2D)\n"
-    with pytest.raises(ValueError, match="no layer matches 'some'; there are c1_convolution"):
+    with pytest.raises(ValueError, match="no layer matches 'some'; some are c1_convolution"):
         fresh.train(PATCHES, None, 1e-3, 1, "some")
     assert trainable(fresh) == {"mrcnn_mask"}
 

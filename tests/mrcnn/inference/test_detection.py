@@ -161,7 +161,7 @@ def test_images_without_objects_give_empty_answers(network):
 
 
 def test_images_that_the_network_cannot_take_are_refused(network, change):
-    with pytest.raises(ValueError, match=r"an image is \(height, width, 3\) RGB, not \(64, 64\)"):
+    with pytest.raises(ValueError, match=r"an image is \(height, width, 3\), not \(64, 64\)"):
         network.detect([np.zeros((64, 64), np.uint8)])
     change(IMAGE_RESIZE_MODE="none")
     with pytest.raises(ValueError, match="100 x 128 px cannot be halved six times"):

@@ -12,6 +12,7 @@ from pycocotools.cocoeval import COCOeval
 
 from nuclei import tissue
 from nuclei.errors import InputError
+from nuclei.io.files import write_json
 from nuclei.io.images import write_labels
 from nuclei.outlines import geojson, results
 from nuclei.outlines.polygons import paint
@@ -148,13 +149,16 @@ def test_scores_of_nuclei_that_were_changed_are_dropped_with_a_warning(tmp_path:
     assert "score" not in (tmp_path / "coco.json").read_text()
 
 
-def test_only_label_images_of_ours_have_scores(tmp_path: Path) -> None:
+def test_only_label_images_of_ours_have_scores(tmp_path: Path, caplog) -> None:
     labels = np.array([[0, 2, 3]])
     results.write(tmp_path, "a.png", PIXELS, np.array([[1, 2, 3]]), [0.9, 0.8, 0.7])
     assert results.read_scores(tmp_path / "a.tif", labels) == [0.8, 0.7]
     assert results.read_scores(tmp_path / "a.tif", labels * 0) == []
     assert results.read_scores(tmp_path / "a.png", labels) is None
     assert results.read_scores(tmp_path / "b.tif", labels) is None
+    write_json(tmp_path / "scores" / "a.json", {"image": "a.png", "scores": [0.9, 0.8, 0.7]})
+    assert results.read_scores(tmp_path / "a.tif", labels) is None
+    assert "a.json is of an earlier version: its scores are left out" in caplog.text
 
 
 def test_a_broken_record(tmp_path: Path) -> None:
