@@ -71,7 +71,7 @@ def read_patch(patch: Path) -> np.ndarray:
 def checked(image: np.ndarray, path: Path) -> np.ndarray:
     """The image of a patch, (H, W, 3) uint8 RGB; InputError where it is grey: no stage can use it."""
     if is_grey(image):
-        raise InputError(f"{path} is grey; give the image in the colours of its stain (RGB)")
+        raise InputError(f"{path} is grey; give the image in the colours of its stain (RGB), or take it out")
     return image
 
 
