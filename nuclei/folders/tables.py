@@ -225,7 +225,7 @@ def _read_table(path: Path, *columns: str, dtype: object = None) -> pd.DataFrame
     try:
         return _parse(path.read_bytes(), path, columns, dtype or {"patch": str})
     except OSError as error:
-        raise InputError(f"{path} cannot be read as a table: {str(error).strip()}") from error
+        raise InputError(f"{path} cannot be read as a table: {error}") from error
 
 
 def _parse(content: bytes, path: Path, columns: Sequence[str] = (), dtype: object = str) -> pd.DataFrame:
@@ -244,7 +244,7 @@ def _parse(content: bytes, path: Path, columns: Sequence[str] = (), dtype: objec
     except InputError:
         raise
     except ValueError as error:
-        raise InputError(f"{path} cannot be read as a table: {error}") from error
+        raise InputError(f"{path} cannot be read as a table: {str(error).strip()}") from error
     return table.dropna(subset="patch", ignore_index=True)  # spreadsheets leave empty rows
 
 

@@ -124,7 +124,9 @@ def decode(content: bytes) -> np.ndarray | None:
         except cv2.error:  # a header that tells of more pixels than there can be
             return None
     is_jpeg = content[:2] == b"\xff\xd8"
-    damaged = any(line.startswith(_DAMAGE) for line in said) or (is_jpeg and _ZEROS in content[_HEADER:])
+    damaged = any(line.startswith(_DAMAGE) for line in said) or (
+        is_jpeg and _ZEROS in content[_HEADER:].rstrip(b"\0")
+    )
     return None if damaged else pixels
 
 

@@ -12,7 +12,7 @@ from nuclei import tissue
 from nuclei.experiment import ROOT, annotate_selected
 from nuclei.io.images import write_image, write_labels
 
-PATCH = 256  # px
+SIDE = 512  # px, of an image: four patches
 # What holds dates or times of files, and results that others took the place of.
 NOT_COMPARED = ("logs", "features", "replaced")
 
@@ -39,7 +39,7 @@ class Step:
 STEPS = (
     Step(
         "consis_based.py",
-        ("--images", "images", "--patch", "128", "--stride", "128", "--k1", "2", "--k2", "2"),
+        ("--images", "images", "--k1", "2", "--k2", "2"),
     ),
     Step("annotations.py", ("export", "--start", "baseline")),
     Step("main_train.py", ("--samples", "2", "--effort", "0.02")),
@@ -59,7 +59,7 @@ def finish(process: subprocess.Popen) -> tuple[int, str]:
 def prepare(folder: Path) -> None:
     """Two images and their truth."""
     for seed, kind in enumerate(("glandular", "stroma")):
-        image, labels = tissue.generate(kind, PATCH, seed)
+        image, labels = tissue.generate(kind, SIDE, seed)
         write_image(folder / "images" / f"{kind}.png", image)
         write_labels(folder / "labels" / f"{kind}.tif", labels)
 
