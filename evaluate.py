@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -17,8 +18,12 @@ PLOT, COMPARED = Path("plots", "scores.png"), "compared"
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    pred: tyro.conf.Positional[Path]  # folder of predicted label images (TIFF or PNG, 0 = background)
-    truth: tyro.conf.Positional[Path]  # folder of true label images of the same file names
+    pred: Annotated[
+        tyro.conf.Positional[Path], tyro.conf.arg(metavar="PRED")
+    ]  # folder of predicted label images (TIFF or PNG, 0 = background)
+    truth: Annotated[
+        tyro.conf.Positional[Path], tyro.conf.arg(metavar="TRUTH")
+    ]  # folder of true label images of the same file names
     out: Path | None = None  # folder for scores.csv, .json, plots/ and compared/; None = the first folder
     images: Path | None = None  # folder of the images; given, an overlay of each is written as well
 

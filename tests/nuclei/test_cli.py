@@ -2,6 +2,8 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -135,3 +137,51 @@ def test_bad_input_is_a_value_error_but_a_value_error_is_no_bad_input(monkeypatc
     assert issubclass(InputError, ValueError)
     with pytest.raises(ValueError, match="ours"):  # with its traceback, not as exit code 1
         call(monkeypatch, main)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--k1", "x"], "--k1 is 'x'; it must be a whole number"),
+        (["--k1"], "--k1 has no value"),
+        (["--sede", "3"], "unrecognized options: --sede, 3; perhaps you meant --seed"),
+        (["stray"], "unrecognized options: stray"),
+    ],
+)
+def test_wrong_arguments_are_one_line_and_exit_code_2(monkeypatch, capsys, arguments, line):
+    with pytest.raises(SystemExit) as stop:
+        call(monkeypatch, print, *arguments)
+    assert (stop.value.code, capsys.readouterr().err) == (2, f"error: {line}; see --help\n")
+
+
+@dataclass(frozen=True)
+class Edited:
+    count: int = 4.5  # type: ignore[assignment]
+
+
+@dataclass(frozen=True)
+class Unquoted:
+    folder: Path | None = "data"  # type: ignore[assignment]
+
+
+@dataclass(frozen=True)
+class Listed:
+    formats: tuple[Literal["coco", "geojson"], ...] = "coco"  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(
+    ("settings_type", "line"),
+    [
+        (Edited, "count is 4.5 at the top of script.py; it must be a whole number"),
+        (Unquoted, "folder is 'data' at the top of script.py; it must be a path, Path(\"...\") or None"),
+        (
+            Listed,
+            "formats is 'coco' at the top of script.py; it must be a tuple, (one of 'coco', 'geojson',)",
+        ),
+    ],
+)
+def test_a_constant_of_a_wrong_type_is_one_line(monkeypatch, capsys, settings_type, line):
+    monkeypatch.setattr("sys.argv", ["script.py"])
+    with pytest.raises(SystemExit) as stop:
+        run(print, settings_type, "What it does.")
+    assert (stop.value.code, capsys.readouterr().err) == (1, f"error: {line}\n")
