@@ -88,6 +88,10 @@ def _check_settings(settings: Settings) -> None:
         from nuclei.selection.budget import check_budget
 
         check_budget(settings.budget)
+    if settings.device != "auto":
+        from nuclei.devices import find_device
+
+        find_device(settings.device)
 
 
 def _report(choice: Choice, data: Path, out: Path) -> None:

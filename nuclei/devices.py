@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+
 import torch
 
 from nuclei.errors import InputError
+
+log = logging.getLogger(__name__)
 
 
 def has_gpu() -> bool:
@@ -18,6 +22,8 @@ def find_device(name: str) -> torch.device:
         name = "cuda" if has_gpu() else "cpu"
     try:
         return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"device {name!r} cannot be used ({reason}); use --device auto or cpu") from error
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        log.debug("device %s: %s", name, error)
+        raise InputError(
+            f"--device is {name!r}, which PyTorch cannot use here; pass auto, cpu or, with a GPU, cuda"
+        ) from error

@@ -8,7 +8,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 
 from csingan.training.state import State
-from nuclei.errors import InputError
+from nuclei.errors import InputError, unreadable
 from nuclei.io.files import atomic_file
 
 
@@ -48,7 +48,7 @@ def load(path: Path, first: State) -> State | None:
         # Not mapped into memory: Windows would not let the file be replaced.
         state = safetensors.torch.load(Path(path).read_bytes())
     except (OSError, ValueError, SafetensorError) as error:
-        raise InputError(f"{path} cannot be read ({error}); delete it to train that scale anew") from error
+        raise unreadable(path, "a checkpoint", error, "delete it to train that scale anew") from error
     if _shapes(state) != _shapes(first):
         raise InputError(
             f"{path} is the checkpoint of another network; delete {Path(path).parent}/ to train anew, or "

@@ -16,7 +16,7 @@ import h5py
 import keras
 import numpy as np
 
-from nuclei.errors import InputError
+from nuclei.errors import InputError, unreadable
 from nuclei.io.files import atomic_file
 
 _RPN = "rpn_model"  # the nested model of Matterport's files
@@ -233,8 +233,8 @@ def _read_file(path: Path, ours: Iterable[str]) -> tuple[dict[str, _Stored], set
     except InputError:
         raise
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{path} cannot be read as weights ({reason}); copy or download it again") from error
+        advice = "copy it again, or, if it was trained here, delete it and train again"
+        raise unreadable(path, "weights", error, advice) from error
 
 
 def _read_group(group: h5py.Group, name: str, ours: Iterable[str]) -> dict[str, dict[str, np.ndarray]]:

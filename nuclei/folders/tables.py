@@ -243,8 +243,13 @@ def _parse(content: bytes, path: Path, columns: Sequence[str] = (), dtype: objec
         table["patch"] = table["patch"].str.strip().replace("", None)
     except InputError:
         raise
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not text in UTF-8; save it as CSV UTF-8") from error
+    except pd.errors.EmptyDataError as error:
+        raise InputError(f"{path} is empty; mend the table or delete it") from error
     except ValueError as error:
-        raise InputError(f"{path} cannot be read as a table: {str(error).strip()}") from error
+        reason = str(error).strip().removeprefix("Error tokenizing data. C error: ")
+        raise InputError(f"{path} cannot be read as a table: {reason}; mend it or delete it") from error
     return table.dropna(subset="patch", ignore_index=True)  # spreadsheets leave empty rows
 
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePath
 from typing import Any
 
-from nuclei.errors import InputError
+from nuclei.errors import InputError, unreadable
 
 _UNFINISHED = ".unfinished-"
 _NAME_KEPT = 50  # characters, of four bytes at most, of a name that has room for 255 bytes
@@ -172,9 +172,11 @@ def read_json(path: Path) -> Any:
         return json.loads(_read_packed(Path(path)).decode("utf-8-sig"))
     except FileNotFoundError:
         raise InputError(f"{path} does not exist") from None
+    except (PermissionError, IsADirectoryError) as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}; check its permissions") from error
     # RuntimeError: a zip with a password, or packed in a way that Python does not know.
     except (OSError, EOFError, ValueError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} cannot be read as JSON: {error}") from error
+        raise unreadable(path, "JSON", error, "save or copy it again") from error
 
 
 def _read_packed(path: Path) -> bytes:

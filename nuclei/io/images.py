@@ -11,7 +11,7 @@ import numpy as np
 import tifffile
 from PIL import Image
 
-from nuclei.errors import InputError
+from nuclei.errors import InputError, unreadable
 from nuclei.io.files import atomic_file, check_names, is_hidden
 from nuclei.io.stderr import held_back
 from nuclei.io.tiff import TIFF_SUFFIXES, decode_tiff
@@ -206,7 +206,7 @@ def _decode(path: Path, labels: bool, content: bytes | None = None) -> np.ndarra
     except InputError:
         raise
     except Exception as error:  # the decoders raise types of their own, down to bare Exception
-        raise InputError(f"{path} cannot be read as an image: {error}") from error
+        raise unreadable(path, "an image", error) from error
     if pixels.size == 0:
         raise InputError(f"{path} holds no pixels")
     return pixels
@@ -225,7 +225,7 @@ def _palette_indices(content: bytes) -> np.ndarray:
 def _decode_cv2(path: Path, content: bytes) -> np.ndarray:
     pixels = decode(content)
     if pixels is None:
-        raise InputError(f"{path} cannot be read as an image: damaged, or of another format")
+        raise unreadable(path, "an image")
     if pixels.ndim == 3:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
     return pixels

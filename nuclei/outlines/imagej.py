@@ -17,7 +17,7 @@ import roifile
 import shapely
 from roifile import ROI_TYPE, ImagejRoi
 
-from nuclei.errors import InputError
+from nuclei.errors import InputError, unreadable
 from nuclei.io.files import atomic_file
 from nuclei.outlines.polygons import mend
 from nuclei.outlines.shapes import Annotation, Shape, image_name, polygon
@@ -83,7 +83,7 @@ def read(path: Path) -> Annotation:
     except InputError:
         raise
     except Exception as error:  # roifile and zipfile raise errors of many types
-        raise InputError(f"{path} cannot be read as ImageJ ROIs: {error}; save it again") from error
+        raise unreadable(path, "ImageJ ROIs", error, "save it again") from error
     return Annotation(str(path), shapes, to_split="split it in the ROI Manager: More > Split")
 
 

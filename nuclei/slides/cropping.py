@@ -12,10 +12,18 @@ import pandas as pd
 from tqdm import tqdm
 
 from nuclei.errors import InputError
-from nuclei.folders.patches import PATCH, is_patch, overview_name, read_patch, source_stem, write_patch
+from nuclei.folders.patches import (
+    PATCH,
+    checked,
+    is_patch,
+    overview_name,
+    read_patch,
+    source_stem,
+    write_patch,
+)
 from nuclei.folders.runs import Run
 from nuclei.io.files import digest
-from nuclei.io.images import list_images
+from nuclei.io.images import is_grey, list_images, read_image
 from nuclei.io.parallel import map_ahead
 from nuclei.slides.crops import (
     Crop,
@@ -87,6 +95,7 @@ def crop_images(
     if _nothing_to_do(record, earlier, seen):
         log.info("the patches of %s/ are all there", images)
         return as_table(earlier.current)
+    _check_pixels(seen.values())
     set_outdated_aside(data, earlier)
     record.begin()
     crops = _cut_all(data, seen, earlier, size, stride, (mpp, source_mpp))
@@ -111,6 +120,13 @@ def _look_at(
         overview = overviews and Path(overviews) / overview_name(path.name, content)
         rounded = None if source.mpp is None else round(source.mpp, 5)
         return Image(path, source.is_slide, width, height, rounded, content, folder, overview)
+
+
+def _check_pixels(seen: Collection[Image]) -> None:
+    """InputError for a plain image that is damaged in any part, or grey; slides are read piece by piece."""
+    for image in tqdm(seen, "checking the images", unit="image", leave=False, delay=2):
+        if not image.is_slide:
+            checked(read_image(image.path), image.path)
 
 
 def _content(path: Path) -> str:
@@ -228,6 +244,7 @@ def _cut(source: Source, data: Path, crops: list[Crop], size: int, bar: tqdm) ->
     """Write the patches that are not there yet; reading goes on while threads encode and write."""
     bar.total += len(crops)
     damaged: list[Crop] = []
+    grey: list[Crop] = []
 
     def regions() -> Iterator[tuple[str, np.ndarray]]:
         for crop in crops:
@@ -235,18 +252,20 @@ def _cut(source: Source, data: Path, crops: list[Crop], size: int, bar: tqdm) ->
             if is_patch(data / crop.patch):
                 continue
             try:
-                yield crop.patch, source.read(crop.x, crop.y, size, size)
+                region = source.read(crop.x, crop.y, size, size)
             except UnreadableRegion:
                 damaged.append(crop)
+                continue
+            if is_grey(region):
+                grey.append(crop)
+            else:
+                yield crop.patch, region
 
     for _ in map_ahead(lambda region: write_patch(data, *region), regions(), WRITERS):
         pass
-    if damaged:
-        first = f"the first at x {damaged[0].x}, y {damaged[0].y}"
-        log.warning(
-            "%s: %d of %d patches lie on damaged parts of the file (%s) and are left out",
-            source.path,
-            len(damaged),
-            len(crops),
-            first,
-        )
+    for left_out, where in ((damaged, "lie on damaged parts of the file"), (grey, "show no colour")):
+        if left_out:
+            log.warning(
+                "%s: %d of %d patches %s (the first at x %d, y %d) and are left out",
+                source.path, len(left_out), len(crops), where, left_out[0].x, left_out[0].y,
+            )  # fmt: skip

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ import openslide
 import tifffile
 from PIL import Image, UnidentifiedImageError
 
-from nuclei.errors import InputError
+from nuclei.errors import InputError, unreadable
 from nuclei.io.images import IMAGE_SUFFIXES, read_image
 from nuclei.io.tiff import COLOURS, TIFF_SUFFIXES, check_colours, largest
 
@@ -32,6 +33,8 @@ PLAIN_PIXELS = 2**30  # the largest plain image; OpenCV's own limit
 CACHE = 256 * 2**20  # bytes of decoded tiles to keep: a row of them across a slide of 100,000 px
 TRUSTED_MPP = (0.02, 20)  # um/px; outside lie the 72 dpi and the like that programs write for want of it
 UM = {"nm": 1e-3, "µm": 1, "μm": 1, "mm": 1e3, "cm": 1e4}  # um in the units of OME-TIFF; there are two signs
+log = logging.getLogger(__name__)
+
 Image.MAX_IMAGE_PIXELS = None  # Pillow's guard; PLAIN_PIXELS takes its place
 
 
@@ -80,7 +83,7 @@ def open_levels(path: Path) -> Levels:
         tiff = tifffile.TiffFile(path)
     except tifffile.TiffFileError as error:
         kind = "TIFF" if suffix in TIFF_SUFFIXES else f"{suffix} slide"
-        raise InputError(f"{path} is broken, or no {kind}: {error}") from error
+        raise unreadable(path, f"a {kind}", error) from error
     series = largest(tiff)
     size = series.keyframe.imagewidth, series.keyframe.imagelength
     if series.keyframe.is_tiled and (len(series.levels) > 1 or max(size) > SLIDE_SIDE):
@@ -121,7 +124,7 @@ def _header_size(path: Path) -> tuple[int, int]:
         with Image.open(path) as image:
             return image.size
     except UnidentifiedImageError as error:
-        raise InputError(f"{path} cannot be read as an image: broken, or of another format") from error
+        raise unreadable(path, "an image", error) from error
 
 
 class ScannerSlide(Levels):
@@ -149,9 +152,8 @@ class ScannerSlide(Levels):
         except openslide.OpenSlideError as error:
             self._slide.close()
             self._open()  # a handle that has failed once fails for ever
-            raise UnreadableRegion(
-                f"{self._path} is damaged near x {place[0]}, y {place[1]}: {error}"
-            ) from error
+            log.debug("%s: %s", self._path, error)
+            raise UnreadableRegion(f"{self._path} is damaged near x {place[0]}, y {place[1]}") from error
         return _over_white(image)
 
     def close(self) -> None:
@@ -178,7 +180,7 @@ class TiledTiff(Levels):
             planes = level.samplesperpixel if level.planarconfig == tifffile.PLANARCONFIG.SEPARATE else 1
             if math.prod(_grid(level)) * planes != len(level.dataoffsets):
                 size = f"{level.imagewidth} x {level.imagelength} px"
-                raise InputError(f"{path} is broken: {len(level.dataoffsets)} tiles for {size}")
+                raise unreadable(path, "a TIFF", f"{len(level.dataoffsets)} tiles for {size}")
         self.sizes = [(level.imagewidth, level.imagelength) for level in self._pages]
         self.downsamples = [page.imagewidth / width for width, _ in self.sizes]
         self.mpp = _mpp_of_tiff(tiff)
@@ -220,9 +222,8 @@ class TiledTiff(Levels):
         except Exception as error:  # the codecs raise types of their own
             down, across = _grid(page)
             x, y = index % across * page.tilewidth, index // across % down * page.tilelength
-            raise UnreadableRegion(
-                f"{self._path} is damaged near x {x}, y {y} of level {level}: {error}"
-            ) from error
+            log.debug("%s: %s", self._path, error)
+            raise UnreadableRegion(f"{self._path} is damaged near x {x}, y {y} of level {level}") from error
 
     def close(self) -> None:
         self._tiff.close()

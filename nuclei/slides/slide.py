@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from nuclei.errors import InputError
+from nuclei.errors import InputError, unreadable
 from nuclei.slides.readers import Levels, UnreadableRegion, open_levels
 
 log = logging.getLogger(__name__)
@@ -163,11 +163,11 @@ def open_source(path: Path, mpp: float = MPP, source_mpp: float | None = None) -
     except InputError:
         raise
     except OSError as error:
-        raise InputError(
-            f"{path} cannot be opened: {error.strerror or error}; check its permissions"
-        ) from error
+        if error.strerror is None:  # not the system's: the decoder found a file that ends too early, say
+            raise unreadable(path, "an image or slide", error) from error
+        raise InputError(f"{path} cannot be opened: {error.strerror}; check its permissions") from error
     except Exception as error:  # the decoders raise types of their own
-        raise InputError(f"{path} cannot be read as an image or slide: {error}") from error
+        raise unreadable(path, "an image or slide", error) from error
     own = levels.mpp or (None if source_mpp is None else (source_mpp, source_mpp))
     if own is None and levels.is_slide:
         levels.close()

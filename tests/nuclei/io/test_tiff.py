@@ -34,7 +34,7 @@ def test_pages_that_lead_back_are_refused(tmp_path: Path) -> None:
     next_page = first + 2 + 12 * tags
     content[next_page : next_page + 4] = struct.pack("<I", first)
     path.write_bytes(content)
-    with pytest.raises(InputError, match=r"a\.tif cannot be read as an image: its pages lead back"):
+    with pytest.raises(InputError, match=r"a\.tif cannot be read as an image: damaged"):
         read_image(path)
 
 
@@ -52,5 +52,5 @@ def test_a_slide_that_claims_more_than_its_tiles_is_refused(tmp_path: Path) -> N
         writer.write(np.zeros((64, 64, 3), np.uint8), photometric="rgb", tile=(16, 16), subifds=1)
         writer.write(np.zeros((32, 32, 3), np.uint8), photometric="rgb", tile=(16, 16), subfiletype=1)
     open_levels(path).close()
-    with pytest.raises(InputError, match="is broken: 16 tiles for 64 x 2147483647 px"):
+    with pytest.raises(InputError, match=r"s\.tif cannot be read as a TIFF: damaged"):
         open_levels(damaged(path, "ImageLength", 2**31 - 1))

@@ -109,5 +109,5 @@ def test_other_input_is_an_error(images):
         extract(images.astype(np.float32), "efficientnet_lite0", device="cpu")
     with pytest.raises(ValueError, match="no images"):
         extract([], "efficientnet_lite0", device="cpu")
-    with pytest.raises(InputError, match="'abacus' cannot be used"):
+    with pytest.raises(InputError, match="--device is 'abacus'"):
         extract(images, "efficientnet_lite0", device="abacus")

@@ -191,15 +191,31 @@ def test_an_image_smaller_than_a_patch_is_found_before_anything_is_cut(images, d
     assert not data.exists()
 
 
-def test_a_broken_image_leaves_what_was_finished(images, data):
+def test_a_broken_image_is_refused_before_anything_is_cut(images, data):
     write_image(images / "a.png", IMAGE)
     write_image(images / "b.png", np.random.default_rng(0).integers(0, 255, (64, 64, 3)).astype(np.uint8))
     content = (images / "b.png").read_bytes()
     (images / "b.png").write_bytes(content[: len(content) // 2])  # the header is there
     with pytest.raises(InputError, match=r"b\.png"):
         crop_images(images, data, size=8, stride=8)
-    assert sorted(tables.read_sources(data)["patch"]) == patches.list_patches(data)
-    assert len(patches.list_patches(data)) == 4
+    assert not data.exists()
+
+
+def test_a_grey_image_is_refused_before_anything_is_cut(images, data):
+    write_image(images / "a.png", IMAGE)
+    write_image(images / "b.png", np.repeat(IMAGE[..., :1], 3, axis=2))
+    with pytest.raises(InputError, match=r"b\.png is grey; give the image in the colours of its stain"):
+        crop_images(images, data, size=8, stride=8)
+    assert not data.exists()
+
+
+def test_grey_parts_of_a_coloured_image_are_left_out_and_told(images, data, caplog):
+    image = np.random.default_rng(0).integers(0, 255, (8, 16, 3)).astype(np.uint8)
+    image[:, 8:] = image[:, 8:, :1]  # a label beside the tissue
+    write_image(images / "a.png", image)
+    crop_images(images, data, size=8, stride=8)
+    assert patches.list_patches(data) == ["a_x0_y0"]
+    assert "a.png: 1 of 2 patches show no colour (the first at x 8, y 0) and are left out" in caplog.text
 
 
 def test_a_full_disk_is_one_clear_line_and_keeps_what_was_finished(images, data, monkeypatch):
