@@ -13,7 +13,7 @@ import tyro
 
 from mrcnn import backend
 from mrcnn.config import check_takes_tiles, find_model
-from mrcnn.selftraining.start import MODEL, trained_or_start
+from mrcnn.selftraining.start import FOLDER, MODEL, trained_or_start, warn_of_start
 from nuclei.cli import run
 from nuclei.errors import InputError
 from nuclei.folders.patches import is_annotated
@@ -67,15 +67,17 @@ def _export(settings: Export) -> None:
     names = read_selection(settings.data)
     if not settings.format:
         raise InputError(f"--format names no format; name one or more of {', '.join(SUFFIXES)}, coco")
-    model = settings.model
-    if settings.start == "model":
+    model, start = settings.model, settings.start
+    if start == "model":
         model = trained_or_start(model)
+        start = "start" if model == FOLDER else "model"
         check_takes_tiles(model, find_model(model)[1])
         backend.check()
     draw = _drawer(settings.start, model)
-    count = export_patches(settings.data, names, settings.out, settings.format, settings.start, draw)
+    count = export_patches(settings.data, names, settings.out, settings.format, start, draw)
+    if count:
+        print(f"wrote {count} patches to {settings.out}/ as {', '.join(settings.format)}")
     print(
-        f"wrote {count} patches to {settings.out}/ as {', '.join(settings.format)}\n"
         f"next: look at {settings.out / OVERLAYS}/, correct the outlines in a tool, save them under the same "
         f"names, then python annotations.py import {settings.out}"
     )
@@ -117,6 +119,7 @@ def _drawer(drawn_by: str, model_folder: Path) -> Callable[[np.ndarray], np.ndar
         # Imported here: TensorFlow takes seconds, which --help and the other starts need not wait for.
         from mrcnn import model
 
+        warn_of_start(model_folder)
         return model.load(model_folder)
 
     def draw(image: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from mrcnn import backend
 from mrcnn.config import check_takes_tiles, find_model
 from mrcnn.inference import tta
-from mrcnn.selftraining.start import MODEL, trained_or_start
+from mrcnn.selftraining.start import MODEL, trained_or_start, warn_of_start
 from nuclei.cli import run
 from nuclei.errors import InputError
 from nuclei.io.files import check_can_hold_files, check_names
@@ -52,9 +52,12 @@ def main(settings: Settings) -> None:
         views=settings.views,
         overlap=settings.overlap,
     )
+    if made:
+        warn_of_start(model)
     if made < len(paths):
-        print(f"{len(paths) - made} of {len(paths)} images were segmented before")
-    print(f"wrote {settings.out}/<image>.tif and {settings.out / OVERLAYS}/<image>.png")
+        print(f"{len(paths) - made} of {len(paths)} images were segmented before with the same settings")
+    if made:
+        print(f"wrote {settings.out}/<image>.tif and {settings.out / OVERLAYS}/<image>.png")
     _export(paths, settings.out, settings.format)
     print(f"next: look at the overlays; with true labels at hand, python evaluate.py {settings.out} TRUTH")
 

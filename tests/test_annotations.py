@@ -85,7 +85,7 @@ def test_what_is_exported_and_not_touched_comes_back_the_same(folder, form, caps
     np.testing.assert_array_equal(masks(folder, "b"), before)  # with its holes, since nobody changed it
     said = capsys.readouterr()
     assert "of 1 patches into data/; 1 others had theirs already" in said.out
-    assert "nobody changed what a program drew in a (baseline)" in caplog.text
+    assert "nobody changed what a program drew in a (the baseline)" in caplog.text
 
     annotations.main(Import(data=Path("other"), fill_holes=False))
     np.testing.assert_array_equal(patches.read_masks(folder / "other" / "b"), before)

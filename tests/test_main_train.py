@@ -204,7 +204,7 @@ def a_file_in_the_way(data: Path) -> list[str]:
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (a_file_in_the_way, ["pairs", "Not a directory"]),
+        (a_file_in_the_way, ["pairs is a file; name a folder"]),
         (lambda data: ["--data", "nowhere"], ["nowhere"]),
         (no_selection, ["selected.csv", "consis_based.py"]),
         (lambda data: ["--patch", "d"], ["no patch d", "--patch"]),

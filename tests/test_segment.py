@@ -115,6 +115,22 @@ def test_images_of_any_size_get_labels_of_their_size_once(saved, tmp_path):
     assert "2 of 2 images were segmented before" in again.stdout
 
 
+def test_a_damaged_result_is_made_again(saved, tmp_path, segmented, caplog):
+    write_image(tmp_path / "a.png", PIXELS[:40, :50])
+    settings = Settings((tmp_path / "a.png",), saved, tmp_path / "out")
+    main(settings)
+    labels = tmp_path / "out" / "a.tif"
+    content = labels.read_bytes()
+    labels.write_bytes(content[: len(content) // 2])
+    main(settings)
+    assert segmented == ["a.png", "a.png"] and read_labels(labels).max() == 2
+    assert (
+        f"{labels} cannot be read as an image: damaged, or of another format; it is made again" in caplog.text
+    )
+    main(settings)
+    assert segmented == ["a.png", "a.png"]
+
+
 def test_all_formats_show_the_same_nuclei_and_their_scores(saved, tmp_path, segmented):
     write_image(tmp_path / "a.png", PIXELS[:40, :50])
     main(Settings((tmp_path / "a.png",), saved, tmp_path / "out"))

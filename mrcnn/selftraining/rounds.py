@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from mrcnn.config import WEIGHTS, NucleusConfig, fingerprint
+from mrcnn.config import CONFIG, WEIGHTS, NucleusConfig, fingerprint
 from mrcnn.selftraining import start
 from mrcnn.selftraining.splits import Material, Source
 from nuclei.errors import InputError
@@ -106,10 +106,11 @@ class SelfTraining:
     def _train(self, number: int, model: Path | None) -> Path:
         """Train round `number`, with the labels and the weights of `model`, if any; returns its folder."""
         run = Run(self.out / f"train_{number}", "training", self._training_depends_on(number, model))
+        is_finished = run.is_finished and _is_whole(run)
         # The labels of the last round are a result too; those of the others are replaced by them.
-        if model is not None and (not run.is_finished or number == self.rounds):
+        if model is not None and (not is_finished or number == self.rounds):
             self._label(number, model)
-        if run.is_finished:
+        if is_finished:
             log.info("%s/ is finished: nothing that it depends on has changed", run.folder)
             return run.folder
         run.begin()
@@ -119,7 +120,7 @@ class SelfTraining:
         names = [*map(str, sources.values()), *(["generated tissue"] if self.training.generated else [])]
         log.info("%s: learns from %s", run.folder.name, ", ".join(names))
         self._fit(run.folder, number, model, sources)
-        run.finish()
+        run.finish(weights=fingerprint(run.folder))
         return run.folder
 
     def _model(self, number: int) -> Path:
@@ -139,8 +140,7 @@ class SelfTraining:
         from mrcnn.training.learning_rate import WarmUpAndDecay
 
         network = self._network(folder, number, model)
-        held_out = self.material.validation
-        pairs = {name: _pair(held_out.folder / name) for name in held_out.names}
+        pairs = self.material.validation.read()
         validation = Validation(network.predictor, network.log_dir, list(pairs.values()))
         epochs = math.ceil(self.training.steps / network.config.STEPS_PER_EPOCH)
         steps = epochs * network.config.STEPS_PER_EPOCH
@@ -255,7 +255,7 @@ class SelfTraining:
     def _publish(self, step: Path) -> Path:
         """Copy the result of the last step to `model/`, without its checkpoints, which are much larger."""
         final = Run(self.out / MODEL, "training", {"weights": fingerprint(step)})
-        if not final.is_finished:
+        if not final.is_finished or fingerprint(final.folder) != fingerprint(step):
             final.set_aside()
             with atomic_folder(final.folder) as new:
                 ignored = shutil.ignore_patterns(LOGS, RECORD)
@@ -290,6 +290,10 @@ class SelfTraining:
         }
 
 
-def _pair(patch: Path) -> tuple:
-    """Image (H, W, 3) uint8 and labels (H, W) int32 of an annotated patch."""
-    return patches.read_patch(patch), patches.read_masks(patch)
+def _is_whole(run: Run) -> bool:
+    """Whether a finished training still has the weights that it ended with; warns where it has not."""
+    files = all((run.folder / name).exists() for name in (WEIGHTS, CONFIG))
+    if files and run.facts.get("weights") in (None, fingerprint(run.folder)):  # earlier versions noted none
+        return True
+    log.warning("%s is damaged or was changed since it was trained; it is made again", run.folder / WEIGHTS)
+    return False

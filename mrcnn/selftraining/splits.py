@@ -35,6 +35,11 @@ class Source:
         """How many patches these are, and a digest of their names, images and masks."""
         return f"{len(self.names)} ({patches.fingerprint(self.folder, self.names)})"
 
+    def read(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Image (H, W, 3) uint8 and labels (H, W) int32 of each patch, all of them annotated, by name."""
+        folders = {name: self.folder / name for name in self.names}
+        return {name: (patches.read_patch(path), patches.read_masks(path)) for name, path in folders.items()}
+
     def check(self, masks: bool = True) -> None:
         """InputError for a broken image, or where `masks` are wanted, a broken or missing mask."""
         read = patches.read_masks if masks else patches.read_patch

@@ -61,10 +61,15 @@ def trained_or_start(model: Path) -> Path:
     Raises:
         InputError: the start weights are broken.
     """
-    if model != MODEL or model.exists():
-        return model
-    log.warning("no model trained yet (%s/): outlines by the start weights, which saw no real tissue", model)
-    return start_weights()
+    return model if model != MODEL or model.exists() else start_weights()
+
+
+def warn_of_start(model: Path) -> None:
+    """Log a warning where the model that outlines nuclei is the start weights."""
+    if model == FOLDER:
+        log.warning(
+            "no model trained yet (%s/): outlines by the start weights, which saw no real tissue", MODEL
+        )
 
 
 def describe(start: str | Path) -> str:

@@ -13,7 +13,6 @@ written when work begins and again, last of all, when it ends.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import Literal
 
 from nuclei.errors import InputError
+from nuclei.folders.changes import differences
 from nuclei.io import files
 
 State = Literal["absent", "begun", "finished", "stale"]
@@ -223,13 +223,6 @@ class Run:
         return differences(before, now)
 
 
-def differences(before: dict, now: dict) -> str:
-    """What differs between two sets of settings, as "name old -> new, ..."; or ""."""
-    before, now = _flat(_as_json(before)), _flat(_as_json(now))
-    names = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
-    return ", ".join(f"{name} {before.get(name)!r} -> {now.get(name)!r}" for name in names)
-
-
 def set_aside(paths: Iterable[Path], beside: Path | None = None, copy: bool = False) -> Path:
     """Move files and folders, which are replaced, to `<beside>/replaced/<date>/`.
 
@@ -284,17 +277,3 @@ def is_record(value: object) -> bool:
 def _is_name(value: object) -> bool:
     """A record names what is moved or removed: nothing beyond its folder."""
     return isinstance(value, str) and value not in ("", ".", "..") and Path(value).name == value
-
-
-def _flat(settings: dict, prefix: str = "") -> dict:
-    """Nested settings by dotted names, so that a difference names no more than what differs."""
-    flat: dict = {}
-    for name, value in settings.items():
-        inner = isinstance(value, dict)
-        flat |= _flat(value, f"{prefix}{name}.") if inner else {f"{prefix}{name}": value}
-    return flat
-
-
-def _as_json(settings: dict) -> dict:
-    """The settings as they come back from a file."""
-    return json.loads(json.dumps(settings, default=files.as_text))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import gzip
 import hashlib
 import json
@@ -77,7 +76,7 @@ def check_can_hold_files(folder: Path) -> None:
         while not there.exists():
             there = there.parent
         if not there.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+            raise InputError(f"cannot write {folder}: {there.name} is a file; name a folder")
         tempfile.TemporaryFile(dir=there).close()  # os.access knows nothing of Windows' permissions
 
 

@@ -24,7 +24,13 @@ EXPORTED = (
 )
 OVERLAYS = "overlays"
 MASKS = "masks"  # what an annotated patch starts from
-FROM = {"baseline": "the baseline", "model": "the model", "none": "nothing", MASKS: "the masks they have"}
+FROM = {
+    "baseline": "the baseline",
+    "model": "the model",
+    "start": "the start weights",
+    "none": "nothing",
+    MASKS: "the masks they have",
+}
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +52,7 @@ def export_patches(
         names: which of them.
         out: the folder to write.
         formats: of the annotations.
-        start: what `draw` is: "baseline", "model" or "none".
+        start: what `draw` is: "baseline", "model", "start" (the start weights) or "none".
         draw: from an image, (H, W, 3) uint8 RGB, to its first labels, (H, W) int32; annotated patches start
             from their masks instead.
 

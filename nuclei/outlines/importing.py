@@ -15,7 +15,7 @@ from nuclei.folders.patches import is_annotated, is_patch, read_masks, read_patc
 from nuclei.io.files import is_hidden, read_json
 from nuclei.io.images import write_labels
 from nuclei.outlines.checks import to_labels
-from nuclei.outlines.exporting import EXPORTED, fingerprint
+from nuclei.outlines.exporting import EXPORTED, FROM, fingerprint
 from nuclei.outlines.polygons import fill_holes, renumber
 from nuclei.outlines.registry import Format, detect, read
 from nuclei.outlines.shapes import NUCLEUS, Annotation, image_name
@@ -113,7 +113,8 @@ def _find(folder: Path, data: Path, formats: Sequence[Format]) -> dict[str, tupl
             found[name] = path, annotation
     if not found:
         wanted = f"{' or '.join(formats)} " if formats else ""
-        raise InputError(f"{folder}/ holds no {wanted}annotation; save one there as <patch>.geojson, say")
+        files = "<patch>.geojson, .json, .zip (ImageJ) or .tif (ids, not colours)"
+        raise InputError(f"{folder}/ holds no {wanted}annotation; save one there as {files}")
     return found
 
 
@@ -166,10 +167,10 @@ def _say_untouched(record: Path, labels: dict[str, np.ndarray], names: list[str]
     """Warn of suggestions of a program that nobody corrected; `record` says what they were."""
     exported = read_json(record) if record.exists() else {}
     untouched = [
-        f"{name} ({start})"
+        f"{name} ({FROM[start]})"
         for name in names
         for start, drawn in exported.get(name, {}).items()
-        if start in ("baseline", "model") and drawn == fingerprint(labels[name])
+        if start in ("baseline", "model", "start") and drawn == fingerprint(labels[name])
     ]
     if untouched:
         log.warning(

@@ -75,7 +75,14 @@ def is_written(folder: Path, name: str, pixels: str) -> bool:
         for path in (labels, _geojson_file(folder, name)):
             if path.exists():
                 raise InputError(f"{path} was not made by segment.py; move it, or name another --out")
-    return labels.exists() and field(read_json(record), "pixels", str, str(record)) == pixels
+    try:
+        is_ours = field(read_json(record), "pixels", str, str(record)) == pixels
+        if is_ours and labels.exists():
+            read_labels(labels)
+            return True
+    except InputError as error:
+        log.warning("%s; it is made again", str(error).partition("; ")[0])
+    return False
 
 
 def set_aside(folder: Path, name: str) -> None:
@@ -83,7 +90,7 @@ def set_aside(folder: Path, name: str) -> None:
     files = [_labels_file(folder, name), _geojson_file(folder, name), _scores_file(folder, name)]
     if files[0].exists():
         aside = runs.set_aside([path for path in files if path.exists()], folder)
-        log.info("%s: another image of that name; its old result is now in %s", name, aside)
+        log.info("%s: its old result, of another image of that name or damaged, is now in %s", name, aside)
 
 
 def read(folder: Path, name: str) -> tuple[str, np.ndarray, list[float] | None]:
@@ -121,7 +128,7 @@ def read_scores(labels_file: Path, labels: np.ndarray) -> list[float] | None:
     changed = sum(checksum not in score_of for checksum in found)
     if changed:
         log.warning(
-            "%s: %d nuclei were changed or added by hand and have no score; the others' are left out too",
+            "%s: %d nuclei were changed or added by hand and have no score; all scores of the image are left out",
             labels_file, changed,
         )  # fmt: skip
         return None

@@ -132,7 +132,7 @@ def _load(
     if (height, width) != (size, size):
         raise InputError(
             f"the patch {path.parents[1]} is {width} x {height} px, not {size} x {size} px; "
-            "cut the patches to one size (--patch), or let --images cut them"
+            f"if all are of that size, pass --patch {width}; otherwise let --images cut them"
         )
     if crops is not None:
         write_quarters(crops, stamp.key.hex(), image)

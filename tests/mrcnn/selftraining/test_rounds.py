@@ -176,10 +176,21 @@ def test_a_step_depends_on_the_patches_that_it_reads(data, labelled, changed, tr
     assert made(training(data)) == trained
 
 
-def test_the_last_training_depends_on_the_weights_that_it_begins_with(data, labelled):
+@pytest.mark.parametrize("step", ["train_0", "train_1"])
+def test_weights_that_were_damaged_are_made_again(data, labelled, caplog, step):
     made(training(data))
-    (data / "runs" / "train_0" / WEIGHTS).write_text("others")
-    assert made(training(data)) == ["train_1"] and len(labelled) == 2
+    (data / "runs" / step / WEIGHTS).write_text("damaged")
+    assert made(training(data)) == [step] and len(labelled) == 1
+    assert f"{data / 'runs' / step / WEIGHTS} is damaged or was changed since it was trained" in caplog.text
+    assert made(training(data)) == []
+
+
+def test_a_model_that_was_damaged_is_copied_again(data, labelled):
+    made(training(data))
+    model = data / "runs" / "model" / WEIGHTS
+    content = model.read_text()
+    model.write_text("damaged")
+    assert made(training(data)) == [] and model.read_text() == content
 
 
 @pytest.mark.parametrize(

@@ -59,15 +59,19 @@ def test_what_training_begins_with(copied, tmp_path):
         start.find(tmp_path / "elsewhere")
 
 
-def test_they_stand_in_for_a_model_only_where_none_was_asked_for(tmp_path, monkeypatch, caplog):
+def test_they_stand_in_for_a_model_only_where_none_was_asked_for(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert start.trained_or_start(start.MODEL) == start.FOLDER
-    assert "no model trained yet" in caplog.text
-    caplog.clear()
     assert start.trained_or_start(tmp_path / "mine") == tmp_path / "mine"
     start.MODEL.mkdir(parents=True)
     assert start.trained_or_start(start.MODEL) == start.MODEL
+
+
+def test_their_use_is_told(tmp_path, caplog):
+    start.warn_of_start(tmp_path / "mine")
     assert not caplog.text
+    start.warn_of_start(start.FOLDER)
+    assert f"no model trained yet ({start.MODEL}/): outlines by the start weights" in caplog.text
 
 
 def test_half_precision_is_written_and_read(copied, tmp_path):

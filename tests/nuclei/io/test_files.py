@@ -128,7 +128,7 @@ def refuse(*paths: Path, **options: Path) -> None:
 def test_a_place_that_cannot_hold_files_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     for below in ("file", "file/below/it"):
-        with pytest.raises(InputError, match=f"cannot write .*{below}: Not a directory"):
+        with pytest.raises(InputError, match=f"cannot write .*{below}: file is a file; name a folder"):
             files.check_can_hold_files(tmp_path / below)
     files.check_can_hold_files(tmp_path / "new" / "folder")
     assert names(tmp_path) == ["file"]

@@ -203,7 +203,8 @@ def test_a_broken_image_is_refused_before_anything_is_cut(images, data):
 
 def test_a_grey_image_is_refused_before_anything_is_cut(images, data):
     write_image(images / "a.png", IMAGE)
-    write_image(images / "b.png", np.repeat(IMAGE[..., :1], 3, axis=2))
+    grey = np.random.default_rng(0).integers(0, 255, (10, 14, 1)).astype(np.uint8)
+    write_image(images / "b.png", np.repeat(grey, 3, axis=2))
     with pytest.raises(InputError, match=r"b\.png is grey; give the image in the colours of its stain"):
         crop_images(images, data, size=8, stride=8)
     assert not data.exists()
