@@ -67,7 +67,7 @@ def _export(settings: Export) -> None:
     names = read_selection(settings.data)
     if not settings.format:
         raise InputError(f"--format names no format; name one or more of {', '.join(SUFFIXES)}, coco")
-    model, start = settings.model, settings.start
+    model, start = settings.model, str(settings.start)
     if start == "model":
         model = trained_or_start(model)
         start = "start" if model == FOLDER else "model"

@@ -128,7 +128,7 @@ def read_scores(labels_file: Path, labels: np.ndarray) -> list[float] | None:
     changed = sum(checksum not in score_of for checksum in found)
     if changed:
         log.warning(
-            "%s: %d nuclei were changed or added by hand and have no score; all scores of the image are left out",
+            "%s: %d nuclei were changed or added by hand and have no score; the image is taken as without scores",
             labels_file, changed,
         )  # fmt: skip
         return None
