@@ -98,6 +98,10 @@ def collect(
         learnt["synthetic"].check()
     if unlabelled:
         unknown.check(masks=False)
+    if known.names and validation is None and not held_back.names:  # said last: an error is one line
+        log.info(
+            "%d annotated patches are too few to hold any back: the last weights count", len(known.names)
+        )
     return Material(learnt, held_back, unknown)
 
 
@@ -122,8 +126,6 @@ def hold_back(annotated: Source, wanted: int | None, seed: int) -> tuple[Source,
     count = len(annotated.names)
     if wanted is None:
         wanted = min(VALIDATION, count // VALIDATION_SHARE)
-        if not wanted:
-            log.info("%d annotated patches are too few to hold any back: the last weights count", count)
     elif wanted and wanted >= count:
         raise InputError(
             f"--validation {wanted} leaves none of {count} annotated patches to learn; pass fewer"

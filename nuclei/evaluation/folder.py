@@ -30,12 +30,12 @@ def evaluate(pred: Path, truth: Path) -> pd.DataFrame:
     rows = []
     for pred_path, truth_path in tqdm(pair_by_stem(pred, truth), desc="score", unit="image", disable=None):
         p, t = read_labels(pred_path), read_labels(truth_path)
-        scores = results.read_scores(pred_path, p)
-        check_ids(t, truth_path)
-        if scores is None:  # a nucleus that segment.py found may be in pieces
-            check_ids(p, pred_path)
         if p.shape != t.shape:
             raise InputError(f"{pred_path} is {_size(p)} px, but {truth_path} is {_size(t)} px")
+        check_ids(t, truth_path)
+        scores = results.read_scores(pred_path, p)
+        if scores is None:  # a nucleus that segment.py found may be in pieces
+            check_ids(p, pred_path)
         counts = {"nuclei": len(np.unique(t[t > 0])), "predicted": len(np.unique(p[p > 0]))}
         rows.append({"image": pred_path.stem, **counts, **score(t, p, scores)})
     return pd.DataFrame(rows)

@@ -128,7 +128,7 @@ def read_scores(labels_file: Path, labels: np.ndarray) -> list[float] | None:
     changed = sum(checksum not in score_of for checksum in found)
     if changed:
         log.warning(
-            "%s: %d nuclei were changed or added by hand and have no score; the image is taken as without scores",
+            "%s: %d nuclei changed or added by hand have no score; the image counts as one without scores",
             labels_file, changed,
         )  # fmt: skip
         return None
