@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mrcnn.selftraining.splits import Source, hold_back, sort_patches, synthetic_pairs
+from mrcnn.selftraining.splits import Source, collect, hold_back, sort_patches, synthetic_pairs
 from nuclei.errors import InputError
 from nuclei.folders import patches
 
@@ -25,14 +25,11 @@ def test_patches_are_sorted_by_whether_they_are_annotated(data):
 
 
 @pytest.mark.parametrize(("count", "kept"), [(0, 0), (12, 0), (19, 0), (20, 1), (39, 1), (40, 2), (500, 2)])
-def test_one_in_twenty_is_held_back_at_most(count, kept, caplog):
+def test_one_in_twenty_is_held_back_at_most(count, kept):
     names = [f"{number:03}" for number in range(count)]
-    with caplog.at_level("INFO"):
-        learnt, validation = hold_back(annotated(names), None, seed=0)
+    learnt, validation = hold_back(annotated(names), None, seed=0)
     assert len(validation.names) == kept
     assert sorted(learnt.names + validation.names) == names
-    told = f"{count} annotated patches are too few to hold any back: the last weights count"
-    assert (told in caplog.text) == (not kept)
 
 
 def test_as_many_are_held_back_as_are_asked_for():
@@ -91,3 +88,10 @@ def test_broken_and_missing_files_are_named(data):
     (data / "b" / "masks" / "0.png").write_bytes(b"")
     with pytest.raises(InputError, match="0.png"):
         Source(data, ["b"]).check()
+
+
+@pytest.mark.parametrize(("wanted", "told"), [(None, True), (0, False), (1, False)])
+def test_a_user_learns_that_no_patch_is_held_back(data, caplog, wanted, told):
+    caplog.set_level("INFO")
+    assert len(collect(data, None, validation=wanted).validation.names) == (wanted or 0)
+    assert ("3 annotated patches are too few to hold any back: the last weights count" in caplog.text) == told

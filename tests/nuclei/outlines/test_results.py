@@ -142,7 +142,7 @@ def test_scores_of_nuclei_that_were_changed_are_dropped_with_a_warning(tmp_path:
     results.write(tmp_path, "a.png", PIXELS, np.array([[1, 2, 0]]), [0.9, 0.8])
     write_labels(tmp_path / "a.tif", np.array([[1, 2, 2]]))
     assert results.read(tmp_path, "a")[2] is None
-    assert "a.tif: 1 nuclei were changed or added by hand and have no score" in caplog.text
+    assert "a.tif: 1 nuclei changed or added by hand have no score" in caplog.text
     results.write_geojson(tmp_path, "a")
     results.write_coco(tmp_path)
     assert "measurements" not in (tmp_path / "a.geojson").read_text()
