@@ -65,7 +65,7 @@ def main(settings: Settings) -> None:
         together=settings.together,
     )
     print(
-        f"Wrote the synthetic pairs of {len(tasks)} patches to {settings.synthetic}/, models and pictures to "
+        f"The synthetic pairs of {len(tasks)} patches are in {settings.synthetic}/, models and pictures in "
         f"{settings.out}/. Next: python pseudo_label.py"
     )
 

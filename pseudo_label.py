@@ -56,9 +56,9 @@ def main(settings: Settings) -> None:
     )
     labelling = Labelling(settings.views, settings.confidence, settings.agreement, settings.doubt)
     model = SelfTraining(material, settings.out, settings.pseudo, settings.rounds, training, labelling).run()
-    print(f"wrote the model to {model}/")
+    print(f"the model is in {model}/")
     if settings.rounds:
-        print(f"and the labels of {len(material.unlabelled.names)} patches to {settings.pseudo}/")
+        print(f"the labels of {len(material.unlabelled.names)} patches are in {settings.pseudo}/")
     print(f"next: python segment.py IMAGE... --model {model}")
 
 
