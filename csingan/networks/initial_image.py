@@ -13,6 +13,7 @@ from scipy import ndimage
 from csingan.layouts.orientation import is_directed
 
 HALO = 3  # px around a nucleus that belong to it rather than to the background, as edges are blurred
+AROUND = 4.0  # px, standard deviation of the blur that gives the colour around a nucleus, beyond its halo
 FADE = 1.0  # px, standard deviation of the blur that blends a nucleus and its halo with their surroundings
 MARGIN = HALO + 3  # px around a nucleus in its crop
 ALIKE = 3  # a new nucleus is drawn from that many real ones of the most similar size and elongation,
@@ -87,8 +88,7 @@ class Collage:
         for label, box in enumerate(ndimage.find_objects(layout), start=1):
             if box is not None:
                 window = _widened(box)
-                mask, territory = layout[window] == label, territories[window] == label
-                _paint(canvas[window], mask, territory, self._nuclei, rng)
+                _paint(canvas[window], layout[window] == label, territories[window], self._nuclei, rng)
         return canvas.round().clip(0, 255).astype(np.uint8)
 
 
@@ -234,11 +234,14 @@ def _smooth_field(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarra
 def _paint(
     canvas: np.ndarray,
     mask: np.ndarray,
-    territory: np.ndarray,
+    territories: np.ndarray,
     nuclei: list[_Nucleus],
     rng: np.random.Generator,
 ) -> None:
-    """Paint a real nucleus of similar shape into a mask (h, w) of `canvas`, with its halo."""
+    """Paint a real nucleus of similar shape into a mask (h, w) of `canvas`, with its halo.
+
+    `territories` (h, w) holds its own, and those of its neighbours, under their labels.
+    """
     new = _shape(mask)
     nucleus = nuclei[_draw_alike(new, nuclei, rng)]
     old = nucleus.shape
@@ -252,8 +255,25 @@ def _paint(
         flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE,
     )
-    share = cv2.GaussianBlur(territory.astype(np.float32), (0, 0), FADE)[..., None]
+    own = territories == territories[mask][0]
+    fitted = _with_halo_of(canvas, fitted, mask, (territories > 0) & ~own)
+    share = cv2.GaussianBlur(own.astype(np.float32), (0, 0), FADE)[..., None]
     canvas += share * (fitted - canvas)
+
+
+def _with_halo_of(canvas: np.ndarray, fitted: np.ndarray, mask: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """A nucleus (h, w, 3) whose halo differs from what is around it on `canvas` as it did where it came from.
+
+    Otherwise a nucleus out of bright cytoplasm would bring a white ring into dark one. `others` (h, w) are
+    the territories of neighbours, which say nothing about the colour around.
+    """
+    far = ndimage.distance_transform_edt(~mask)
+    around = ((far > HALO) & (far <= MARGIN) & ~others)[..., None]
+    if not around.any():
+        return fitted
+    new, old = (cv2.GaussianBlur(image * around, (0, 0), AROUND) for image in (canvas, fitted.clip(0, 255)))
+    outside = cv2.GaussianBlur((~mask).astype(np.float32), (0, 0), FADE)[..., None]
+    return fitted * (1 + outside * ((new + 1) / (old + 1) - 1))
 
 
 def _draw_alike(new: _Shape, nuclei: list[_Nucleus], rng: np.random.Generator) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from nuclei import tissue
 from nuclei.experiment import ROOT, annotate_selected
 from nuclei.io.images import write_image, write_labels
 
+BAR = re.compile(r"%\||\[\d\d:\d\d, ")  # in a line of a progress bar, with or without a total
 SIDE = 512  # px, of an image: four patches
 # What holds dates or times of files, and results that others took the place of.
 NOT_COMPARED = ("logs", "features", "replaced")
@@ -53,7 +55,7 @@ def finish(process: subprocess.Popen) -> tuple[int, str]:
     """Wait for a process: its exit code and the last lines of its stderr, without progress bars."""
     _, errors = process.communicate()
     lines = [line.rpartition("\r")[2] for line in errors.splitlines()]
-    return process.returncode, "\n".join(line for line in lines if line and "%|" not in line)
+    return process.returncode, "\n".join(line for line in lines if line and not BAR.search(line))
 
 
 def prepare(folder: Path) -> None:

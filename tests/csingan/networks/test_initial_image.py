@@ -85,6 +85,26 @@ def test_a_nucleus_comes_with_its_halo():
         assert np.abs(result[ring].mean(axis=0) - colour).max() <= 8
 
 
+def test_a_halo_follows_its_new_surroundings():
+    """On the bright left a nucleus has a brighter ring; taken to the dark right, it brings no white ring."""
+    labels = np.zeros((64, 128), np.int32)
+    cv2.circle(labels, (32, 32), 10, 1, -1)
+    image = np.full((64, 128, 3), 200, np.uint8)
+    image[:, 64:] = 100
+    cv2.circle(image, (32, 32), 13, (240, 240, 240), -1)
+    image[labels > 0] = 40
+    layout = np.roll(labels, 64, axis=1)
+    canvas = np.where(np.arange(128)[:, None] < 64, 200.0, 100.0).repeat(3, 1)[None].repeat(64, 0)
+    collage = initial_image.make("collage", image, labels)
+    initial_image._paint(
+        canvas, layout > 0, initial_image._territories(layout), collage._nuclei, np.random.default_rng(0)
+    )
+    ring = cv2.circle(np.zeros((64, 128), np.uint8), (96, 32), 12, 1) > 0
+    # It was 1.2 times as bright as what lay around it (240 of 200), and stays so (120 of 100).
+    assert abs(canvas[ring].mean() - 120) <= 10
+    assert np.abs(canvas[inside(layout)] - 40).max() <= 6
+
+
 def test_a_nucleus_leaves_its_neighbours_behind(monkeypatch):
     monkeypatch.setattr(initial_image, "ALIKE", 1)
     image, labels = patch()
