@@ -57,7 +57,12 @@ def program(script: str, *arguments: object, through: Sequence[str] = (), **flag
     `through` is a program with its arguments that runs the script, which comes last.
     """
     given = [*map(str, arguments)]
-    given += [text for name, value in flags.items() for text in (f"--{name.replace('_', '-')}", str(value))]
+    for name, value in flags.items():
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            given.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            given += [f"--{flag}", str(value)]
     print(f"\n$ python {script} {' '.join(given)}", flush=True)
     if subprocess.run([*through, sys.executable, str(ROOT / script), *given], check=False).returncode:
         raise InputError(f"{script} failed; see above")

@@ -18,7 +18,7 @@ from nuclei.experiment import Tissue, program
 from nuclei.io.files import read_json, write_json
 
 # Settings that all runs have alike.
-SHARED = ("minutes", "rounds", "batch", "samples", "effort", "views", "weights")
+SHARED = ("minutes", "rounds", "batch", "samples", "effort", "views", "weights", "imagenet_steps")
 CALIBRATION_STEPS = 25  # of two short trainings, whose difference gives the seconds a step takes
 
 

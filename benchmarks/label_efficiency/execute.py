@@ -11,7 +11,18 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from benchmarks.label_efficiency.plan import EQUAL_STEPS, PEERS, RUN, WHOLE, Plan, Run, held, turn
+from benchmarks.label_efficiency.plan import (
+    FROM_IMAGENET,
+    FULL,
+    PEERS,
+    RUN,
+    SELF_TRAINED,
+    WITHOUT_PAIRS,
+    Plan,
+    Run,
+    held,
+    turn,
+)
 from mrcnn.selftraining.start import start_weights
 from nuclei import label_free
 from nuclei.errors import InputError
@@ -88,7 +99,7 @@ def execute(plan: Plan, run: Run, folder: Path) -> None:
             views=plan.settings.views, format="label_tiff", through=through,
         )  # fmt: skip
     program("evaluate.py", segmented, plan.where.test_labels, out=folder, through=through)
-    steps = plan.steps if run.row in EQUAL_STEPS else 0
+    steps = 0 if run.row in PEERS else plan.steps_of(run)
     share = _annotated_share(plan.where, run)
     made = {"steps": steps, "annotated_share": share, "training_minutes": minutes, "code": _code_version()}
     write_json(folder / RUN, {**asdict(run), **made})
@@ -97,17 +108,16 @@ def execute(plan: Plan, run: Run, folder: Path) -> None:
 def _train(plan: Plan, run: Run, folder: Path) -> float | None:
     """Stage 3 of a run, with those before it; returns its minutes, None if it went on after a kill."""
     settings = plan.settings
-    if run.row == "full_supervision":
-        data, synthetic = annotate_all(settings.out, plan.where), None
-    else:
-        data = _choose(plan, run) / "data"
-        synthetic = None if run.row == "annotated_only" else _multiply(plan, run)
-    rounds = settings.rounds if run.row in WHOLE else 0
+    full = run.row in FULL
+    data = annotate_all(settings.out, plan.where) if full else _choose(plan, run) / "data"
+    synthetic = None if run.row in WITHOUT_PAIRS else _multiply(plan, run)
+    rounds = settings.rounds if run.row in SELF_TRAINED else 0
     went_on, began = (folder / "mrcnn").exists(), time.monotonic()
     program(
         "pseudo_label.py", data=data, synthetic=synthetic, pseudo=folder / "data_pseudo", rounds=rounds,
-        steps=plan.steps // (rounds + 1), batch=settings.batch, seed=run.seed, out=folder / "mrcnn",
-        start=settings.weights,
+        steps=plan.steps_of(run) // (rounds + 1), batch=settings.batch, seed=run.seed, out=folder / "mrcnn",
+        start="imagenet" if run.row in FROM_IMAGENET else settings.weights,
+        annotated=run.row != "self_trained",  # whose patches count as unlabelled, all but the chosen ones
         validation=0,  # the last weights of every row, whatever the number of its patches
         through=held(settings.out, folder),
     )  # fmt: skip
@@ -138,8 +148,10 @@ def peer_python(peer: str) -> Path:
 
 def _annotated_share(where: Tissue, run: Run) -> float:
     """Share of the pixels of the training images that were outlined."""
-    if run.row == "full_supervision":
+    if run.row in FULL:
         return 1.0
+    if run.row == "self_trained":
+        return 0.0
     pixels = sum(math.prod(read_image(path).shape[:2]) for path in list_images(where.train_images))
     return round(run.budget * patches.PATCH**2 / pixels, 4)
 

@@ -19,15 +19,21 @@ RUN = "run.json"  # written last into the folder of a run: it is finished
 ROWS = {
     "label_free": "label-free: Otsu, watershed",
     "start_weights": "start weights, no label",
+    "self_trained": "the same, self-trained on unlabelled patches",
     "annotated_only": "annotated patches only",
     "synthetic": "+ synthetic pairs",
     "whole_method": "+ pseudo labels: the whole method",
     "paper_rule": "the whole method, patches of the paper's rule",
     "random_patches": "the whole method, random patches",
     "full_supervision": "full supervision",
+    "annotated_imagenet": "annotated patches only, from ImageNet's weights",
+    "full_imagenet": "full supervision, from ImageNet's weights",
 }
-EQUAL_STEPS = tuple(ROWS)[2:]  # the first two are not trained here
-WHOLE = ("whole_method", "paper_rule", "random_patches")  # with pseudo labels
+UNTRAINED = ("label_free", "start_weights")
+FROM_IMAGENET = ("annotated_imagenet", "full_imagenet")
+FULL = ("full_supervision", "full_imagenet")
+SELF_TRAINED = ("self_trained", "whole_method", "paper_rule", "random_patches")  # with pseudo labels
+WITHOUT_PAIRS = (*FULL, "annotated_only", "annotated_imagenet", "self_trained")
 PEERS = ("stardist", "torchvision", "cellpose")
 STANDARD = consis_based.Settings.method  # rows of other methods have their names
 METHODS = {"paper_rule": "consistency", "random_patches": "random"}
@@ -43,6 +49,7 @@ class Settings:
     seeds: int = 2  # runs of every row
     draws: int = 3  # of random patches
     weights: str = GENERATED  # what our trainings begin with: generated, imagenet, or a model's folder
+    imagenet_steps: int = 3000  # of the rows that begin with ImageNet's weights, which need more of them
     rounds: int = 1  # of pseudo labels in the whole method
     batch: int = 4  # patches a step
     samples: int = 16  # synthetic pairs a patch
@@ -77,7 +84,13 @@ class Plan:
 
     settings: Settings
     where: Tissue
-    steps: int  # of every training
+    steps: int  # of every training from `settings.weights`
+
+    def steps_of(self, run: Run) -> int:
+        """Training steps of a run of ours, of all rounds together."""
+        if run.row in UNTRAINED:
+            return 0
+        return self.settings.imagenet_steps if run.row in FROM_IMAGENET else self.steps
 
     def stages(self, run: Run) -> Path:
         """The folder of stages 1 and 2 of a run; those with the same patches share it."""
@@ -86,7 +99,7 @@ class Plan:
 
 def list_runs(settings: Settings) -> list[Run]:
     """All runs, the most important ones first."""
-    once = [Run("label_free", 0, 0), Run("start_weights", 0, 0)]
+    once = [Run(row, 0, 0) for row in UNTRAINED]
     ours = ("annotated_only", "synthetic", "whole_method")
     random = [Run("random_patches", settings.budget, draw) for draw in range(settings.draws)]
 
@@ -97,7 +110,7 @@ def list_runs(settings: Settings) -> list[Run]:
             *(Run(peer, settings.budget, seed) for peer in settings.peers),
         ]
 
-    first = [*once, *of_seed(0), *random]
+    first = [*once, *of_seed(0), *random, Run("self_trained", settings.budget, 0)]
     others = [each for seed in range(1, settings.seeds) for each in of_seed(seed)]
     budgets = [
         Run(row, budget, seed)
@@ -106,7 +119,12 @@ def list_runs(settings: Settings) -> list[Run]:
         for row in ("annotated_only", "whole_method")
     ]
     paper = [Run("paper_rule", settings.budget, seed) for seed in range(settings.seeds)]
-    return list(dict.fromkeys(first + others + paper + budgets))
+    imagenet = [
+        Run(row, 0 if row in FULL else settings.budget, seed)
+        for seed in range(settings.seeds)
+        for row in FROM_IMAGENET
+    ]
+    return list(dict.fromkeys(first + others + paper + budgets + imagenet))
 
 
 @contextlib.contextmanager

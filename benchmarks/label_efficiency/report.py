@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.label_efficiency import pictures
-from benchmarks.label_efficiency.plan import EQUAL_STEPS, ROWS, RUN, Run, in_order
+from benchmarks.label_efficiency.plan import FROM_IMAGENET, PEERS, ROWS, RUN, UNTRAINED, Run, in_order
 from nuclei.errors import InputError
 from nuclei.evaluation.metrics import NAMES
 from nuclei.experiment import Tissue
@@ -101,7 +101,8 @@ def read_kept(path: Path) -> pd.DataFrame:
 
 def check_steps(kept: pd.DataFrame, steps: int, path: Path) -> None:
     """InputError where the trainings of ours, kept in the file `path`, had another number of steps."""
-    others = set(kept.loc[kept["row"].isin(EQUAL_STEPS), "steps"]) - {steps}
+    ours = ~kept["row"].isin((*UNTRAINED, *FROM_IMAGENET, *PEERS))
+    others = set(kept.loc[ours, "steps"]) - {steps}
     if others:
         raise InputError(
             f"{path} has trainings of {others.pop()} steps, not {steps}; pass --steps, or no --kept"

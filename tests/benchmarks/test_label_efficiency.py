@@ -41,7 +41,7 @@ def add_run(out, row, budget, seed, aji, minutes=7.5):
 def test_the_first_table_comes_first_then_the_seeds_then_the_budgets():
     runs = list_runs(Settings("folder", seeds=2, draws=3, budgets=(3, 12), peers=("stardist",)))
     names = [run.name for run in runs]
-    assert names[:10] == [
+    assert names[:11] == [
         "label_free_0_0",
         "start_weights_0_0",
         "annotated_only_12_0",
@@ -52,10 +52,13 @@ def test_the_first_table_comes_first_then_the_seeds_then_the_budgets():
         "random_patches_12_0",
         "random_patches_12_1",
         "random_patches_12_2",
+        "self_trained_12_0",
     ]
-    assert {name.rpartition("_")[2] for name in names[10:15]} == {"1"}
-    assert names[15:17] == ["paper_rule_12_0", "paper_rule_12_1"]
-    assert names[17:] == [f"{row}_3_{seed}" for seed in (0, 1) for row in ("annotated_only", "whole_method")]
+    assert {name.rpartition("_")[2] for name in names[11:16]} == {"1"}
+    assert names[16:18] == ["paper_rule_12_0", "paper_rule_12_1"]
+    budgets = [f"{row}_3_{seed}" for seed in (0, 1) for row in ("annotated_only", "whole_method")]
+    imagenet = [f"{row}_{seed}" for seed in (0, 1) for row in ("annotated_imagenet_12", "full_imagenet_0")]
+    assert names[18:] == budgets + imagenet
     assert len(set(names)) == len(names)
 
 
