@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.campaigns import chain
-from tests.campaigns.kills import after, undisturbed
 from tests.campaigns.two_at_once import is_one_line
 
 FREE = (0, 4_096, 65_536, 500_000, 3_000_000)  # bytes, at one attempt after another
@@ -25,10 +24,9 @@ ROOM = 2_000_000_000  # bytes, of the disk
 def main() -> None:
     failures = tries = 0
     with tempfile.TemporaryDirectory() as top:
-        good = Path(top) / "good"
-        for step in chain.STEPS:
-            undisturbed(good, step)
-        with small_disk(Path(top) / "disk") as disk:
+        folder = Path(top) / "chain"
+        _, expected = chain.undisturbed(folder)
+        with small_disk(folder) as disk:
             chain.prepare(disk)
             for step in chain.STEPS:
                 for what, code, errors in attempts(step, disk):
@@ -36,10 +34,10 @@ def main() -> None:
                     tries, failures = tries + 1, failures + (not well)
                     print(f"{step.script}, {what}: exit code {code}; {errors}", flush=True)
                 code, errors = step.run(disk)
-                after(disk, step)
+                chain.after(disk, step)
                 failures += code != 0
                 print(f"{step.script}, with room: exit code {code} {errors if code else ''}", flush=True)
-            said = chain.differences(disk, chain.results(good))
+            said = chain.differences(disk, expected)
     print(*said, sep="\n")
     print(f"full disk: {tries} tries, {failures} that did not end well, {len(said)} results that differ")
     raise SystemExit(bool(failures or said))

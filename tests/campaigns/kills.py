@@ -14,7 +14,6 @@ import random
 import signal
 import subprocess
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,41 +31,24 @@ class Settings:
 def main(settings: Settings) -> None:
     rng = random.Random(settings.seed)
     with tempfile.TemporaryDirectory() as top:
-        good, bad = Path(top) / "good", Path(top) / "bad"
-        seconds = [undisturbed(good, step) for step in chain.STEPS]
+        folder = Path(top) / "chain"
+        seconds, expected = chain.undisturbed(folder)
         share = [round(settings.count * one / sum(seconds)) for one in seconds]
         kills = failures = 0
-        chain.prepare(bad)
+        chain.prepare(folder)
         for step, time_needed, count in zip(chain.STEPS, seconds, share, strict=True):
-            done = killed(bad, step, time_needed, count, rng)
-            code, errors = step.run(bad)
-            after(bad, step)
+            done = killed(folder, step, time_needed, count, rng)
+            code, errors = step.run(folder)
+            chain.after(folder, step)
             print(
                 f"{step.script}: {done} kills, then exit code {code}{': ' + errors if code else ''}",
                 flush=True,
             )
             kills, failures = kills + done, failures + (code != 0)
-        said = chain.differences(bad, chain.results(good))
+        said = chain.differences(folder, expected)
     print(*said, sep="\n")
     print(f"kills: {kills}, scripts that did not end well: {failures}, results that differ: {len(said)}")
     raise SystemExit(bool(failures or said))
-
-
-def undisturbed(folder: Path, step: chain.Step) -> float:
-    """Run a step; returns how long it took, s."""
-    if step is chain.STEPS[0]:
-        chain.prepare(folder)
-    began = time.monotonic()
-    code, errors = step.run(folder)
-    if code:
-        raise SystemExit(f"{step.script} failed undisturbed: {errors}")
-    after(folder, step)
-    return time.monotonic() - began
-
-
-def after(folder: Path, step: chain.Step) -> None:
-    if step is chain.STEPS[0]:
-        chain.annotate(folder)
 
 
 def killed(folder: Path, step: chain.Step, seconds: float, count: int, rng: random.Random) -> int:

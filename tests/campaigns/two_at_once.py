@@ -9,25 +9,23 @@ import tempfile
 from pathlib import Path
 
 from tests.campaigns import chain
-from tests.campaigns.kills import after, undisturbed
 
 
 def main() -> None:
     failures = 0
     with tempfile.TemporaryDirectory() as top:
-        good, both = Path(top) / "good", Path(top) / "both"
+        folder = Path(top) / "chain"
+        _, expected = chain.undisturbed(folder)
+        chain.prepare(folder)
         for step in chain.STEPS:
-            undisturbed(good, step)
-        chain.prepare(both)
-        for step in chain.STEPS:
-            ended = [chain.finish(process) for process in [step.start(both), step.start(both)]]
-            after(both, step)
+            ended = [chain.finish(process) for process in [step.start(folder), step.start(folder)]]
+            chain.after(folder, step)
             codes = sorted(code for code, _ in ended)
             refusals = [errors for code, errors in ended if code]
             well = codes[0] == 0 and codes[1] in (0, 1) and all(is_one_line(one) for one in refusals)
             print(f"{step.script}: exit codes {codes}", *refusals, flush=True)
             failures += not well
-        said = chain.differences(both, chain.results(good))
+        said = chain.differences(folder, expected)
     print(*said, sep="\n")
     print(f"two at once: {failures} scripts that did not end well, {len(said)} results that differ")
     raise SystemExit(bool(failures or said))
