@@ -17,6 +17,7 @@ from nuclei.errors import InputError
 from nuclei.folders.pairs import write_pairs
 from nuclei.io.files import atomic_folder
 from nuclei.io.images import write_image
+from nuclei.io.locks import alone
 
 # torch and matplotlib are imported where they are used: bad input and finished runs need not wait for them.
 if TYPE_CHECKING:
@@ -70,11 +71,12 @@ def synthesise(
     jobs = [
         Job(task, out / task.name, synthetic, samples, size, preset, effort, layout, seed) for task in tasks
     ]
-    left = [job for job in jobs if not job.is_finished]
-    if finished := [job for job in jobs if job not in left]:
-        log.info("%s: finished with the same settings, kept", _names(finished))
-    if left:
-        _make(left, device, together)
+    with alone(out), alone(synthetic):
+        left = [job for job in jobs if not job.is_finished]
+        if finished := [job for job in jobs if job not in left]:
+            log.info("%s: finished with the same settings, kept", _names(finished))
+        if left:
+            _make(left, device, together)
 
 
 def _make(jobs: Sequence[Job], device_name: str, together: int) -> None:

@@ -10,6 +10,7 @@ from mrcnn.config import fingerprint
 from nuclei.errors import InputError
 from nuclei.folders.runs import Run
 from nuclei.io.images import read_image, write_image
+from nuclei.io.locks import alone
 from nuclei.outlines import results
 from nuclei.pictures import overlay
 
@@ -56,11 +57,12 @@ def segment_images(
     run.check()
     # A broken image shows before anything slow starts.
     pixels = {path: results.fingerprint(read_image(path)) for path in paths}
-    run.begin()
-    todo = [path for path in paths if not results.is_written(out, path.stem, pixels[path])]
-    if todo:
-        _segment(todo, pixels, model, run)
-    run.finish()
+    with alone(out):
+        run.begin()
+        todo = [path for path in paths if not results.is_written(out, path.stem, pixels[path])]
+        if todo:
+            _segment(todo, pixels, model, run)
+        run.finish()
     return len(todo)
 
 

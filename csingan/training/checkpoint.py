@@ -29,7 +29,8 @@ def save(path: Path, state: State) -> None:
     """
     with atomic_file(path) as temporary:
         tensors = {name: tensor.contiguous() for name, tensor in state.items()}
-        safetensors.torch.save_file(tensors, temporary)
+        # Written by Python, whose error of a full disk is the system's; the library has one of its own.
+        temporary.write_bytes(safetensors.torch.save(tensors))
 
 
 def load(path: Path, first: State) -> State | None:

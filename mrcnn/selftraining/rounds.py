@@ -22,6 +22,7 @@ from nuclei.errors import InputError
 from nuclei.folders import patches
 from nuclei.folders.runs import RECORD, Run
 from nuclei.io.files import atomic_folder
+from nuclei.io.locks import alone
 
 if TYPE_CHECKING:
     from mrcnn.model import MaskRCNN
@@ -90,10 +91,11 @@ class SelfTraining:
                 finite, or there is neither a patch to learn from nor a network that labels some.
         """
         self.check()
-        step = self._train(0, model=None) if self.material.learnt else self._model(0)
-        for number in range(1, self.rounds + 1):
-            step = self._train(number, model=step)
-        return self._publish(step)
+        with alone(self.out), alone(self.pseudo):
+            step = self._train(0, model=None) if self.material.learnt else self._model(0)
+            for number in range(1, self.rounds + 1):
+                step = self._train(number, model=step)
+            return self._publish(step)
 
     def check(self) -> None:
         """InputError where files of others are in the way of a result: it shows before slow work."""
@@ -117,7 +119,7 @@ class SelfTraining:
         sources = dict(self.material.learnt)
         if model is not None:
             sources["pseudo"] = Source(self.pseudo, self.material.unlabelled.names)
-        names = [*map(str, sources.values()), *(["generated tissue"] if self.training.generated else [])]
+        names = [*map(str, sources.values())] + ["generated tissue"] * self.training.generated
         log.info("%s: learns from %s", run.folder.name, ", ".join(names))
         self._fit(run.folder, number, model, sources)
         run.finish(weights=fingerprint(run.folder))
@@ -133,7 +135,7 @@ class SelfTraining:
         return folder
 
     def _fit(self, folder: Path, number: int, model: Path | None, sources: dict[str, Source]) -> None:
-        """Train in `folder` and leave the weights and the pictures there."""
+        """Train in `folder`, where weights and pictures stay."""
         from mrcnn.data.augment import augment
         from mrcnn.selftraining import report
         from mrcnn.selftraining.validation import Validation, best_epoch
@@ -142,8 +144,9 @@ class SelfTraining:
         network = self._network(folder, number, model)
         pairs = self.material.validation.read()
         validation = Validation(network.predictor, network.log_dir, list(pairs.values()))
-        epochs = math.ceil(self.training.steps / network.config.STEPS_PER_EPOCH)
-        steps = epochs * network.config.STEPS_PER_EPOCH
+        per_epoch = network.config.STEPS_PER_EPOCH
+        epochs = math.ceil(self.training.steps / per_epoch)
+        steps = epochs * per_epoch
         rate = WarmUpAndDecay(self.training.learning_rate, steps * (self.rounds + 1), steps * number)
         callbacks = [validation] if pairs else []
         try:
@@ -158,7 +161,6 @@ class SelfTraining:
         except FloatingPointError as error:
             gentler = self.training.learning_rate / 2
             raise InputError(f"{folder}: {error}, such as --learning-rate {gentler:g}") from error
-        per_epoch = network.config.STEPS_PER_EPOCH
         report.draw_losses(folder, losses, per_epoch)
         if pairs:
             validation.restore()
@@ -292,8 +294,8 @@ class SelfTraining:
 
 def _is_whole(run: Run) -> bool:
     """Whether a finished training still has the weights that it ended with; warns where it has not."""
-    files = all((run.folder / name).exists() for name in (WEIGHTS, CONFIG))
-    if files and run.facts.get("weights") in (None, fingerprint(run.folder)):  # earlier versions noted none
+    files = [run.folder / name for name in (WEIGHTS, CONFIG)]
+    if all(path.exists() for path in files) and run.facts.get("weights") in (None, fingerprint(run.folder)):
         return True
     log.warning("%s is damaged or was changed since it was trained; it is made again", run.folder / WEIGHTS)
     return False

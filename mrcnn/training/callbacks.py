@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import keras
@@ -12,6 +13,7 @@ from tqdm import tqdm
 
 from mrcnn.modeling import weights
 from mrcnn.training import checkpoint
+from nuclei.errors import InputError
 from nuclei.io.files import atomic_file
 
 LOSSES = "losses.csv"
@@ -104,6 +106,37 @@ class Checkpoints(keras.callbacks.Callback):
             weights.write(checkpoint.best_path(self.folder, self.name), self.model.network)
 
 
+class Events(keras.callbacks.TensorBoard):
+    """TensorBoard's events. InputError where they cannot be written, as of every other file."""
+
+    def __init__(self, folder: Path):
+        super().__init__(str(folder), write_graph=False)
+
+    def set_model(self, model):
+        with self._writing():
+            super().set_model(model)
+
+    def on_epoch_end(self, epoch, logs=None):
+        with self._writing():
+            super().on_epoch_end(epoch, logs)
+
+    def on_train_end(self, logs=None):
+        with self._writing():
+            super().on_train_end(logs)
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        import tensorflow as tf  # it writes them for every backend
+
+        try:
+            yield
+        except tf.errors.OpError as error:
+            raise InputError(
+                f"cannot write TensorBoard's events into {self.log_dir}; check its permissions and the free "
+                "disk space"
+            ) from error
+
+
 def beside(
     log: LossLog, bar: tqdm, name: str, kept: int, custom: Sequence[keras.callbacks.Callback] | None
 ) -> list[keras.callbacks.Callback]:
@@ -125,5 +158,5 @@ def beside(
         Checkpoints(folder, name, kept, log.losses.get("val_loss", [])),
         StopOnNonFinite(),
         Progress(bar),
-        keras.callbacks.TensorBoard(str(folder), write_graph=False),
+        Events(folder),
     ]

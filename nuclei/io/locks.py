@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from nuclei.io.files import writing
+from nuclei.errors import InputError
+from nuclei.io.files import digest, writing
 
 
 @contextlib.contextmanager
@@ -33,3 +36,20 @@ def locked(path: Path, wait: bool = True) -> Iterator[bool]:
         yield lock.is_locked
     finally:
         lock.release()
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Run the block while no other program of this user, on this machine, writes results into `folder`.
+
+    The lock file lies among the system's temporary files, since the folder may be moved away meanwhile.
+
+    Raises:
+        InputError: another program does.
+    """
+    user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "")
+    name = digest([str(Path(folder).resolve()).encode()])
+    with locked(Path(tempfile.gettempdir()) / f"nuclei-locks-{user}" / name, wait=False) as ours:
+        if not ours:
+            raise InputError(f"another run writes into {folder}/; wait for it, or name another folder")
+        yield

@@ -14,6 +14,7 @@ from nuclei.errors import InputError
 from nuclei.folders.patches import is_annotated, read_masks, read_patch
 from nuclei.io.files import digest, read_json, write_json
 from nuclei.io.images import write_image
+from nuclei.io.locks import alone
 from nuclei.outlines import coco
 from nuclei.outlines.polygons import fill_holes, outlines, renumber
 from nuclei.outlines.registry import COCO_FILE, SUFFIXES, Format, write
@@ -71,9 +72,10 @@ def export_patches(
     kept = [path for path in files if path.exists()]
     todo = {path: files[path] for path in files if path not in kept}
     exported = [name for name in names if any(name in owners for _, owners in todo.values())]
-    labels = dict(_first_labels(data, out, exported, starts, draw))
-    for path, (form, owners) in todo.items():
-        _write(path, form, {name: labels[name] for name in owners})
+    with alone(out):
+        labels = dict(_first_labels(data, out, exported, starts, draw))
+        for path, (form, owners) in todo.items():
+            _write(path, form, {name: labels[name] for name in owners})
     if kept:
         log.warning(
             "kept as they are, since somebody may have worked on them: %s; move them away or name another "

@@ -75,6 +75,7 @@ def is_written(folder: Path, name: str, pixels: str) -> bool:
         for path in (labels, _geojson_file(folder, name)):
             if path.exists():
                 raise InputError(f"{path} was not made by segment.py; move it, or name another --out")
+        return False
     try:
         is_ours = field(read_json(record), "pixels", str, str(record)) == pixels
         if is_ours and labels.exists():

@@ -24,6 +24,7 @@ from nuclei.folders.patches import (
 from nuclei.folders.runs import Run
 from nuclei.io.files import digest
 from nuclei.io.images import is_grey, list_images, read_image
+from nuclei.io.locks import alone
 from nuclei.io.parallel import map_ahead
 from nuclei.slides.crops import (
     Crop,
@@ -96,13 +97,14 @@ def crop_images(
         log.info("the patches of %s/ are all there", images)
         return as_table(earlier.current)
     _check_pixels(seen.values())
-    set_outdated_aside(data, earlier)
-    record.begin()
-    crops = _cut_all(data, seen, earlier, size, stride, (mpp, source_mpp))
-    if not crops:
-        raise InputError(f"no patch could be cut from {images}/; the lines above say why")
-    record.finish(patches=_sum_up(crops))
-    return as_table(crops)
+    with alone(data):
+        set_outdated_aside(data, earlier)
+        record.begin()
+        crops = _cut_all(data, seen, earlier, size, stride, (mpp, source_mpp))
+        if not crops:
+            raise InputError(f"no patch could be cut from {images}/; the lines above say why")
+        record.finish(patches=_sum_up(crops))
+        return as_table(crops)
 
 
 def _look_at(

@@ -1,6 +1,7 @@
 import csv
 import io
 
+import keras
 import numpy as np
 import pytest
 from tqdm import tqdm
@@ -9,6 +10,7 @@ from mrcnn.modeling import weights
 from mrcnn.modeling.network import Network
 from mrcnn.training import callbacks, checkpoint
 from mrcnn.training.trainer import Trainer
+from nuclei.errors import InputError
 from tests.tiny_network import config
 
 
@@ -116,3 +118,14 @@ def test_the_best_of_a_resumed_training_is_better_than_those_before(trainer, tmp
 def test_without_a_better_epoch_there_are_no_best_weights(trainer, tmp_path):
     run(trainer, tmp_path, [0.8, None], before=[0.5])
     assert not checkpoint.best_path(tmp_path, "tiny").exists()
+
+
+def test_events_that_cannot_be_written_are_told_in_one_line(tmp_path):
+    (tmp_path / "file").touch()
+    events = callbacks.Events(tmp_path / "file" / "below")
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    with pytest.raises(InputError, match="cannot write TensorBoard's events into .*below; check its perm"):
+        events.set_model(model)
+        events.on_epoch_end(0, {"loss": 1.0})
+        events.on_train_end()
