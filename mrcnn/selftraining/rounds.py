@@ -148,7 +148,6 @@ class SelfTraining:
         epochs = math.ceil(self.training.steps / per_epoch)
         steps = epochs * per_epoch
         rate = WarmUpAndDecay(self.training.learning_rate, steps * (self.rounds + 1), steps * number)
-        callbacks = [validation] if pairs else []
         try:
             losses = network.train(
                 self._dataset(sources, number),
@@ -156,7 +155,7 @@ class SelfTraining:
                 rate,
                 epochs,
                 augmentation=augment,
-                custom_callbacks=callbacks,
+                custom_callbacks=[validation] if pairs else [],
             )
         except FloatingPointError as error:
             gentler = self.training.learning_rate / 2
