@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -41,6 +42,7 @@ class Settings:
 
 def main(settings: Settings) -> None:
     _check_settings(settings)
+    began = time.monotonic()
     # They are slow to import: --help and wrong flags need not wait for them.
     from nuclei.selection.choose import OVERVIEWS, check_folders, choose_patches
 
@@ -75,6 +77,10 @@ def main(settings: Settings) -> None:
         replace=settings.replace,
     )
     _report(choice, settings.data, settings.out)
+    from nuclei.report.write import after_stage
+
+    seconds = time.monotonic() - began
+    after_stage("chosen", settings.out, seconds, data=settings.data, selection=settings.out)
 
 
 def _check_settings(settings: Settings) -> None:

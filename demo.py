@@ -21,6 +21,8 @@ from nuclei.folders.runs import Run
 from nuclei.io.files import write_json
 from nuclei.io.images import list_images, read_image, read_labels, write_image, write_labels
 from nuclei.pictures import caption, montage, outline
+from nuclei.report.places import REPORT
+from nuclei.report.write import after_stage
 
 # pandas, scikit-image and the like are imported where they are used: --help need not wait.
 if TYPE_CHECKING:
@@ -63,7 +65,8 @@ def main(settings: Settings) -> None:
     table = score(settings.out, where)
     demo.finish()
     print(
-        f"open {settings.out / PAGE}, then {settings.out / 'pictures'}/; all results are in {settings.out}/"
+        f"open {settings.out / REPORT} in a browser, then {settings.out / PAGE} and "
+        f"{settings.out / 'pictures'}/; all results are in {settings.out}/"
     )
     print(json.dumps(summary(table, time.monotonic() - began)))
 
@@ -148,6 +151,7 @@ def score(out: Path, where: Tissue) -> pd.DataFrame:
     write_json(out / "scores.json", table.to_dict("index"))
     print(f"\n{table.rename(index=ROWS).round(3).to_string()}\n")
     _draw(out, where)
+    after_stage("segmented", out / "mrcnn", 0, scores=out / "scores_ours.csv")
     return table
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -39,9 +40,11 @@ class Settings:
 
 def main(settings: Settings) -> None:
     _check(settings)
+    began = time.monotonic()
     # They are slow to import: --help and wrong flags need not wait for them.
     from csingan.inputs import read_folder, read_patches
     from csingan.synthesis import synthesise
+    from nuclei.report.write import after_stage
 
     check_can_hold_files(settings.out)
     check_can_hold_files(settings.synthetic)
@@ -68,6 +71,9 @@ def main(settings: Settings) -> None:
         f"The synthetic pairs of {len(tasks)} patches are in {settings.synthetic}/, models and pictures in "
         f"{settings.out}/. Next: python pseudo_label.py"
     )
+    if settings.folder is None:
+        seconds, of = time.monotonic() - began, {"data": settings.data, "synthetic": settings.synthetic}
+        after_stage("pairs", settings.out, seconds, csingan=settings.out, **of)
 
 
 def _check(settings: Settings) -> None:

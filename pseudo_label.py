@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +39,7 @@ class Settings:
 
 def main(settings: Settings) -> None:
     _check(settings)
+    began = time.monotonic()
     material = collect(
         settings.data,
         settings.synthetic,
@@ -60,6 +62,14 @@ def main(settings: Settings) -> None:
     if settings.rounds:
         print(f"the labels of {len(material.unlabelled.names)} patches are in {settings.pseudo}/")
     print(f"next: python segment.py IMAGE... --model {model}")
+    _write_report(settings, time.monotonic() - began)
+
+
+def _write_report(settings: Settings, seconds: float) -> None:
+    from nuclei.report.write import after_stage
+
+    places = {name: getattr(settings, name) for name in ("data", "synthetic", "pseudo")}
+    after_stage("model", settings.out, seconds, mrcnn=settings.out, **places)
 
 
 def _check(settings: Settings) -> None:

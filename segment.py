@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -36,7 +37,9 @@ class Settings:
 def main(settings: Settings) -> None:
     # Imported here: --help need not wait.
     from mrcnn.segmentation import OVERLAYS, segment_images
+    from nuclei.report.write import after_stage
 
+    began = time.monotonic()
     paths = find_images(settings.images)
     model = trained_or_start(settings.model)
     _, config = find_model(model)
@@ -60,6 +63,9 @@ def main(settings: Settings) -> None:
         print(f"wrote {settings.out}/<image>.tif and {settings.out / OVERLAYS}/<image>.png")
     _export(paths, settings.out, settings.format)
     print(f"next: look at the overlays; with true labels at hand, python evaluate.py {settings.out} TRUTH")
+    # The report of a run lies beside its model, whose folder is runs/mrcnn/model.
+    seconds, of = time.monotonic() - began, {"segmented": settings.out, "images": settings.images}
+    after_stage("segmented", settings.model.parent, seconds, **of)
 
 
 def _export(paths: list[Path], out: Path, formats: tuple[Format, ...]) -> None:

@@ -7,27 +7,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from skimage.color import rgb2hed
-from sklearn.metrics import roc_auc_score
 
+from nuclei.evaluation.realism import separation
 from nuclei.io.images import write_image
 from nuclei.pictures import caption, curves, montage, outline
 
 COLUMNS = 7  # of the sample sheet
 
 Pair = tuple[np.ndarray, np.ndarray]  # image (H, W, 3) uint8 RGB, labels (H, W) int32
-
-
-def separation(image: np.ndarray, labels: np.ndarray) -> float:
-    """How well haematoxylin alone separates nuclei from background: the area under the ROC curve, 0..1.
-
-    Synthetic pairs that agree with their masks score about as high as the real pair.
-
-    Args:
-        image: (H, W, 3) uint8 RGB.
-        labels: (H, W) label image, with nuclei and background.
-    """
-    return float(roc_auc_score(labels.ravel() > 0, rgb2hed(image)[..., 0].ravel()))
 
 
 def describe(real: Pair, synthetic: Sequence[Pair]) -> str:

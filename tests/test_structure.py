@@ -21,7 +21,7 @@ BENCHMARKS = sorted((ROOT / "benchmarks").rglob("*.py"))
 ORDER = {
     "nuclei": (
         "errors messages cli devices io folders label_free tissue pictures outlines slides selection "
-        "evaluation experiment"
+        "evaluation report editor experiment"
     ),
     "csingan": "config inputs layouts networks training report train job synthesis",
     "mrcnn": (

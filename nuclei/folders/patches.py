@@ -100,6 +100,16 @@ def read_undecided(patch: Path) -> np.ndarray:
     return _read_mask_folder(Path(patch) / _UNDECIDED, read_patch(patch).shape[:2])
 
 
+def count_masks(patch: Path) -> int:
+    """How many nuclei `read_masks` would give, without reading them; 0 without annotation."""
+    return len(list((Path(patch) / _MASKS).glob("[!.]*.png")))
+
+
+def count_undecided(patch: Path) -> int:
+    """How many nuclei `read_undecided` would give, without reading them."""
+    return len(list((Path(patch) / _UNDECIDED).glob("[!.]*.png")))
+
+
 def fingerprint(folder: Path, names: Sequence[str]) -> str:
     """Twelve hexadecimal digits that change with the names, the images or the masks of these patches."""
 

@@ -274,7 +274,7 @@ def _draw(out: Path, pool: Pool, chosen: list[Selected], table: pd.DataFrame) ->
     from nuclei.selection.report import write_contact_sheet, write_map, write_source_pictures
 
     write_contact_sheet(out / CONTACT_SHEET, pool.data, pool.names, chosen)
-    write_map(out / "map.png", pool.store.patches, pool.store.rows(pool.keys), chosen)
+    write_map(out / "map.png", pool.store.patches, pool.store.rows(pool.keys), pool.names, chosen)
     if pool.sources is not None:
         sources = _of_latest_images(pool.sources)
         shown = table[table["patch"].isin(sources["patch"])]

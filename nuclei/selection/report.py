@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from sklearn.decomposition import PCA
 
 from nuclei.folders.patches import overview_name, read_patch, source_stem, stem_of_overview
-from nuclei.io.files import atomic_file
+from nuclei.io.files import atomic_file, write_text
 from nuclei.io.images import read_image, write_image
 from nuclei.pictures import caption, montage
 from nuclei.selection.two_stage import Selected
@@ -52,13 +52,18 @@ def _tile(data: Path, name: str, frame: tuple[int, int, int] | None = None) -> n
     return caption(image, name if len(name) <= 26 else f"..{name[-24:]}")
 
 
-def write_map(path: Path, features: np.ndarray, rows: np.ndarray, chosen: Sequence[Selected]) -> None:
+def write_map(
+    path: Path, features: np.ndarray, rows: np.ndarray, names: Sequence[str], chosen: Sequence[Selected]
+) -> None:
     """The patches on the first two principal components of their features, a colour a cluster.
+
+    A table of the same name in `.csv` has the points: patch, x, y, and cluster where nothing known covers it.
 
     Args:
         path: of the PNG; nothing is written for patches that are all alike.
         features: (R, D), of which `rows` (N,) are the pool; at most `MAP_POINTS` patches are drawn.
         rows: see there.
+        names: of the N patches.
         chosen: the selection, by positions in `rows`.
     """
     stars = np.array([record.index for record in chosen])
@@ -70,6 +75,12 @@ def write_map(path: Path, features: np.ndarray, rows: np.ndarray, chosen: Sequen
     pca = PCA(2, svd_solver="covariance_eigh" if len(points) > points.shape[1] else "full")
     places = np.full((len(rows), 2), np.nan)
     places[drawn] = pca.fit_transform(points)
+    clusters = pd.Series("", range(len(rows)), dtype=object)
+    for record in chosen:
+        clusters[list(record.members)] = record.cluster
+    table = pd.DataFrame({"patch": names, "x": places[:, 0], "y": places[:, 1], "cluster": clusters})
+    text = table.iloc[drawn].to_csv(index=False, float_format="%.4f", lineterminator="\n")
+    write_text(path.with_suffix(".csv"), text)
 
     figure = Figure(figsize=(8, 6), layout="constrained")
     FigureCanvasAgg(figure)

@@ -7,6 +7,7 @@ from nuclei.selection import report as report
 from nuclei.selection.two_stage import Selected
 
 SIZE = 64  # px
+NAMES = [f"p{number}" for number in range(50)]
 
 
 def test_the_contact_sheet_has_a_row_a_cluster_with_the_selected_patch_first(tmp_path):
@@ -26,21 +27,24 @@ def test_the_contact_sheet_has_a_row_a_cluster_with_the_selected_patch_first(tmp
 def test_the_map_draws_clusters_and_what_known_patches_stand_for(tmp_path):
     features = np.random.default_rng(0).normal(size=(30, 8)).astype(np.float32)
     chosen = [Selected(0, 3, 1.0, {}, tuple(range(10))), Selected(1, 12, 1.0, {}, tuple(range(10, 20)))]
-    report.write_map(tmp_path / "map.png", features, np.arange(30), chosen)
+    report.write_map(tmp_path / "map.png", features, np.arange(30), NAMES[:30], chosen)
     assert read_image(tmp_path / "map.png").std() > 0
+    table = pd.read_csv(tmp_path / "map.csv", index_col="patch")
+    assert list(table.loc[["p3", "p19", "p20"], "cluster"].fillna(-1)) == [0, 1, -1]
+    assert len(table) == 30 and np.isfinite(table[["x", "y"]]).all(axis=None)
 
 
 def test_a_large_pool_is_thinned_out_and_keeps_its_stars(tmp_path, monkeypatch):
     monkeypatch.setattr(report, "MAP_POINTS", 5)
     features = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
     chosen = [Selected(0, 7, 1.0, {}, tuple(range(50)))]
-    report.write_map(tmp_path / "map.png", features, np.arange(50), chosen)
+    report.write_map(tmp_path / "map.png", features, np.arange(50), NAMES, chosen)
     assert (tmp_path / "map.png").exists()
 
 
 def test_patches_that_are_all_alike_make_no_map(tmp_path):
     report.write_map(
-        tmp_path / "map.png", np.ones((4, 3)), np.arange(4), [Selected(0, 0, 0, {}, (0, 1, 2, 3))]
+        tmp_path / "map.png", np.ones((4, 3)), np.arange(4), NAMES[:4], [Selected(0, 0, 0, {}, (0, 1, 2, 3))]
     )
     assert not (tmp_path / "map.png").exists()
 
