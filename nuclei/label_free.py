@@ -42,10 +42,10 @@ def segment(image: np.ndarray) -> np.ndarray:
     foreground = haematoxylin > threshold_otsu(haematoxylin)
     foreground = ndimage.binary_opening(foreground, disk(OPENING_RADIUS))
     foreground = ndimage.binary_fill_holes(remove_small_objects(foreground, max_size=MIN_AREA - 1))
-    return _split(foreground)
+    return split(foreground)
 
 
-def _split(foreground: np.ndarray) -> np.ndarray:
+def split(foreground: np.ndarray) -> np.ndarray:
     """Divide an (H, W) bool mask at its waists: watershed from the peaks of the distance to its border."""
     components, _ = ndimage.label(foreground)
     distance = gaussian(ndimage.distance_transform_edt(foreground), DISTANCE_SIGMA)

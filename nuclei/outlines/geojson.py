@@ -31,7 +31,7 @@ def write(
     nuclei: Sequence[shapely.Geometry],
     image: str,
     object_type: Literal["annotation", "detection"] = "annotation",
-    scores: Sequence[float] | None = None,
+    scores: Sequence[float | None] | None = None,
 ) -> None:
     """Write a FeatureCollection, one Feature a nucleus; InputError where the file cannot be written.
 
@@ -40,14 +40,16 @@ def write(
         nuclei: Polygons or MultiPolygons, px.
         image: name of the image; kept in the metadata of every object, which QuPath exports again.
         object_type: annotations can be edited in QuPath; detections are drawn fast, in their thousands.
-        scores: how sure a network was of each nucleus, 0..1: a measurement of its object.
+        scores: how sure a network was of each nucleus, 0..1: a measurement of its object. None for no
+            network.
     """
     properties = {
         "objectType": object_type,
         "classification": {"name": NUCLEUS, "color": COLOR},
         "metadata": {"image": image_name(image)},
     }
-    measured = [{}] * len(nuclei) if scores is None else [{"measurements": {"score": one}} for one in scores]
+    sure = [None] * len(nuclei) if scores is None else scores
+    measured = [{} if one is None else {"measurements": {"score": one}} for one in sure]
     features = [
         {
             "type": "Feature",
@@ -102,7 +104,17 @@ def _shape(feature: Any, where: str) -> Shape:
     # A core is a region, as classes with a * are.
     is_core = kind_of_object in ("tmacore", "tmacoreobject")
     kind = "TMA core*" if is_core else _class(properties.get("classification"))
-    return Shape(together(parts), where, kind, str(image))
+    return Shape(together(parts), where, kind, str(image), _score(properties.get("measurements")))
+
+
+def _score(measurements: object) -> float | None:
+    """What `write` was told of a nucleus; QuPath keeps it, old versions as a list of names and values."""
+    if isinstance(measurements, list):
+        measurements = {one.get("name"): one.get("value") for one in measurements if isinstance(one, dict)}
+    value = measurements.get("score") if isinstance(measurements, dict) else None
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value <= 1:
+        return None
+    return float(value)
 
 
 def _class(classification: object) -> str:

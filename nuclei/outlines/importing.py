@@ -14,6 +14,7 @@ from nuclei.errors import InputError
 from nuclei.folders.patches import is_annotated, is_patch, read_masks, read_patch, write_masks
 from nuclei.io.files import is_hidden, read_json
 from nuclei.io.images import write_labels
+from nuclei.outlines import geojson
 from nuclei.outlines.checks import to_labels
 from nuclei.outlines.exporting import EXPORTED, FROM, fingerprint
 from nuclei.outlines.polygons import fill_holes, renumber
@@ -82,6 +83,27 @@ def import_annotations(
         _keep_replaced(data / name, folder / REPLACED)
         write_masks(data / name, labels[name])
     return Imported(new, same, sum(int(labels[name].max()) for name in new))
+
+
+def import_patch(path: Path, patch: Path, replaced: Path) -> tuple[int, list[str]]:
+    """Write the annotation in one GeoJSON file as the masks of its patch, even where it holds no nucleus.
+
+    Args:
+        path: the file.
+        patch: the patch's folder.
+        replaced: where other masks are kept that these take the place of.
+
+    Returns:
+        the number of nuclei, and what was mended, as `nuclei.outlines.checks.to_labels` says it.
+
+    Raises:
+        InputError: the file cannot be read or is not clear; nothing is written then.
+    """
+    labels, notes = _check(geojson.read(path), patch, (NUCLEUS,), fill=True)
+    if not _is_in(patch, labels):
+        _keep_replaced(patch, replaced)
+        write_masks(patch, labels)
+    return int(labels.max()), notes
 
 
 def _find(folder: Path, data: Path, formats: Sequence[Format]) -> dict[str, tuple[Path, Annotation]]:

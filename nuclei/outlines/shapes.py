@@ -32,6 +32,7 @@ class Shape:
     where: str  # "a.geojson: feature 3", for messages
     kind: str = ""  # its class, where the tool knows classes
     image: str = ""  # name of the image that it was drawn on, where the file says so
+    score: float | None = None  # how sure a network was of it, 0..1, where the file says so
 
 
 @dataclass(frozen=True)
