@@ -1,52 +1,82 @@
-"""Outline the nuclei of any image with the trained model: label images, overlays, GeoJSON and COCO."""
+"""Outline and measure the nuclei of images and whole slides with the trained model."""
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import tyro
 from tqdm import tqdm
 
 from mrcnn import backend
-from mrcnn.config import check_takes_tiles, find_model
+from mrcnn.config import check_takes_tiles, find_model, resolution
 from mrcnn.inference import tta
 from mrcnn.selftraining.start import MODEL, trained_or_start, warn_of_start
+from nuclei import cluster
 from nuclei.cli import run
 from nuclei.errors import InputError
 from nuclei.io.files import check_can_hold_files, check_names
-from nuclei.io.images import list_images
 from nuclei.outlines.registry import COCO_FILE, SUFFIXES
 
-Format = Literal["label_tiff", "geojson", "coco"]
+if TYPE_CHECKING:
+    from mrcnn.slides.job import SlideJob
+
+Format = Literal["geojson", "coco", "csv", "label_tiff", "geojson_gz"]
 
 
 @dataclass(frozen=True)
 class Settings:
-    images: tyro.conf.Positional[tuple[Path, ...]]  # images or folders of images: PNG, JPEG, TIFF, BMP, WebP
+    images: tyro.conf.Positional[tuple[Path, ...]]  # images and whole slides, or folders of them
     model: Path = MODEL  # the folder of a trained model; as long as it is missing, the start weights
     out: Path = Path("segmented")  # <image>.tif goes here (ids 1..N, 0 background), overlays/<image>.png too
-    format: tuple[Format, ...] = ("geojson", "coco")  # beside the label images: for QuPath; one file for all
+    format: tuple[Format, ...] = (
+        "geojson",
+        "coco",
+        "csv",
+    )  # of slides: geojson or geojson_gz, beside .parquet
     confidence: float = 0.4  # smallest score of a nucleus, in a view and in the mean of all, 0..1
     views: int = 1  # turned and mirrored views of each tile that are averaged, 1 to 8; more is better
     overlap: int = 64  # px that neighbouring tiles share; more than the largest nucleus is long
+    mpp: float | None = None  # um per px at which slides are seen; None: that of the model's training
+    source_mpp: float | None = None  # um per px of images, and of slides that do not say it themselves
+    region: Path | None = None  # GeoJSON from QuPath with what to segment of a slide, or a folder of such
+    block: int = 2048  # px of a slide that are one piece of work; the result does not depend on it
+    scheduler: str | None = None  # local:N for N processes, or the address of a Dask scheduler; for slides
 
 
 def main(settings: Settings) -> None:
-    # Imported here: --help need not wait.
-    from mrcnn.segmentation import OVERLAYS, segment_images
-    from nuclei.report.write import after_stage
-
     began = time.monotonic()
-    paths = find_images(settings.images)
     model = trained_or_start(settings.model)
     _, config = find_model(model)
     check_takes_tiles(model, config)
     backend.check()
     _check(settings, side=config["IMAGE_SHAPE"][0])
+    mpp = resolution(model, settings.mpp)
+    paths = find_images(settings.images)
     check_can_hold_files(settings.out)
+    slides, images = sort_out(paths, mpp, settings.source_mpp)
+    if settings.region is not None and not slides:
+        raise InputError("--region is for slides, and there is none among the images")
+    if images:
+        _segment_images(images, model, settings)
+    if slides:
+        _segment_slides(slides, model, settings)
+    # Imported here: --help need not wait.
+    from nuclei.report.write import after_stage
+
+    # The report of a run lies beside its model, whose folder is runs/mrcnn/model.
+    seconds, of = time.monotonic() - began, {"segmented": settings.out, "images": settings.images}
+    after_stage("segmented", settings.model.parent, seconds, **of)
+
+
+def _segment_images(paths: list[Path], model: Path, settings: Settings) -> None:
+    """Whole images: label images, and the formats from them."""
+    # Imported here: --help need not wait.
+    from mrcnn.segmentation import OVERLAYS, segment_images
+
     made = segment_images(
         paths,
         model,
@@ -61,14 +91,34 @@ def main(settings: Settings) -> None:
         print(f"{len(paths) - made} of {len(paths)} images were segmented before with the same settings")
     if made:
         print(f"wrote {settings.out}/<image>.tif and {settings.out / OVERLAYS}/<image>.png")
-    _export(paths, settings.out, settings.format)
+    _export(paths, settings.out, settings.format, settings.source_mpp)
     print(f"next: look at the overlays; with true labels at hand, python evaluate.py {settings.out} TRUTH")
-    # The report of a run lies beside its model, whose folder is runs/mrcnn/model.
-    seconds, of = time.monotonic() - began, {"segmented": settings.out, "images": settings.images}
-    after_stage("segmented", settings.model.parent, seconds, **of)
 
 
-def _export(paths: list[Path], out: Path, formats: tuple[Format, ...]) -> None:
+def _segment_slides(paths: list[Path], model: Path, settings: Settings) -> None:
+    """Slides, block by block; ends with an InputError where some nuclei are missing."""
+    from mrcnn.segmentation import OVERLAYS, segment_slides
+
+    jobs, troubles = segment_slides(
+        paths,
+        model,
+        settings.out,
+        confidence=settings.confidence,
+        views=settings.views,
+        overlap=settings.overlap,
+        mpp=settings.mpp,
+        source_mpp=settings.source_mpp,
+        region=settings.region,
+        block=settings.block,
+        scheduler=settings.scheduler,
+    )
+    print(f"wrote {settings.out}/<slide>.parquet and {settings.out / OVERLAYS}/<slide>.png")
+    _export_slides(jobs, settings.format)
+    if troubles:
+        raise InputError("; ".join(troubles))
+
+
+def _export(paths: list[Path], out: Path, formats: tuple[Format, ...], mpp: float | None) -> None:
     """Write the chosen formats from the label images and scores, which are there by now."""
     from nuclei.outlines import results
 
@@ -79,30 +129,60 @@ def _export(paths: list[Path], out: Path, formats: tuple[Format, ...]) -> None:
     if "coco" in formats:
         results.write_coco(out)
         print(f"wrote {out / COCO_FILE}, all images of {out}/")
+    if "csv" in formats:
+        for path in tqdm(paths, "measuring", unit="image", disable=None):
+            results.write_measurements(out, path, mpp)
+        results.write_table(out, mpp)
+        unit = "px" if mpp is None else "um"
+        print(f"wrote {out / results.TABLE}, size, shape and stain of every nucleus, in {unit}")
+
+
+def _export_slides(jobs: list[SlideJob], formats: tuple[Format, ...]) -> None:
+    """Write the chosen formats of each slide from its table, which is there by now."""
+    for name in ("geojson", "geojson_gz"):
+        if name in formats:
+            for job in tqdm(jobs, "GeoJSON", unit="slide", disable=None):
+                path = job.write_geojson(packed=name == "geojson_gz")
+            print(f"wrote {path.parent}/<slide>.{name.replace('_', '.')}: drop it on the slide in QuPath")
 
 
 def _check(settings: Settings, side: int) -> None:
     if not 0 <= settings.confidence <= 1:
         raise InputError(f"--confidence is {settings.confidence}; it must lie between 0 and 1")
     tta.check(settings.views)
+    if settings.source_mpp is not None and not 0 < settings.source_mpp < math.inf:
+        raise InputError(f"--source-mpp is {settings.source_mpp}; it must be above 0, in um per px")
     if not 0 <= settings.overlap < side:
         raise InputError(f"--overlap is {settings.overlap}; it must be at least 0 and less than {side} px")
+    if settings.block < 1:
+        raise InputError(f"--block is {settings.block}; it must be at least 1 px")
+    cluster.check(settings.scheduler)
 
 
 def find_images(places: tuple[Path, ...]) -> list[Path]:
-    """All images, folders opened; InputError for a missing one, a bad name, or two of one result."""
+    """All images and slides, folders opened; InputError for one that is missing, or of a bad name."""
+    from nuclei.slides.cropping import list_sources
+
     if not places:
         raise InputError("no image given; name images or folders: python segment.py IMAGE...")
     paths: dict[str, Path] = {}
     for place in places:
         if not place.exists():
             raise InputError(f"{place} does not exist")
-        for path in list_images(place) if place.is_dir() else [place]:
+        for path in list_sources(place) if place.is_dir() else [place]:
             other = paths.setdefault(path.stem, path)
             if other != path:
                 raise InputError(f"{path} and {other} would share the result {path.stem}.tif; rename one")
     check_names(paths.values())
     return list(paths.values())
+
+
+def sort_out(paths: list[Path], mpp: float, source_mpp: float | None) -> tuple[list[Path], list[Path]]:
+    """Those to be done block by block, and the images to be done whole; InputError for a broken one."""
+    from nuclei.slides.slide import is_done_by_blocks
+
+    slides = [path for path in paths if is_done_by_blocks(path, mpp, source_mpp)]
+    return slides, [path for path in paths if path not in slides]
 
 
 if __name__ == "__main__":

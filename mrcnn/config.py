@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ import numpy as np
 from nuclei.errors import InputError
 from nuclei.io.files import digest, read_json
 
+MPP = 0.25  # um/px that a model learnt at where its configuration does not say it
+SAME_MPP = 0.2  # share by which the resolution may differ from that of the training
 WEIGHTS = "mask_rcnn.h5"  # the two files of a model's folder
 CONFIG = "config.json"
 
@@ -211,6 +214,28 @@ def find_model(folder: Path) -> tuple[Path, dict]:
             f"{Path(folder) / CONFIG} describes no network; run pseudo_label.py again or name another --model"
         )
     return weights, attributes
+
+
+def resolution(folder: Path, mpp: float | None = None) -> float:
+    """The um/px at which a model shall see slides: `mpp`, or that of its training.
+
+    Raises:
+        InputError: `mpp` is far from that of its training, or one of them is no resolution.
+    """
+    path, attributes = Path(folder) / CONFIG, find_model(folder)[1]
+    learnt = attributes.get("MPP", MPP)
+    if not isinstance(learnt, int | float) or not 0 < learnt < math.inf:
+        raise InputError(f"{path} says that MPP is {learnt!r}; it must be above 0, in um per px")
+    if mpp is None:
+        return float(learnt)
+    if not 0 < mpp < math.inf:
+        raise InputError(f"--mpp is {mpp}; it must be above 0, in um per px")
+    if abs(mpp / learnt - 1) > SAME_MPP:
+        raise InputError(
+            f"--mpp is {mpp:g}, but the model in {folder} learnt at {learnt:g} um per px; leave --mpp out, "
+            "or train a model at that resolution"
+        )
+    return mpp
 
 
 def check_takes_tiles(folder: Path, attributes: dict) -> None:

@@ -5,14 +5,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mrcnn.config import fingerprint
+from mrcnn.config import find_model, fingerprint, resolution
+from nuclei.cluster import workers
 from nuclei.errors import InputError
 from nuclei.folders.runs import Run
 from nuclei.io.images import read_image, write_image
 from nuclei.io.locks import alone
 from nuclei.outlines import results
 from nuclei.pictures import overlay
+from nuclei.slides.regions import find_region
+
+if TYPE_CHECKING:
+    from mrcnn.slides.job import SlideJob
 
 OVERLAYS = "overlays"
 
@@ -64,6 +70,62 @@ def segment_images(
             _segment(todo, pixels, model, run)
         run.finish()
     return len(todo)
+
+
+def segment_slides(
+    paths: Sequence[Path],
+    model: Path,
+    out: Path,
+    *,
+    confidence: float = 0.4,
+    views: int = 1,
+    overlap: int = 64,
+    mpp: float | None = None,
+    source_mpp: float | None = None,
+    region: Path | None = None,
+    block: int = 2048,
+    scheduler: str | None = None,
+) -> tuple[list[SlideJob], list[str]]:
+    """Write the nuclei of slides of any size, block by block; see `mrcnn.slides.job` for what is written.
+
+    What is finished stays, and a killed run goes on at the next block. Results of another model or other
+    settings are set aside.
+
+    Args:
+        paths: slides, or images of any size, no two of one stem.
+        model: the folder of a trained model.
+        out: where the results go; it holds nothing else.
+        confidence, views, overlap: as in `segment_images`.
+        mpp: um/px at which the network sees the slides; None: that of its training.
+        source_mpp: um/px of slides that state none, and of plain images.
+        region: a GeoJSON file, or a folder of such files named like the slides; None: all tissue.
+        block: px of a block, the work that is done at once; results do not depend on it.
+        scheduler: see `nuclei.cluster.workers`.
+
+    Returns:
+        the slides with their results, and for each that lacks some of its nuclei a line that says which.
+
+    Raises:
+        InputError: a slide, the region, the model or the scheduler cannot be used, or a disk is full.
+    """
+    from mrcnn.slides.job import How, SlideJob
+
+    weights = fingerprint(model)
+    depends_on = {"model": weights, "confidence": confidence, "views": views, "overlap": overlap}
+    run = Run(out, "segmentation", depends_on)
+    run.check()
+    side = find_model(model)[1]["IMAGE_SHAPE"][0]
+    mpp = resolution(model, mpp)
+    how = How(model, weights, side, confidence, views, overlap, mpp, source_mpp, block)
+    jobs = [SlideJob(path, out, how, None if region is None else find_region(region, path)) for path in paths]
+    for job in jobs:
+        job.check()
+    with workers(scheduler) as hands:
+        run.begin()
+        troubles = [trouble for job in jobs if (trouble := job.make(hands))]
+    if not troubles:
+        run.finish()
+    return jobs, troubles
 
 
 def _segment(paths: Sequence[Path], pixels: dict[Path, str], model: Path, run: Run) -> None:

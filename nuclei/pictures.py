@@ -57,6 +57,25 @@ def overlay(image: np.ndarray, labels: np.ndarray, seed: int = 0) -> np.ndarray:
     return picture
 
 
+def heat(picture: np.ndarray, points: np.ndarray, spread: float) -> np.ndarray:
+    """A copy of a picture with the density of points laid over it, from clear by way of red to yellow.
+
+    Args:
+        picture: (H, W, 3) uint8 RGB.
+        points: (N, 2) x and y, px of the picture.
+        spread: px, the standard deviation of the smoothing.
+    """
+    height, width = picture.shape[:2]
+    edges = (np.arange(height + 1), np.arange(width + 1))
+    counts, _, _ = np.histogram2d(points[:, 1], points[:, 0], edges)
+    density = cv2.GaussianBlur(counts.astype(np.float32), (0, 0), spread)
+    top = np.quantile(density[density > 1e-6], 0.99) if (density > 1e-6).any() else 1.0
+    share = np.clip(density / top, 0, 1)[..., None]
+    colours = np.array([255, 0, 0]) + share * np.array([0, 255, 0])
+    opacity = 0.6 * np.sqrt(share)
+    return np.rint(picture * (1 - opacity) + colours * opacity).astype(np.uint8)
+
+
 def caption(tile: np.ndarray, text: str) -> np.ndarray:
     """The (H, W, 3) uint8 tile under a white strip with `text` (ASCII), cut off where the tile ends."""
     strip = np.full((CAPTION_HEIGHT, tile.shape[1], 3), 255, np.uint8)

@@ -150,7 +150,7 @@ def test_another_format_needs_no_segmentation(saved, tmp_path, segmented):
     out, images = tmp_path / "out", (tmp_path / "a.png",)
     main(Settings(images, saved, out, format=("label_tiff",)))
     assert sorted(path.name for path in out.iterdir()) == ["a.tif", "overlays", "scores", "settings.json"]
-    for form, name in (("geojson", "a.geojson"), ("coco", "coco.json")):
+    for form, name in (("geojson", "a.geojson"), ("coco", "coco.json"), ("csv", "nuclei.csv")):
         main(Settings(images, saved, out, format=(form,)))
         assert (out / name).exists()
     assert segmented == ["a.png"]
@@ -195,7 +195,7 @@ def test_the_result_of_another_image_of_that_name_is_kept(saved, tmp_path, segme
     assert read_labels(tmp_path / "out" / "a.tif").shape == (100, 280)
     (kept,) = (tmp_path / "out" / "replaced").iterdir()
     assert read_labels(kept / "a.tif").shape == (300, 280)
-    assert {path.name for path in kept.iterdir()} == {"a.tif", "a.geojson", "a.json"}
+    assert {path.name for path in kept.iterdir()} == {"a.tif", "a.geojson", "a.json", "a.csv"}
     assert len(COCO(tmp_path / "out" / "coco.json").dataset["images"]) == 1
 
 

@@ -20,18 +20,23 @@ BENCHMARKS = sorted((ROOT / "benchmarks").rglob("*.py"))
 # The modules and folders of each package, from the ground up: each imports only what stands before it.
 ORDER = {
     "nuclei": (
-        "errors messages cli devices io folders label_free tissue pictures outlines slides selection "
+        "errors messages cli devices cluster io folders label_free pictures outlines tissue slides selection "
         "evaluation report editor experiment"
     ),
     "csingan": "config inputs layouts networks training report train job synthesis",
     "mrcnn": (
         "config backend quiet data modeling training inference compat utils visualize parallel_model model "
-        "segmentation selftraining"
+        "slides segmentation selftraining"
     ),
 }
 # Matterport's names are for scripts; within mrcnn, what a script would do is done here.
 PUBLIC_FACE = {"mrcnn.utils", "mrcnn.visualize", "mrcnn.parallel_model", "mrcnn.model"}
-LIKE_A_SCRIPT = {"mrcnn.segmentation", "mrcnn.selftraining.rounds", "mrcnn.selftraining.make_start"}
+LIKE_A_SCRIPT = {
+    "mrcnn.segmentation",
+    "mrcnn.slides.tasks",
+    "mrcnn.selftraining.rounds",
+    "mrcnn.selftraining.make_start",
+}
 
 MODULES_OF_A_FOLDER, LINES_OF_A_FILE, LINES_OF_A_FUNCTION = 14, 300, 50
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -75,17 +76,46 @@ def find_instances(
         for top in starts(shape[0], side, side - overlap)
         for left in starts(shape[1], side, side - overlap)
     ]
-    instances = []
+    count = min(tiles_at_once(n_views), len(corners))
+    instances: list[Instance] = []
     with tqdm(total=len(corners), desc=progress, unit="tile", disable=progress is None) as bar:
-        count = max(_BATCH // n_views, 1)
         for first in range(0, len(corners), count):
             batch = corners[first : first + count]
-            # Filled up with its last tile: for a batch of another size the network is compiled again.
-            filled = batch + batch[-1:] * (min(count, len(corners)) - len(batch))
-            tiles = np.stack([padded[top : top + side, left : left + side] for top, left in filled])
-            for found, corner in zip(tta.predict(predictor, tiles, n_views), batch, strict=False):
-                instances += _instances(found, corner, side, shape, overlap)
+            tiles = [padded[top : top + side, left : left + side] for top, left in batch]
+            instances += find_on_tiles(predictor, tiles, batch, shape, count, overlap, n_views)
             bar.update(len(batch))
+    return instances
+
+
+def tiles_at_once(n_views: int) -> int:
+    """How many tiles go through the network together."""
+    return max(_BATCH // n_views, 1)
+
+
+def find_on_tiles(
+    predictor: Predictor,
+    tiles: Sequence[np.ndarray],
+    corners: Sequence[tuple[int, int]],
+    shape: tuple[int, int],
+    count: int,
+    overlap: int = OVERLAP,
+    n_views: int = 1,
+) -> list[Instance]:
+    """Detections of some tiles of an image, in the order of the tiles.
+
+    Args:
+        predictor: of the network.
+        tiles: `count` at most, (S, S, 3) uint8 RGB.
+        corners: (top, left) px of each in the image.
+        shape: (H, W) px of the image.
+        count: tiles that are shown to the network: for another number it is compiled again.
+        overlap: px that neighbouring tiles share.
+        n_views: as in `segment`.
+    """
+    filled = [*tiles, *[tiles[-1]] * (count - len(tiles))]
+    instances: list[Instance] = []
+    for found, corner in zip(tta.predict(predictor, np.stack(filled), n_views), corners, strict=False):
+        instances += _instances(found, corner, tiles[0].shape[0], shape, overlap)
     return instances
 
 

@@ -28,7 +28,6 @@ from nuclei.folders.changes import differences
 from nuclei.io import files
 
 State = Literal["absent", "begun", "finished", "stale"]
-
 # The version of each kind of result. Raise it in the commit after which the same settings give another
 # result: what an older version made is then stale, like what other settings made.
 VERSIONS = {
@@ -41,6 +40,7 @@ VERSIONS = {
     "training": 2,  # stage 3: a trained Mask R-CNN
     "labelling": 1,  # and its pseudo labels
     "segmentation": 2,  # segment.py
+    "slide": 1,  # and one slide of it
     "benchmark": 1,
 }
 RECORD = "settings.json"

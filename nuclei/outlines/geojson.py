@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
+import numpy as np
 import shapely
 from shapely.geometry import mapping
 
 from nuclei.errors import InputError
-from nuclei.io.files import read_json
+from nuclei.io.files import atomic_file, read_json
 from nuclei.outlines.shapes import (
     NUCLEUS,
     Annotation,
@@ -61,6 +64,51 @@ def write(
         for number, (nucleus, measurements) in enumerate(zip(nuclei, measured, strict=True), 1)
     ]
     write_compact(path, {"type": "FeatureCollection", "features": features})
+
+
+def write_stream(path: Path, batches: Iterable[tuple[np.ndarray, dict[str, np.ndarray]]], image: str) -> None:
+    """Write detections feature by feature, compressed where the name ends in .gz; memory holds one batch.
+
+    Args:
+        path: the file, written atomically; InputError where that fails.
+        batches: outlines (N,), px of the full-resolution image, and their measurements, (N,) each by name;
+            what is NaN is left out.
+        image: name of the image.
+    """
+    shared = {
+        "objectType": "detection",
+        "classification": {"name": NUCLEUS, "color": COLOR},
+        "metadata": {"image": image_name(image)},
+    }
+    head = json.dumps(shared, separators=(",", ":"))[:-1] + ',"measurements":'
+    number = 0
+    with atomic_file(path) as temporary, _opened(temporary, path.suffix == ".gz") as file:
+        file.write('{"type":"FeatureCollection","features":[')
+        for polygons, columns in batches:
+            names = [json.dumps(name, ensure_ascii=False) for name in columns]
+            values = [_short(values) for values in columns.values()]
+            # Outlines along the edges of pixels have whole numbers.
+            shapes = [text.replace(".0,", ",").replace(".0]", "]") for text in shapely.to_geojson(polygons)]
+            for shape, *row in zip(shapes, *values, strict=True):
+                pairs = [f"{name}:{value}" for name, value in zip(names, row, strict=True) if value != "nan"]
+                identity = uuid.uuid5(uuid.NAMESPACE_URL, f"{image}/{number + 1}")
+                file.write(
+                    f'{"," if number else ""}\n{{"type":"Feature","id":"{identity}","geometry":{shape},'
+                    f'"properties":{head}{{{",".join(pairs)}}}}}}}'
+                )
+                number += 1
+        file.write("\n]}\n")
+
+
+def _opened(path: Path, packed: bool) -> IO[str]:
+    if packed:
+        return gzip.open(path, "wt", compresslevel=4, encoding="utf-8", newline="\n")
+    return path.open("w", encoding="utf-8", newline="\n")
+
+
+def _short(values: np.ndarray) -> list[str]:
+    """Numbers as text with no more digits than were measured."""
+    return [f"{value:.5g}" if abs(value) < 1e4 else f"{value:.1f}" for value in values.tolist()]
 
 
 def read(path: Path) -> Annotation:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 import shapely
 from scipy import ndimage
@@ -36,8 +37,36 @@ def outlines(labels: np.ndarray) -> list[shapely.Geometry]:
     """
     ids, compact = np.unique(labels, return_inverse=True)
     compact = compact.reshape(labels.shape) + (ids[0] != 0)  # 0 stays the background, there or not
-    windows = ndimage.find_objects(compact)
-    return [_outline(compact[window] == label, window) for label, window in enumerate(windows, 1) if window]
+    windows = [(label, window) for label, window in enumerate(ndimage.find_objects(compact), 1) if window]
+    masks = [compact[window] == label for label, window in windows]
+    rings = [_ring(mask, window) for mask, (_, window) in zip(masks, windows, strict=True)]
+    traced = [ring for ring in rings if ring is not None]
+    polygons = np.empty(len(masks), object)
+    if traced:
+        simple = [number for number, ring in enumerate(rings) if ring is not None]
+        lengths = [len(ring) for ring in traced]
+        closed = shapely.linearrings(np.concatenate(traced), indices=np.repeat(range(len(traced)), lengths))
+        polygons[simple] = shapely.polygons(closed)
+    # A ring that touches itself at a corner is no polygon.
+    for number in np.flatnonzero(~shapely.is_valid(polygons)):
+        polygons[number] = _outline(masks[number], windows[number][1])
+    return polygons.tolist()
+
+
+def _ring(mask: np.ndarray, window: tuple[slice, slice]) -> np.ndarray | None:
+    """The corners (N, 2) of one piece without holes, along the edges of its pixels; None for other masks."""
+    # Twice as large, each pixel has a left and a right half: the left one lies at its edge x, the right one
+    # at x + 1, and so do the upper and lower halves.
+    large = np.zeros((2 * mask.shape[0] + 2, 2 * mask.shape[1] + 2), np.uint8)
+    large[1:-1, 1:-1] = mask.view(np.uint8).repeat(2, axis=0).repeat(2, axis=1)
+    contours, _ = cv2.findContours(large, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    if len(contours) != 1:
+        return None
+    points = contours[0][:, 0] // 2
+    points = points[(points != np.roll(points, 1, axis=0)).any(axis=1)]
+    steps = np.sign(np.roll(points, -1, axis=0) - points)
+    corners = points[(steps != np.roll(steps, 1, axis=0)).any(axis=1)]
+    return corners + (window[1].start, window[0].start)
 
 
 def _outline(mask: np.ndarray, window: tuple[slice, slice]) -> shapely.Geometry:

@@ -1,16 +1,19 @@
-"""The folder of `segment.py`: label images with the scores of their nuclei; GeoJSON and COCO made from them.
+"""The folder of `segment.py`: label images with the scores of their nuclei, and what is made from them.
 
     <image>.tif             the label image: ids 1..N, 0 = background
     scores/<image>.json     name of the image, a fingerprint of its pixels, and of each nucleus its score
                             and a checksum of its pixels, by which the score finds it when ids were changed
     <image>.geojson         for QuPath
     coco.json               all images of the folder
+    nuclei.csv              measurements of all nuclei of the folder, from
+    measurements/<um per px>/<image>.csv
 
 The label image is written last, so an image that has one is finished.
 """
 
 from __future__ import annotations
 
+import csv
 import logging
 import zlib
 from collections.abc import Sequence
@@ -21,14 +24,15 @@ from tqdm import tqdm
 
 from nuclei.errors import InputError
 from nuclei.folders import runs
-from nuclei.io.files import digest, read_json, write_json, writing
-from nuclei.io.images import read_labels, write_labels
-from nuclei.outlines import coco, geojson
+from nuclei.io.files import atomic_file, digest, read_json, write_json, writing
+from nuclei.io.images import read_image, read_labels, write_labels
+from nuclei.outlines import coco, geojson, measurements
 from nuclei.outlines.polygons import outlines
 from nuclei.outlines.registry import COCO_FILE, SUFFIXES
 from nuclei.outlines.shapes import field
 
-SCORES = "scores"
+SCORES, MEASUREMENTS = "scores", "measurements"
+TABLE = "nuclei.csv"
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +55,8 @@ def write(
         scores: (N,) of the ids 1..N, 0..1.
     """
     name = Path(image).stem
-    for stale in (_geojson_file(folder, name), folder / COCO_FILE):
+    exports = (_geojson_file(folder, name), folder / COCO_FILE, folder / TABLE)
+    for stale in (*exports, *_measured(folder, name)):
         with writing(stale):
             stale.unlink(missing_ok=True)
     record = {
@@ -90,7 +95,10 @@ def set_aside(folder: Path, name: str) -> None:
     """Keep the result of another image called `name` (without suffix), if any, under a dated name."""
     files = [_labels_file(folder, name), _geojson_file(folder, name), _scores_file(folder, name)]
     if files[0].exists():
-        aside = runs.set_aside([path for path in files if path.exists()], folder)
+        measured = _measured(folder, name)
+        aside = runs.set_aside([path for path in files if path.exists()] + measured[:1], folder)
+        for path in measured[1:]:  # the same at another resolution
+            runs.remove(path)
         log.info("%s: its old result, of another image of that name or damaged, is now in %s", name, aside)
 
 
@@ -176,6 +184,51 @@ def write_coco(folder: Path) -> None:
         if scores_of_image is not None:
             scores[image] = scores_of_image
     coco.write(folder / COCO_FILE, images, scores)
+
+
+def write_measurements(folder: Path, image: Path, mpp: float | None) -> None:
+    """Measure the nuclei of an image that was segmented; what is there already stays.
+
+    Args:
+        folder: of the results.
+        image: the image file, which is read again.
+        mpp: um/px; None: lengths are in px.
+
+    Raises:
+        InputError: as in `read`, or the image is broken, or the file cannot be written.
+    """
+    path = _measurements(folder, mpp) / f"{image.stem}.csv"
+    if path.exists():
+        return
+    name, labels, scores = read(folder, image.stem)
+    table = measurements.table(
+        read_image(image), labels, None if scores is None else np.asarray(scores, np.float32), mpp
+    )
+    table.insert(0, "image", name)
+    with atomic_file(path) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.5g", lineterminator="\n")
+
+
+def write_table(folder: Path, mpp: float | None) -> None:
+    """Put the measurements of all images of the folder into TABLE; InputError where that fails."""
+    paths = sorted(_measurements(folder, mpp).glob("*.csv"))
+    headers = [path.open(encoding="utf-8").readline().rstrip("\n").split(",") for path in paths]
+    columns = max(headers, key=len, default=["image"])  # without scores where somebody edited the nuclei
+    with atomic_file(folder / TABLE) as temporary, temporary.open("w", encoding="utf-8", newline="") as out:
+        writer = csv.DictWriter(out, columns, lineterminator="\n")
+        writer.writeheader()
+        for path in paths:
+            with path.open(encoding="utf-8", newline="") as file:
+                writer.writerows(csv.DictReader(file))
+
+
+def _measurements(folder: Path, mpp: float | None) -> Path:
+    return folder / MEASUREMENTS / ("px" if mpp is None else f"{mpp:g}")
+
+
+def _measured(folder: Path, name: str) -> list[Path]:
+    """The measurements of an image (name without suffix), at whatever resolution."""
+    return [path for path in (folder / MEASUREMENTS).glob("*/*.csv") if path.stem == name]
 
 
 def _labels_file(folder: Path, name: str) -> Path:

@@ -38,10 +38,9 @@ from nuclei.slides.crops import (
 )
 from nuclei.slides.places import find_places, grid
 from nuclei.slides.readers import SUFFIXES, UnreadableRegion
-from nuclei.slides.slide import MPP, Source, open_source
+from nuclei.slides.slide import MPP, Source, fingerprint, open_source
 
 WRITERS = 4  # threads that encode and write patches
-HEAD = 2**20  # bytes of an image file that tell it from another; a slide is too large to be read whole
 RECORD = "sources.json"  # the record of the run, beside sources.csv
 
 log = logging.getLogger(__name__)
@@ -89,7 +88,7 @@ def crop_images(
     data, folder = Path(data), str(Path(images).resolve())
     seen = {
         stem: _look_at(path, folder, overviews, size, mpp, source_mpp)
-        for stem, path in _stems(_list_sources(Path(images))).items()
+        for stem, path in _stems(list_sources(Path(images))).items()
     }
     earlier = sort_crops(data, seen, folder, size, stride, replace)
     record = Run(data, "crops", _depends_on(seen, folder, size, stride), items=(), record=RECORD)
@@ -118,7 +117,7 @@ def _look_at(
             raise InputError(
                 f"{path} is {width} x {height} px{at}, smaller than a patch of {size} px; take it out"
             )
-        content = _content(path)
+        content = fingerprint(path)
         overview = overviews and Path(overviews) / overview_name(path.name, content)
         rounded = None if source.mpp is None else round(source.mpp, 5)
         return Image(path, source.is_slide, width, height, rounded, content, folder, overview)
@@ -129,12 +128,6 @@ def _check_pixels(seen: Collection[Image]) -> None:
     for image in tqdm(seen, "checking the images", unit="image", leave=False, delay=2):
         if not image.is_slide:
             checked(read_image(image.path), image.path)
-
-
-def _content(path: Path) -> str:
-    """The size of a file in bytes, and a digest of its first HEAD bytes."""
-    with path.open("rb") as file:
-        return f"{path.stat().st_size}-{digest([file.read(HEAD)])}"
 
 
 def _depends_on(seen: Mapping[str, Image], folder: str, size: int, stride: int) -> dict:
@@ -213,7 +206,7 @@ def _ours(source: Source, data: Path, crops: Iterable[Crop], taken: Collection[s
     return ours
 
 
-def _list_sources(images: Path) -> list[Path]:
+def list_sources(images: Path) -> list[Path]:
     """The slides and plain images of a folder, without the files that belong to one of the slides."""
     try:
         paths = list_images(images, SUFFIXES)

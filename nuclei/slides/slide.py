@@ -20,7 +20,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from nuclei.errors import InputError, unreadable
-from nuclei.slides.readers import Levels, UnreadableRegion, open_levels
+from nuclei.io.files import digest
+from nuclei.slides.readers import SLIDE_SIDE, SUFFIXES, Levels, UnreadableRegion, open_levels
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,7 @@ MPP = 0.25  # um/px of a 40x objective, the resolution that nuclei are usually s
 TOLERANCE = 0.05  # a level this close to the wanted um/px is taken as it is: resampling would only blur it
 BLOCK = 2048  # px of a level that are read at once for an overview
 SMALLEST = 256  # px of a level; a smaller block with damage in it is given up as a whole
+HEAD = 2**20  # bytes of an image file that tell it from another; a slide is too large to be read whole
 UNREADABLE = (200, 120, 170)  # RGB in an overview; counts as tissue, so that the patches there are tried
 
 
@@ -50,6 +52,11 @@ class Source:
         if own is not None:
             self._scale, self.mpp = _scale(own, levels.downsamples, mpp)
         self.width, self.height = self._size(self._scale)
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """Full-resolution px per px of what `read` returns, along x and y."""
+        return self._scale
 
     def __enter__(self) -> Source:
         return self
@@ -181,6 +188,23 @@ def open_source(path: Path, mpp: float = MPP, source_mpp: float | None = None) -
             f"finer detail is not in it (--mpp {min(own):.3g} would take it as it is)"
         )
     return source
+
+
+def is_done_by_blocks(path: Path, mpp: float, source_mpp: float | None = None) -> bool:
+    """Whether an image is segmented block by block: a slide, a large image, or one to be resampled to `mpp`.
+
+    InputError as in `open_source`.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        return False
+    with open_source(path, mpp, source_mpp) as source:
+        return source.is_slide or max(source.width, source.height) > SLIDE_SIDE or source.scale != (1, 1)
+
+
+def fingerprint(path: Path) -> str:
+    """What tells the file of an image from another one: its bytes, and a digest of the first HEAD of them."""
+    with path.open("rb") as file:
+        return f"{path.stat().st_size}-{digest([file.read(HEAD)])}"
 
 
 @functools.cache

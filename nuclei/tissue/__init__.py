@@ -48,11 +48,19 @@ def render(
     tissue: Kind,
     scanner: Scanner = Scanner(),  # noqa: B008  # frozen
     stain_spread: float = 1.0,
+    laboratory: np.random.Generator | None = None,
+    clear: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """An image of a tissue that is described, and its nuclei; see `generate`."""
+    """An image of a tissue that is described, and its nuclei; see `generate`.
+
+    `laboratory` draws the stains, where several images shall have the same; nuclei that come closer than
+    `clear` px to the border are left out.
+    """
     depth = architecture(rng, shape, tissue)
     strands, grain = fibres(rng, depth)
     labels, traits = populate(rng, depth, grain, tissue)
+    if clear:
+        labels, traits = _without_border(labels, traits, clear)
     chromatin = chromatin_of(rng, labels, traits, tissue)
     haematoxylin, eosin = matrix(rng, labels, depth, strands, tissue)
     haematoxylin += rng.uniform(0.0, 0.33) * eosin  # how well the slide was rinsed before the eosin
@@ -62,5 +70,16 @@ def render(
     haematoxylin += chromatin - 0.5 * inside * haematoxylin
     eosin += inside * (0.3 - 0.5 * eosin)
     thickness = np.exp(0.18 * random_field(rng, shape, 60))
-    light = stain(rng, thickness * haematoxylin, thickness * eosin, stain_spread)
+    light = stain(laboratory or rng, thickness * haematoxylin, thickness * eosin, stain_spread)
     return photograph(rng, light, scanner), labels
+
+
+def _without_border(labels: np.ndarray, traits: np.ndarray, clear: int) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and traits without the nuclei that come closer than `clear` px to the border."""
+    keep = np.ones(len(traits), bool)
+    inside = np.zeros(labels.shape, bool)
+    inside[clear:-clear, clear:-clear] = True
+    keep[labels[~inside]] = False
+    keep[0] = True
+    number = np.where(keep, np.cumsum(keep) - 1, 0).astype(np.int32)
+    return number[labels], traits[keep]

@@ -167,7 +167,7 @@ def test_what_lies_beside_a_slide_is_no_image(images, data):
     assert set(crop_images(images, data, size=64, stride=64)["source"]) == {"a.svs"}
     (images / "b.vms").write_text("[Virtual Microscope Specimen]\nNoLayers=1\nImageFile=c.jpg\n")
     (images / "c.jpg").write_bytes(b"")
-    assert [path.name for path in cropping._list_sources(images)] == ["a.svs", "b.vms"]
+    assert [path.name for path in cropping.list_sources(images)] == ["a.svs", "b.vms"]
 
 
 def test_images_whose_patches_would_share_a_name_are_refused(images, data):
