@@ -14,7 +14,15 @@ import numpy as np
 import torch
 from efficientnet_lite_pytorch import EfficientNet
 
-from nuclei.evaluation.realism import boundary_gradient, edge_place, largest_correlation, separation
+from nuclei.evaluation.realism import (
+    boundary_gradient,
+    edge_place,
+    ghosts,
+    largest_correlation,
+    rings,
+    rings_off,
+    separation,
+)
 from nuclei.selection.features import efficientnet_lite0_weights
 
 LAYERS = {4: 2, 8: 4}  # px from one position to the next -> the last block of EfficientNet-Lite0 that has it
@@ -123,6 +131,8 @@ def quality(pairs: Sequence[Pair], real: Pair) -> dict[str, float]:
         "boundary": float(np.mean([boundary_gradient(*pair) for pair in with_nuclei]))
         / boundary_gradient(*real),
         "edge": float(np.mean([edge_place(*pair) for pair in with_nuclei])) - edge_place(*real),
+        "rings": rings_off(np.concatenate([rings(*pair) for pair in with_nuclei]), rings(*real)),
+        "ghosts": float(np.mean([ghosts(*pair) for pair in with_nuclei])) - ghosts(*real),
     }
 
 

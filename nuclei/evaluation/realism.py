@@ -1,4 +1,4 @@
-"""How well a synthetic pair resembles real tissue: copies, stain inside the outlines, edges at the outlines.
+"""How well a synthetic pair resembles real tissue: copies, stain, edges and rings at the outlines, ghosts.
 
 Images are (H, W, 3) uint8 RGB, label images (H, W) integer with 0 = background.
 """
@@ -11,8 +11,13 @@ from scipy import ndimage
 from skimage.color import rgb2hed
 from sklearn.metrics import roc_auc_score
 
+from nuclei import label_free
+
 NEAR, FAR = 1.0, 3.0  # px from the outline: the bands inside and outside, centred at 2 px
 REACH = 6  # px outside the outlines, and inside, over which haematoxylin is followed
+RING, AROUND = (1.0, 3.0), (4.0, 8.0)  # px outside: the ring of a nucleus, and what lies around it
+FEWEST = 5  # px of either by which a nucleus counts
+TAIL = 10  # %, the nuclei with the palest rings, and those with the darkest
 CROP = 0.5  # share of the side of the middle part that is looked for in another image
 
 
@@ -93,3 +98,49 @@ def edge_place(image: np.ndarray, labels: np.ndarray) -> float:
     beyond = darkest + np.flatnonzero(profile[darkest:] < half)[0]
     two = [beyond, beyond - 1]
     return float(np.interp(half, profile[two], middles[two]))
+
+
+def rings(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """How much paler the ring of each nucleus is than what lies around it, (N,) optical density.
+
+    Of nuclei with too little background around them there is none. Above 0 a ring is pale, below it dark.
+    """
+    if not labels.any():
+        return np.zeros(0)
+    density = -np.log10((image.astype(np.float64) + 1) / 256).mean(axis=2)
+    far, (rows, columns) = ndimage.distance_transform_edt(labels == 0, return_indices=True)
+    nearest = labels[rows, columns]
+    means, enough = [], np.ones(labels.max() + 1, bool)
+    for low, high in (RING, AROUND):
+        band = (far > low) & (far <= high)
+        counts = np.bincount(nearest[band], minlength=len(enough))
+        sums = np.bincount(nearest[band], density[band], minlength=len(enough))
+        means.append(sums / np.maximum(counts, 1))
+        enough &= counts >= FEWEST
+    return (means[1] - means[0])[enough]
+
+
+def rings_off(values: np.ndarray, real: np.ndarray) -> float:
+    """By how much the palest, or darkest, `rings` of synthetic nuclei exceed those of real ones, density.
+
+    A nucleus that is pasted with surroundings that are not those of its new place has such a ring. At least
+    0; 0 too where there is none of either kind.
+    """
+    if not len(values) or not len(real):
+        return 0.0
+    ends = [np.percentile(each, (TAIL, 100 - TAIL)) for each in (values, real)]
+    return float(max(ends[1][0] - ends[0][0], ends[0][1] - ends[1][1], 0))
+
+
+def ghosts(image: np.ndarray, labels: np.ndarray) -> float:
+    """Spots stained like nuclei where no outline is, for each nucleus that there is.
+
+    They are what the label-free baseline finds outside the outlines, as large as nuclei of the image are.
+    """
+    areas = np.unique(labels[labels > 0], return_counts=True)[1]
+    if not len(areas):
+        return 0.0
+    found = label_free.segment(image)
+    ids, sizes = np.unique(found[found > 0], return_counts=True)
+    outlined = np.bincount(found.ravel(), (labels > 0).ravel(), minlength=found.max() + 1)[ids]
+    return float(((sizes >= np.percentile(areas, TAIL)) & (outlined < 0.1 * sizes)).sum() / len(areas))

@@ -9,12 +9,22 @@ import pandas as pd
 from skimage.color import rgb2hed
 from skimage.measure import regionprops_table
 
-from nuclei.evaluation.realism import boundary_gradient, edge_place, largest_correlation, separation
+from nuclei.evaluation.realism import (
+    boundary_gradient,
+    edge_place,
+    ghosts,
+    largest_correlation,
+    rings,
+    rings_off,
+    separation,
+)
 
 Pair = tuple[np.ndarray, np.ndarray]  # image (H, W, 3) uint8 RGB and labels (H, W) int32
 
 STAIN_OFF = 0.12  # optical density, in any of R, G, B; scanners and laboratories differ by more
 EDGE_OFF = 1.0  # px by which the edges of synthetic nuclei may lie elsewhere than those of real ones: a halo
+RINGS_OFF = 0.04  # optical density; 0.06 to 0.09 where rings are seen at first sight
+GHOSTS = 0.15  # for each nucleus, more than in the real patch
 CONTRAST_OFF = 2.0  # times as sharp, or as blurred, at the outlines
 AUC_OFF = 0.1  # by which haematoxylin may tell nuclei from background less well
 COPY = 0.9  # correlation from which a sample repeats the real patch
@@ -59,7 +69,8 @@ def compare(pairs: Sequence[Pair], real: Pair) -> dict[str, float]:
 
     Returns:
         auc and auc_real (how well haematoxylin tells nuclei from background), edge (px by which nuclei end
-        farther out than the real ones), contrast (sharpness at the outlines, 1 as in the real pair),
+        farther out than the real ones), contrast (sharpness at the outlines, 1 as in the real pair), rings
+        and ghosts (see `nuclei.evaluation.realism`; 0 as in the real pair),
         copy (1: a sample repeats the real patch) and stain (the largest difference of optical density).
     """
     with_nuclei = [pair for pair in pairs if pair[1].any() and not pair[1].all()]
@@ -69,6 +80,8 @@ def compare(pairs: Sequence[Pair], real: Pair) -> dict[str, float]:
         "auc_real": separation(*real) if real[1].any() and not real[1].all() else np.nan,
         "edge": float(np.mean([edge_place(*pair) for pair in pairs])) - edge_place(*real),
         "contrast": float(np.mean([boundary_gradient(*pair) for pair in pairs])) / sharp if sharp else np.nan,
+        "rings": rings_off(np.concatenate([rings(*pair) for pair in pairs]), rings(*real)),
+        "ghosts": float(np.mean([ghosts(*pair) for pair in pairs])) - ghosts(*real),
         "copy": float(np.max([largest_correlation(image, real[0]) for image, _ in pairs])),
         "stain": float(np.max([stain_distance(image, [stain(real[0])]) for image, _ in pairs])),
     }
@@ -82,6 +95,10 @@ def doubts(found: dict[str, float]) -> list[str]:
         said.append(f"nuclei end {abs(found['edge']):.1f} px {where} of their outlines (a halo)")
     if not 1 / CONTRAST_OFF <= found["contrast"] <= CONTRAST_OFF:
         said.append(f"edges at the outlines are {found['contrast']:.1f} times as sharp as the real ones")
+    if found["rings"] > RINGS_OFF:
+        said.append(f"nuclei carry pale or dark rings (optical density off by {found['rings']:.2f})")
+    if found["ghosts"] > GHOSTS:
+        said.append(f"{found['ghosts']:.2f} stained spots without an outline for each nucleus")
     if found["auc_real"] - found["auc"] > AUC_OFF:
         said.append(f"stain and outlines fit less well than in the real patch (AUC {found['auc']:.2f})")
     if found["stain"] > STAIN_OFF:
