@@ -17,10 +17,10 @@ MEASURED = 4  # pairs of a patch that are measured
 HEAD = ("patch", "AUC", "AUC, real", "edge (px)", "contrast", "rings", "ghosts", "copy", "stain")
 WORDS = (
     "AUC: how well haematoxylin tells nuclei from background. Edge: how far outside their outlines nuclei "
-    "end, beside the real ones. Contrast: sharpness at the outlines; 1 is the real patch. Rings: how much paler "
-    "or darker than real ones the surroundings of nuclei are, in optical density. Ghosts: stained spots "
-    "without an outline, for each nucleus, beside the real patch. Copy: how much a sample repeats the real "
-    "patch; 1 is a copy. Stain: the largest difference of optical density."
+    "end, beside the real ones. Contrast: sharpness at the outlines; 1 is the real patch. Rings: how much "
+    "paler or darker than in the real patch the rims around nuclei are, in optical density. Ghosts: spots "
+    "stained like nuclei without an outline, for each nucleus, beside the real patch. Copy: how much a "
+    "sample repeats the real patch; 1 is a copy. Stain: the largest difference of optical density."
 )
 
 
