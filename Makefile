@@ -9,7 +9,7 @@ TORCH_INDEX ?=  # where pip finds PyTorch, such as the address for CPU-only whee
 REQUIREMENTS := $(if $(filter 0,$(strip $(DEV))),requirements.txt,requirements-dev.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-all lint weights bench-select bench-gan bench-mrcnn bench-labels peers clean
+.PHONY: help setup demo test test-slow test-browser test-all lint weights bench-select bench-gan bench-mrcnn bench-labels peers clean
 
 help:  # this list
 	@grep -E '^[a-z-]+:.*  # ' Makefile | sed -E 's/:.*  # /\t/' | expand -t 16
@@ -31,6 +31,10 @@ test: setup  # the fast tests
 
 test-slow: setup  # the other tests: trainings, whole programs
 	$(RUN) -m pytest -m slow
+
+test-browser: setup  # the pages in Chromium (apt-get install chromium chromium-driver)
+	@command -v chromedriver > /dev/null || echo "no browser here, so its tests are left out: apt-get install chromium chromium-driver"
+	@! command -v chromedriver > /dev/null || $(RUN) -m pytest -n 2 -m browser tests/browser
 
 test-all: test test-slow  # all tests
 

@@ -91,7 +91,7 @@ def _edit(settings: Edit) -> None:
     names = read_selection(settings.data)
     check_can_hold_files(settings.annotations)
     model, start = _checked(settings.start, settings.model)
-    propose = _proposer(settings.start, model)
+    propose = proposer(settings.start, model)
     desk = Desk(settings.data, names, settings.annotations, start, settings.costs)
     done = edit(
         desk, propose, address=settings.address, port=settings.port, browser=settings.browser, say=_say_now
@@ -172,7 +172,7 @@ def _drawer(drawn_by: str, model_folder: Path) -> Callable[[np.ndarray], np.ndar
     return draw
 
 
-def _proposer(drawn_by: str, model_folder: Path) -> Propose:
+def proposer(drawn_by: str, model_folder: Path) -> Propose:
     """The function from an image, (H, W, 3) uint8 RGB, to outlines that may be nuclei, with scores."""
     from nuclei.editor import candidates
 

@@ -134,7 +134,13 @@ class Editing:
         taken = self.outlines
         if any(each.contains(shapely.Point(x, y)) for each in taken):
             raise InputError("there is an outline already")
-        found = at_point(self.candidates, x, y, taken) or from_click(self.image, x, y, taken)
+        # What a person said no to comes last.
+        fresh, dropped = (
+            [each for number, each in enumerate(self.candidates) if (number in self.state.dropped) == said_no]
+            for said_no in (False, True)
+        )
+        found = at_point(fresh, x, y, taken) or from_click(self.image, x, y, taken)
+        found = found or at_point(dropped, x, y, taken)
         if found is None:
             raise InputError("nothing stands out there; draw the outline by hand")
         nucleus = self._new(found.outline, found.score)

@@ -26,6 +26,7 @@ class Places:
     pseudo: Path = Path("data_pseudo")
     segmented: Path = Path("segmented")
     images: tuple[Path, ...] = ()  # the images that were segmented, or folders of them
+    costs: Path = Path("runs/annotation.csv")  # what annotating cost, as annotations.py edit counts it
     scores: Path | None = None  # a table of evaluate.py; None: the one in `segmented`, if any
 
 
@@ -93,7 +94,7 @@ def stamp(memory: Memory) -> str:
     places = memory.places
     folders = [places.data, places.selection, places.csingan, places.synthetic, places.mrcnn, places.pseudo]
     paths = [path for folder in (*folders, places.segmented) if folder for path in _records(folder)]
-    paths += [places.scores] if places.scores and places.scores.exists() else []
+    paths += [path for path in (places.scores, places.costs) if path and path.exists()]
     times = "".join(f"{path} {path.stat().st_mtime_ns}\n" for path in paths)
     return digest([repr((asdict(places), dict(memory.seconds))).encode(), times.encode()])
 

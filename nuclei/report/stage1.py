@@ -12,7 +12,7 @@ from nuclei.folders.runs import RECORD
 from nuclei.io.files import read_json
 from nuclei.io.images import read_image
 from nuclei.report.embedded import picture, thumb, zoomable
-from nuclei.report.page import Section, figure, grid, heading
+from nuclei.report.page import Section, duration, figure, grid, heading, table
 from nuclei.report.places import Places
 from nuclei.report.plots import Point, scatter
 
@@ -123,5 +123,19 @@ def annotated(places: Places) -> Section:
             layers = {"outlines": labels}
             figures.append(zoomable(_image(places, name), layers, f"{name}: {count}", alt))
     section.count = f"{len(names)} patches, {total} nuclei"
-    section.parts += [heading("Outlines of the annotation"), grid(figures)]
+    section.parts += [heading("Outlines of the annotation"), grid(figures), *_costs(section, places.costs)]
     return section
+
+
+def _costs(section: Section, path: Path) -> list[str]:
+    """The time and clicks of each patch, where they were annotated in the browser."""
+    if not path.exists():
+        return []
+    costs = pd.read_csv(path, dtype={"patch": str}, keep_default_na=False)
+    if not {"patch", "state", "nuclei", "seconds", "clicks"} <= set(costs):
+        return []
+    section.seconds = float(costs["seconds"].sum())
+    rows = [
+        (row.patch, row.state, row.nuclei, duration(row.seconds), row.clicks) for row in costs.itertuples()
+    ]
+    return [heading("What it cost"), table(("patch", "state", "outlines", "time", "clicks"), rows)]

@@ -50,7 +50,7 @@ def write_report(report: Path, memory: Memory) -> list[str]:
             section = make(memory.places)
         except (InputError, OSError) as error:
             section = Section(key, title, "cannot be shown", warnings=[str(error)])
-        section.seconds = memory.seconds.get(key)
+        section.seconds = memory.seconds.get(key, section.seconds)
         sections.append(section)
     now = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M")
     text = page(f"Nuclei from few labels: {memory.places.data}", sections, f"Written {now}.")

@@ -37,6 +37,8 @@ def run(tmp_path, monkeypatch):
     selection.mkdir(parents=True)
     points = pd.DataFrame({"patch": [EVIL, "b"], "x": [0.5, 1], "y": [0.0, 2], "cluster": [0, ""]})
     points.to_csv(selection / "map.csv", index=False)
+    costs = tmp_path / "runs" / "annotation.csv"
+    costs.write_text("patch,state,nuclei,seconds,clicks\nb,in work,7,150.0,31\n")
     logs = tmp_path / "runs" / "mrcnn" / "train_0" / "logs" / "a"
     logs.mkdir(parents=True)
     (logs / "losses.csv").write_text("epoch,loss,rpn_loss\n1,2.0,1.0\n2,1.5,0.5\n")
@@ -67,6 +69,7 @@ def test_a_whole_run_is_on_one_page(run, capsys):
         "2 images",
     ):
         assert part in text
+    assert "<td>2 min</td><td>31</td>" in text
     assert text.index("worse: ") < text.index("good: ")  # the worst image first
     assert "b not annotated" in text
     assert "worse is stained unlike every annotated patch" in text
