@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from pathlib import Path
 
@@ -16,6 +17,8 @@ WEIGHTS = "mask_rcnn.h5"  # the two files of a model's folder
 CONFIG = "config.json"
 
 RESIZE_MODES = ("none", "square", "pad64", "crop")  # see `mrcnn.data.resizing.resize_image`
+
+log = logging.getLogger(__name__)
 
 
 class Config:
@@ -170,6 +173,7 @@ class NucleusConfig(Config):
     """
 
     NAME = "nucleus"
+    MPP = MPP  # um/px of the images that it learns from (not Matterport's): `segment.py` sees slides at that
     NUM_CLASSES = 1 + 1
     BACKBONE = "efficientnet_lite0"  # its ImageNet weights come with pip
     CHECKPOINTS_KEPT = 1
@@ -262,3 +266,15 @@ def fingerprint(folder: Path) -> str:
     """
     find_model(folder)
     return digest((Path(folder) / name).read_bytes() for name in (WEIGHTS, CONFIG))
+
+
+def is_whole(folder: Path, expected: str | None) -> bool:
+    """Whether a saved model still has the `fingerprint` that it ended with; a warning says where it has not.
+
+    None, which earlier versions noted, is taken for any.
+    """
+    files = all((folder / name).exists() for name in (WEIGHTS, CONFIG))
+    if files and expected in (None, fingerprint(folder)):
+        return True
+    log.warning("%s is damaged or was changed since it was trained; it is made again", folder / WEIGHTS)
+    return False

@@ -13,11 +13,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tqdm import tqdm
-
-from mrcnn.config import CONFIG, WEIGHTS, NucleusConfig, fingerprint
+from mrcnn.config import MPP, WEIGHTS, NucleusConfig, fingerprint, is_whole
 from mrcnn.selftraining import start
 from mrcnn.selftraining.splits import Material, Source
+from nuclei import cluster
 from nuclei.errors import InputError
 from nuclei.folders import patches
 from nuclei.folders.runs import RECORD, Run
@@ -71,6 +70,8 @@ class SelfTraining:
         pseudo: the folder of the labelled patches.
         rounds: how often to label and train again; 0 trains once.
         training, labelling: see there.
+        mpp: um/px of the patches, which the model keeps for `segment.py`.
+        scheduler: who labels; see `nuclei.cluster.workers`.
     """
 
     material: Material
@@ -79,6 +80,8 @@ class SelfTraining:
     rounds: int = 1
     training: Training = field(default_factory=Training)
     labelling: Labelling = field(default_factory=Labelling)
+    mpp: float = MPP
+    scheduler: str | None = None
 
     def run(self) -> Path:
         """Make, or finish, all steps whose results are not there yet.
@@ -108,7 +111,7 @@ class SelfTraining:
     def _train(self, number: int, model: Path | None) -> Path:
         """Train round `number`, with the labels and the weights of `model`, if any; returns its folder."""
         run = Run(self.out / f"train_{number}", "training", self._training_depends_on(number, model))
-        is_finished = run.is_finished and _is_whole(run)
+        is_finished = run.is_finished and is_whole(run.folder, run.facts.get("weights"))
         # The labels of the last round are a result too; those of the others are replaced by them.
         if model is not None and (not is_finished or number == self.rounds):
             self._label(number, model)
@@ -203,6 +206,7 @@ class SelfTraining:
         config = NucleusConfig()
         config.IMAGES_PER_GPU = self.training.batch
         config.STEPS_PER_EPOCH = min(STEPS_PER_EPOCH, self.training.steps)
+        config.MPP = self.mpp
         return config
 
     def _label(self, number: int, model: Path) -> None:
@@ -238,20 +242,18 @@ class SelfTraining:
                 before.discard()
 
     def _write_labels(self, model: Path, names: Sequence[str]) -> None:
-        from mrcnn import model as modellib
-        from mrcnn.selftraining import pseudo_labels
+        from mrcnn.selftraining.pseudo_labels import LabelPatch, Limits
 
-        labelling = self.labelling
-        limits = pseudo_labels.Limits(labelling.confidence, labelling.agreement)
         if not names:
             return
-        network = modellib.load(model, DETECTION_MIN_CONFIDENCE=labelling.doubt)
-        for name in tqdm(names, desc="labelling", unit="patch"):
-            image = patches.read_patch(self.material.unlabelled.folder / name)
-            found = pseudo_labels.label(network.predictor, image, limits, labelling.views)
-            patches.write_patch(
-                self.pseudo, name, image, found.certain, found.scores, undecided=found.undecided
-            )
+        how = self.labelling
+        limits = Limits(how.confidence, how.agreement)
+        source, target, model = self.material.unlabelled.folder, self.pseudo, model.resolve()
+        task = LabelPatch(
+            model, fingerprint(model), source.resolve(), target.resolve(), limits, how.doubt, how.views
+        )
+        with cluster.workers(self.scheduler) as workers:
+            workers.do_all(task, names, desc="labelling", unit="patch")
 
     def _publish(self, step: Path) -> Path:
         """Copy the result of the last step to `model/`, without its checkpoints, which are much larger."""
@@ -274,7 +276,8 @@ class SelfTraining:
             "rounds": self.rounds,
             "shares": SHARES,
             "outlined": OUTLINED,
-            "network": self._config().to_dict(),
+            # MPP is a note about the patches: it changes no weight.
+            "network": {name: value for name, value in self._config().to_dict().items() if name != "MPP"},
             "patches": {name: source.fingerprint for name, source in used.items()},
         }
         if model is not None:
@@ -289,12 +292,3 @@ class SelfTraining:
             "model": fingerprint(model),
             "unlabelled": self.material.unlabelled.fingerprint,
         }
-
-
-def _is_whole(run: Run) -> bool:
-    """Whether a finished training still has the weights that it ended with; warns where it has not."""
-    files = [run.folder / name for name in (WEIGHTS, CONFIG)]
-    if all(path.exists() for path in files) and run.facts.get("weights") in (None, fingerprint(run.folder)):
-        return True
-    log.warning("%s is damaged or was changed since it was trained; it is made again", run.folder / WEIGHTS)
-    return False
