@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from nuclei import cluster
 from nuclei.cli import run
 from nuclei.errors import InputError
 
@@ -36,6 +37,7 @@ class Settings:
     exact_up_to: int = 50_000  # points; the two-stage criteria cluster larger sets by mini-batch KMeans
     seed: int = 0  # of the clustering
     device: str = "auto"  # auto, cpu, cuda, cuda:1, ...
+    scheduler: str | None = None  # who takes features: local:N for N processes, or a Dask scheduler's address
     out: Path = Path("runs/selection")  # pictures of the selection, features kept for the next run
     replace: bool = False  # replace what a person edited or annotated, too; replaced/ keeps it
 
@@ -75,6 +77,7 @@ def main(settings: Settings) -> None:
         device=settings.device,
         crops=settings.crops,
         replace=settings.replace,
+        scheduler=settings.scheduler,
     )
     _report(choice, settings.data, settings.out)
     from nuclei.report.write import after_stage
@@ -90,6 +93,7 @@ def _check_settings(settings: Settings) -> None:
         if getattr(settings, name) < smallest:
             flag = name.replace("_", "-")
             raise InputError(f"--{flag} {getattr(settings, name)} must be at least {smallest}")
+    cluster.check(settings.scheduler)
     if settings.budget is not None:
         from nuclei.selection.budget import check_budget
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from csingan.config import SMALLEST, LayoutOptions
+from nuclei import cluster
 from nuclei.cli import run
 from nuclei.errors import InputError
 from nuclei.io.files import check_can_hold_files, overlap
@@ -34,6 +35,7 @@ class Settings:
     seed: int = 0  # of the layouts, the training and the samples
     device: str = "auto"  # auto, cpu, cuda, cuda:1, ...
     together: int = 0  # patches that train in one batch; 0: one on a CPU, 16 on a GPU
+    scheduler: str | None = None  # who trains: local:N for N processes, or the address of a Dask scheduler
     synthetic: Path = Path("data_synthetic")  # where the synthetic pairs go, as patches
     out: Path = Path("runs/csingan")  # checkpoints and pictures, one folder for each patch
 
@@ -66,6 +68,7 @@ def main(settings: Settings) -> None:
         seed=settings.seed,
         device=settings.device,
         together=settings.together,
+        scheduler=settings.scheduler,
     )
     print(
         f"The synthetic pairs of {len(tasks)} patches are in {settings.synthetic}/, models and pictures in "
@@ -77,6 +80,7 @@ def main(settings: Settings) -> None:
 
 
 def _check(settings: Settings) -> None:
+    cluster.check(settings.scheduler)
     for name, smallest in (("samples", 1), ("together", 0)):
         if getattr(settings, name) < smallest:
             raise InputError(f"--{name} is {getattr(settings, name)}; it must be at least {smallest}")

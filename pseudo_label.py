@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mrcnn import backend
+from mrcnn.config import MPP
 from mrcnn.inference import tta
 from mrcnn.selftraining.rounds import MODEL, Labelling, SelfTraining, Training
 from mrcnn.selftraining.splits import collect
 from mrcnn.selftraining.start import GENERATED, find
+from nuclei import cluster
 from nuclei.cli import run
 from nuclei.errors import InputError
+from nuclei.folders.tables import resolution
 from nuclei.io.files import check_can_hold_files, overlap
 
 
@@ -35,6 +38,7 @@ class Settings:
     agreement: float = 0.6  # smallest overlap of the views' outlines, a view that misses it counting 0, 0..1
     doubt: float = 0.15  # below it is background; between the two it is neither learnt nor unlearnt
     seed: int = 0  # of weights, batches and augmentation
+    scheduler: str | None = None  # who labels: local:N for N processes, or the address of a Dask scheduler
 
 
 def main(settings: Settings) -> None:
@@ -57,7 +61,17 @@ def main(settings: Settings) -> None:
         settings.generated,
     )
     labelling = Labelling(settings.views, settings.confidence, settings.agreement, settings.doubt)
-    model = SelfTraining(material, settings.out, settings.pseudo, settings.rounds, training, labelling).run()
+    mpp = resolution(settings.data) or MPP
+    model = SelfTraining(
+        material,
+        settings.out,
+        settings.pseudo,
+        settings.rounds,
+        training,
+        labelling,
+        mpp,
+        settings.scheduler,
+    ).run()
     print(f"the model is in {model}/")
     if settings.rounds:
         print(f"the labels of {len(material.unlabelled.names)} patches are in {settings.pseudo}/")
@@ -80,6 +94,7 @@ def _check(settings: Settings) -> None:
     if not settings.learning_rate > 0:
         raise InputError(f"--learning-rate is {settings.learning_rate}; it must be above 0")
     tta.check(settings.views)
+    cluster.check(settings.scheduler)
     find(settings.start)
     backend.check()
     if not 0 <= settings.doubt <= settings.confidence <= 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ import numpy as np
 from csingan.config import LayoutOptions
 from csingan.inputs import Task
 from csingan.job import Job
+from nuclei import cluster
 from nuclei.errors import InputError
 from nuclei.folders.pairs import write_pairs
 from nuclei.io.files import atomic_folder
@@ -44,6 +46,7 @@ def synthesise(
     seed: int = 0,
     device: str = "auto",
     together: int = 0,
+    scheduler: str | None = None,
 ) -> None:
     """Train a model on each patch and write its synthetic pairs.
 
@@ -62,6 +65,7 @@ def synthesise(
         seed: of the layouts, the training and the samples.
         device: auto, cpu, cuda, cuda:1, ...
         together: patches that train in one batch; 0: one on a CPU, 16 on a GPU.
+        scheduler: who trains; see `nuclei.cluster.workers`.
 
     Raises:
         InputError: no layout fits, files that no run has made are in the way, a loss diverges, or the memory
@@ -76,10 +80,10 @@ def synthesise(
         if finished := [job for job in jobs if job not in left]:
             log.info("%s: finished with the same settings, kept", _names(finished))
         if left:
-            _make(left, device, together)
+            _make(left, device, together, scheduler)
 
 
-def _make(jobs: Sequence[Job], device_name: str, together: int) -> None:
+def _make(jobs: Sequence[Job], device_name: str, together: int, scheduler: str | None) -> None:
     """Make what is missing of the jobs."""
     from nuclei.devices import find_device
 
@@ -93,11 +97,40 @@ def _make(jobs: Sequence[Job], device_name: str, together: int) -> None:
             untrained.append(job)
         else:
             _draw(job, model)
+    groups = list(_groups(untrained, together or (1 if device.type == "cpu" else TOGETHER_ON_GPU)))
+    if scheduler is not None:
+        with cluster.workers(scheduler) as workers:
+            items = [Group(tuple(group)) for group in groups]
+            workers.do_all(TrainAndDraw(device_name), items, desc="training", unit="patch")
+        return
     trained = 0
-    for group in _groups(untrained, together or (1 if device.type == "cpu" else TOGETHER_ON_GPU)):
+    for group in groups:
         trained += len(group)
         log.info("%s: training (%d of %d)", _names(group), trained, len(untrained))
         for job, model in zip(group, _train(group, device), strict=True):
+            _draw(job, model)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Patches that train together."""
+
+    jobs: tuple[Job, ...]
+
+    def __str__(self) -> str:
+        return _names(self.jobs)
+
+
+@dataclass(frozen=True)
+class TrainAndDraw:
+    """A task of `nuclei.cluster`: trains the models of a group, and draws and writes their pairs."""
+
+    device: str
+
+    def __call__(self, group: Group) -> None:
+        from nuclei.devices import find_device
+
+        for job, model in zip(group.jobs, _train(group.jobs, find_device(self.device)), strict=True):
             _draw(job, model)
 
 

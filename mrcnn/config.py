@@ -170,6 +170,7 @@ class NucleusConfig(Config):
     """
 
     NAME = "nucleus"
+    MPP = MPP  # um/px of the images that it learns from (not Matterport's): `segment.py` sees slides at that
     NUM_CLASSES = 1 + 1
     BACKBONE = "efficientnet_lite0"  # its ImageNet weights come with pip
     CHECKPOINTS_KEPT = 1

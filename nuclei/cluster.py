@@ -68,6 +68,16 @@ class Workers:
                     log.warning("%s %s failed and is left out: %s", unit, done.item, done.error)
                 yield done
 
+    def do_all(self, task: Callable[[Item], object], items: Sequence[Item], desc: str, unit: str) -> None:
+        """Do the task for every item where none may be left out.
+
+        Raises:
+            Exception: what the task raises, in this process.
+            InputError: items failed elsewhere, after the rest was done.
+        """
+        for item in tqdm(items, desc=desc, unit=unit):
+            task(item)
+
     def _each(self, task: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Done[Item, Result]]:
         for item in items:
             yield _attempt(task, item)
@@ -78,6 +88,14 @@ class DaskWorkers(Workers):
 
     def __init__(self, client: Client) -> None:
         self._client = client
+
+    def do_all(self, task: Callable[[Item], object], items: Sequence[Item], desc: str, unit: str) -> None:
+        failed = [done for done in self.do(task, items, desc, unit) if done.error]
+        if failed:
+            raise InputError(
+                f"{len(failed)} of {len(items)} failed, the first of them {unit} {failed[0].item}: "
+                f"{failed[0].error}; run the same command again to try them again"
+            )
 
     def _each(self, task: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Done[Item, Result]]:
         from distributed import as_completed

@@ -33,7 +33,7 @@ ORDER = {
 PUBLIC_FACE = {"mrcnn.utils", "mrcnn.visualize", "mrcnn.parallel_model", "mrcnn.model"}
 LIKE_A_SCRIPT = {
     "mrcnn.segmentation",
-    "mrcnn.slides.tasks",
+    "mrcnn.slides.worker",
     "mrcnn.selftraining.rounds",
     "mrcnn.selftraining.make_start",
 }

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mrcnn.inference import tiling
-from mrcnn.inference.predictor import Predictor
+from mrcnn.slides.worker import load_predictor
 from nuclei import label_free
+from nuclei.folders import patches
+
+if TYPE_CHECKING:
+    from mrcnn.inference.predictor import Predictor
 
 
 @dataclass(frozen=True)
@@ -72,3 +78,31 @@ def _renumbered(labels: np.ndarray, keep: np.ndarray) -> np.ndarray:
     new = np.zeros(len(keep) + 1, np.int32)
     new[1:][keep] = np.arange(1, keep.sum() + 1)
     return new[labels]
+
+
+@dataclass(frozen=True)
+class LabelPatch:
+    """A task of `nuclei.cluster`: labels a patch, given by its name, and writes it as a patch.
+
+    Attributes:
+        model: the folder of the network, which has this `fingerprint`.
+        source: the folder of the unlabelled patches.
+        target: where the labelled ones go.
+        limits: what to believe.
+        doubt: smallest score of what stays undecided, 0..1.
+        views: of test-time augmentation, 1 to 8.
+    """
+
+    model: Path
+    fingerprint: str
+    source: Path
+    target: Path
+    limits: Limits
+    doubt: float
+    views: int
+
+    def __call__(self, name: str) -> None:
+        predictor = load_predictor(self.model, self.fingerprint, self.doubt)
+        image = patches.read_patch(self.source / name)
+        found = label(predictor, image, self.limits, self.views)
+        patches.write_patch(self.target, name, image, found.certain, found.scores, undecided=found.undecided)

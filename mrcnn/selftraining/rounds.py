@@ -13,11 +13,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tqdm import tqdm
-
-from mrcnn.config import CONFIG, WEIGHTS, NucleusConfig, fingerprint
+from mrcnn.config import CONFIG, MPP, WEIGHTS, NucleusConfig, fingerprint
 from mrcnn.selftraining import start
 from mrcnn.selftraining.splits import Material, Source
+from nuclei import cluster
 from nuclei.errors import InputError
 from nuclei.folders import patches
 from nuclei.folders.runs import RECORD, Run
@@ -71,6 +70,8 @@ class SelfTraining:
         pseudo: the folder of the labelled patches.
         rounds: how often to label and train again; 0 trains once.
         training, labelling: see there.
+        mpp: um/px of the patches, which the model keeps for `segment.py`.
+        scheduler: who labels; see `nuclei.cluster.workers`.
     """
 
     material: Material
@@ -79,6 +80,8 @@ class SelfTraining:
     rounds: int = 1
     training: Training = field(default_factory=Training)
     labelling: Labelling = field(default_factory=Labelling)
+    mpp: float = MPP
+    scheduler: str | None = None
 
     def run(self) -> Path:
         """Make, or finish, all steps whose results are not there yet.
@@ -203,6 +206,7 @@ class SelfTraining:
         config = NucleusConfig()
         config.IMAGES_PER_GPU = self.training.batch
         config.STEPS_PER_EPOCH = min(STEPS_PER_EPOCH, self.training.steps)
+        config.MPP = self.mpp
         return config
 
     def _label(self, number: int, model: Path) -> None:
@@ -238,20 +242,15 @@ class SelfTraining:
                 before.discard()
 
     def _write_labels(self, model: Path, names: Sequence[str]) -> None:
-        from mrcnn import model as modellib
-        from mrcnn.selftraining import pseudo_labels
+        from mrcnn.selftraining.pseudo_labels import LabelPatch, Limits
 
-        labelling = self.labelling
-        limits = pseudo_labels.Limits(labelling.confidence, labelling.agreement)
         if not names:
             return
-        network = modellib.load(model, DETECTION_MIN_CONFIDENCE=labelling.doubt)
-        for name in tqdm(names, desc="labelling", unit="patch"):
-            image = patches.read_patch(self.material.unlabelled.folder / name)
-            found = pseudo_labels.label(network.predictor, image, limits, labelling.views)
-            patches.write_patch(
-                self.pseudo, name, image, found.certain, found.scores, undecided=found.undecided
-            )
+        how, source = self.labelling, self.material.unlabelled.folder.resolve()
+        places = model.resolve(), fingerprint(model), source, self.pseudo.resolve()
+        task = LabelPatch(*places, Limits(how.confidence, how.agreement), how.doubt, how.views)
+        with cluster.workers(self.scheduler) as workers:
+            workers.do_all(task, names, desc="labelling", unit="patch")
 
     def _publish(self, step: Path) -> Path:
         """Copy the result of the last step to `model/`, without its checkpoints, which are much larger."""
@@ -274,7 +273,8 @@ class SelfTraining:
             "rounds": self.rounds,
             "shares": SHARES,
             "outlined": OUTLINED,
-            "network": self._config().to_dict(),
+            # MPP is a note about the patches: it changes no weight.
+            "network": {name: value for name, value in self._config().to_dict().items() if name != "MPP"},
             "patches": {name: source.fingerprint for name, source in used.items()},
         }
         if model is not None:

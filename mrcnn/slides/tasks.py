@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import shapely
@@ -18,14 +18,11 @@ from mrcnn.data.resizing import pad_to
 from mrcnn.inference import tiling
 from mrcnn.inference.tiling import Instance
 from mrcnn.slides import detections
+from mrcnn.slides.worker import load_predictor
 from nuclei.outlines import geoparquet, measurements
 from nuclei.outlines.polygons import outlines
 from nuclei.slides.blocks import Block, Box, Grid, read_around_damage
 from nuclei.slides.slide import Source, open_source
-
-# Keras takes seconds, which a finished run need not wait for.
-if TYPE_CHECKING:
-    from mrcnn.inference.predictor import Predictor
 
 REACH = 192  # px beyond a block, from where a detection may still decide what becomes of its own
 
@@ -67,14 +64,6 @@ def _source(slide: Slide) -> Source:
     return open_source(slide.path, slide.mpp, slide.source_mpp)
 
 
-@functools.lru_cache(1)
-def _predictor(model: Path, fingerprint: str, confidence: float) -> Predictor:
-    """The network; once per process."""
-    from mrcnn import model as modellib
-
-    return modellib.load(model, DETECTION_MIN_CONFIDENCE=confidence).predictor
-
-
 @dataclass(frozen=True)
 class Find:
     """Finds the nuclei on the tiles of a block; leaves `Slide.found`."""
@@ -88,7 +77,7 @@ class Find:
     def __call__(self, work: Work) -> None:
         grid = self.slide.grid
         source = _source(self.slide)
-        predictor = _predictor(self.model, self.fingerprint, self.confidence)
+        predictor = load_predictor(self.model, self.fingerprint, self.confidence)
         box = _around_tiles(work.tiles, grid)
         pixels, holes = read_around_damage(source, box)
         pixels = pad_to(pixels, grid.side)

@@ -42,6 +42,16 @@ def read_sources(data: Path) -> pd.DataFrame | None:
     return table[[is_patch(Path(data) / name) for name in table["patch"]]].reset_index(drop=True)
 
 
+def resolution(data: Path) -> float | None:
+    """The um/px at which most of the patches were cropped; None where nobody knows."""
+    sources = read_sources(data)
+    if sources is None or "mpp" not in sources:
+        return None
+    known = pd.to_numeric(sources["mpp"], errors="coerce").dropna()
+    known = known[known > 0]
+    return float(known.mode()[0]) if len(known) else None
+
+
 def write_sources(data: Path, table: pd.DataFrame, name: str = SOURCES) -> None:
     """Write `<data>/sources.csv`, one row a cropped patch, for `read_sources`; no file where there is no row.
 

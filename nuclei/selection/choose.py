@@ -24,6 +24,7 @@ from nuclei.folders.tables import (
 )
 from nuclei.io.files import check_can_hold_files, digest
 from nuclei.selection.budget import patches_of_budget, pool_pixels
+from nuclei.selection.elsewhere import take_features
 from nuclei.selection.feature_store import FeatureStore
 from nuclei.selection.pool import read_features
 from nuclei.selection.quarters import KEPT, check_crops, place_quarters
@@ -71,6 +72,7 @@ def choose_patches(
     device: str = "auto",
     crops: Path | None = None,
     replace: bool = False,
+    scheduler: str | None = None,
 ) -> Choice:
     """Choose patches and write `<data>/selected.csv`, pictures of the choice, and the quarters by cluster.
 
@@ -93,6 +95,7 @@ def choose_patches(
         crops: where the quarters of the patches go, by cluster; None: nowhere.
         replace: also replace rows of selected.csv that somebody edited; otherwise the new table goes to
             `<out>/selected.csv`.
+        scheduler: who takes the features; see `nuclei.cluster.workers`.
 
     Raises:
         InputError: no patches, fewer than asked for, a broken one or one of another size, or files of
@@ -105,7 +108,7 @@ def choose_patches(
     known = _covered(data, names, number)
     _check_count(data, count, len(names) - len(known))
     with FeatureStore(out / FEATURES, features) as store:
-        keys = _bring_features(data, names, size, store, device, crops)
+        keys = _bring_features(data, names, size, store, device, crops, scheduler)
         pool = Pool(data, names, sources, size, store, keys, known)
         how: dict = {"method": method, "count": count, "k2": k2, "exact_up_to": exact_up_to, "seed": seed}
         depends_on = how | pool.depends_on | {"round": number}
@@ -186,10 +189,18 @@ def _check_count(data: Path, count: int, free: int) -> None:
 
 
 def _bring_features(
-    data: Path, names: list[str], size: int, store: FeatureStore, device: str, crops: Path | None
+    data: Path,
+    names: list[str],
+    size: int,
+    store: FeatureStore,
+    device: str,
+    crops: Path | None,
+    scheduler: str | None,
 ) -> list[bytes]:
     """Bring the features of all patches and quarters into the store; returns the keys of the patches."""
     had = len(store)
+    if scheduler is not None:
+        take_features(data, names, size, store, device, crops, scheduler)
 
     def load_extractor() -> Extractor:
         from nuclei.selection.features import Extractor

@@ -79,7 +79,7 @@ class FeatureStore:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __contains__(self, key: bytes) -> bool:
+    def __contains__(self, key: object) -> bool:
         return key in self._rows
 
     def append(self, keys: Sequence[bytes], patches: np.ndarray, quarters: np.ndarray) -> None:

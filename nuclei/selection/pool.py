@@ -7,7 +7,7 @@ way. What is finished stays when the run is interrupted.
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -35,7 +35,7 @@ class Extractor(Protocol):
 
 
 @dataclass(frozen=True)
-class _Stamp:
+class Stamp:
     """A patch's image file when it was last read; as long as size and time stay, so does the key."""
 
     size: int  # bytes
@@ -44,9 +44,9 @@ class _Stamp:
 
 
 @dataclass(frozen=True)
-class _Loaded:
+class Loaded:
     name: str
-    stamp: _Stamp
+    stamp: Stamp
     image: np.ndarray | None  # (H, W, 3) uint8; None where its features are in the store
 
 
@@ -75,17 +75,17 @@ def read_features(
         InputError: a missing or broken image, one of another size, or a full disk. The features that were
             computed by then stay.
     """
-    stamps_path = store.folder / f"stamps_{size}.csv"
-    stamps = _read_stamps(stamps_path)
+    stamps_path = stamps_file(store, size)
+    stamps = read_stamps(stamps_path)
 
-    def load(name: str) -> _Loaded:
-        return _load(image_path(data / name), name, size, stamps.get(name), store, crops)
+    def look_at(name: str) -> Loaded:
+        return load(image_path(data / name), name, size, stamps.get(name), store, crops)
 
     extractor = cache(load_extractor)
     with tqdm(total=len(names), desc="features", unit="patch") as progress:
         try:
             batch = {}
-            for loaded in map_ahead(load, names, ahead=64):
+            for loaded in map_ahead(look_at, names, ahead=64):
                 stamps[loaded.name] = loaded.stamp
                 if loaded.image is None or loaded.stamp.key in batch or loaded.stamp.key in store:
                     progress.update()
@@ -99,14 +99,22 @@ def read_features(
                 _append(store, batch, extractor())
                 progress.update(len(batch))
         finally:
-            _write_stamps(stamps_path, stamps)
+            write_stamps(stamps_path, stamps)
     return [stamps[name].key for name in names]
 
 
-def _load(
-    path: Path, name: str, size: int, before: _Stamp | None, store: FeatureStore, crops: Path | None
-) -> _Loaded:
-    """One patch: its stamp, its quarters written, and its image where its features are still to be had."""
+def load(
+    path: Path,
+    name: str,
+    size: int,
+    before: Stamp | None,
+    store: Container[bytes],
+    crops: Path | None,
+) -> Loaded:
+    """One patch: its stamp, its quarters written, and its image where its features are not in `store`.
+
+    InputError as in `read_features`.
+    """
     try:
         status = path.stat()
         if (
@@ -115,17 +123,17 @@ def _load(
             and before.key in store
             and (crops is None or has_quarters(crops, before.key.hex()))
         ):
-            return _Loaded(name, before, None)
+            return Loaded(name, before, None)
         content = path.read_bytes()
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; put the image of that patch there") from None
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}; check its permissions") from error
-    stamp = _Stamp(status.st_size, status.st_mtime_ns, content_key(content, size))
+    stamp = Stamp(status.st_size, status.st_mtime_ns, content_key(content, size))
     if crops is not None and has_quarters(crops, stamp.key.hex()):
         crops = None  # they are there
     if stamp.key in store and crops is None:
-        return _Loaded(name, stamp, None)
+        return Loaded(name, stamp, None)
 
     image = checked(read_image(path, content), path)
     height, width = image.shape[:2]
@@ -136,25 +144,34 @@ def _load(
         )
     if crops is not None:
         write_quarters(crops, stamp.key.hex(), image)
-    return _Loaded(name, stamp, None if stamp.key in store else image)
+    return Loaded(name, stamp, None if stamp.key in store else image)
 
 
 def _append(store: FeatureStore, batch: dict[bytes, np.ndarray], extractor: Extractor) -> None:
-    images = np.stack(list(batch.values()))
+    store.append(list(batch), *take(np.stack(list(batch.values())), extractor))
+
+
+def take(images: np.ndarray, extractor: Extractor) -> tuple[np.ndarray, np.ndarray]:
+    """Features (B, D) of patches (B, H, W, 3) uint8, and (B, 4, D) of their quarters."""
     pieces = extractor(np.concatenate([quarters(image) for image in images]))
-    store.append(list(batch), extractor(images), pieces.reshape(len(images), 4, -1))
+    return extractor(images), pieces.reshape(len(images), 4, -1)
 
 
-def _read_stamps(path: Path) -> dict[str, _Stamp]:
-    """What `_write_stamps` wrote; empty where it is missing or broken: then the images are read again."""
+def stamps_file(store: FeatureStore, size: int) -> Path:
+    """Where the stamps of patches of `size` px are."""
+    return store.folder / f"stamps_{size}.csv"
+
+
+def read_stamps(path: Path) -> dict[str, Stamp]:
+    """What `write_stamps` wrote; empty where it is missing or broken: then the images are read again."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            return {name: _Stamp(int(a), int(b), bytes.fromhex(key)) for name, a, b, key in csv.reader(file)}
+            return {name: Stamp(int(a), int(b), bytes.fromhex(key)) for name, a, b, key in csv.reader(file)}
     except (OSError, ValueError):
         return {}
 
 
-def _write_stamps(path: Path, stamps: dict[str, _Stamp]) -> None:
+def write_stamps(path: Path, stamps: dict[str, Stamp]) -> None:
     with atomic_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerows((name, s.size, s.time, s.key.hex()) for name, s in stamps.items())

@@ -4,7 +4,7 @@ import pytest
 
 from mrcnn import model
 from mrcnn.config import NucleusConfig
-from mrcnn.slides import tasks
+from mrcnn.slides import tasks, worker
 from nuclei.tissue.slide import TissueSlide
 from tests.mrcnn.slides.stub import Stub
 from tests.slide_files import write_slide
@@ -25,11 +25,11 @@ def saved(tmp_path_factory):
 def stub(monkeypatch):
     """The stand-in for the network; nothing is kept of the test before."""
     tasks._source.cache_clear()
-    tasks._predictor.cache_clear()
+    worker.load_predictor.cache_clear()
     monkeypatch.setattr(model, "load", lambda *_, **__: SimpleNamespace(predictor=Stub()))
     yield
     tasks._source.cache_clear()
-    tasks._predictor.cache_clear()
+    worker.load_predictor.cache_clear()
 
 
 @pytest.fixture(scope="session")
