@@ -24,7 +24,7 @@ from nuclei.outlines.registry import COCO_FILE, SUFFIXES
 if TYPE_CHECKING:
     from mrcnn.slides.job import SlideJob
 
-Format = Literal["geojson", "coco", "csv", "label_tiff", "geojson_gz"]
+Format = Literal["geojson", "coco", "csv", "label_tiff", "geojson_gz", "ome_zarr"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Settings:
     images: tyro.conf.Positional[tuple[Path, ...]]  # images and whole slides, or folders of them
     model: Path = MODEL  # the folder of a trained model; as long as it is missing, the start weights
     out: Path = Path("segmented")  # <image>.tif goes here (ids 1..N, 0 background), overlays/<image>.png too
-    format: tuple[Format, ...] = ("geojson", "coco", "csv")  # written beside; of slides geojson, geojson_gz
+    format: tuple[Format, ...] = ("geojson", "coco", "csv")  # of slides: geojson(_gz), label_tiff, ome_zarr
     confidence: float = 0.4  # smallest score of a nucleus, in a view and in the mean of all, 0..1
     views: int = 1  # turned and mirrored views of each tile that are averaged, 1 to 8; more is better
     overlap: int = 64  # px that neighbouring tiles share; more than the largest nucleus is long
@@ -135,11 +135,14 @@ def _export(paths: list[Path], out: Path, formats: tuple[Format, ...], mpp: floa
 
 def _export_slides(jobs: list[SlideJob], formats: tuple[Format, ...]) -> None:
     """Write the chosen formats of each slide from its table, which is there by now."""
-    for name in ("geojson", "geojson_gz"):
-        if name in formats:
-            for job in tqdm(jobs, "GeoJSON", unit="slide", disable=None):
-                path = job.write_geojson(packed=name == "geojson_gz")
-            print(f"wrote {path.parent}/<slide>.{name.replace('_', '.')}: drop it on the slide in QuPath")
+    from mrcnn.slides.job import SUFFIXES as OF_SLIDES
+
+    for form in OF_SLIDES:
+        if form in formats:
+            for job in tqdm(jobs, form, unit="slide", disable=None):
+                job.export(form)
+            hint = ": drop it on the slide in QuPath" if form.startswith("geojson") else ""
+            print(f"wrote {jobs[0].out}/<slide>{OF_SLIDES[form]}{hint}")
 
 
 def _check(settings: Settings, side: int) -> None:

@@ -24,13 +24,19 @@ from nuclei.folders import runs
 from nuclei.folders.runs import Run
 from nuclei.io.files import digest
 from nuclei.io.images import write_image
-from nuclei.outlines import geojson, geoparquet
+from nuclei.outlines import geojson, geoparquet, label_slides
 from nuclei.pictures import heat
 from nuclei.slides.blocks import Grid, tiles_to_see
 from nuclei.slides.regions import read_region
 from nuclei.slides.slide import fingerprint, open_source
 
 SLIDES, OVERLAYS = "slides", "overlays"
+SUFFIXES = {
+    "geojson": ".geojson",
+    "geojson_gz": ".geojson.gz",
+    "label_tiff": ".tif",
+    "ome_zarr": ".ome.zarr",
+}  # of what is made of the table, on demand
 OVERVIEW = 2048  # px, the longer side of the picture
 SPREAD = 400  # px of the slide, over which the density of nuclei is smoothed at least
 SHARE = 1 / 150  # and of the longer side of the picture
@@ -121,7 +127,7 @@ class SlideJob:
     @property
     def exports(self) -> list[Path]:
         """What may have been made of the table."""
-        return [self.out / f"{self.path.stem}{suffix}" for suffix in (".geojson", ".geojson.gz")]
+        return [self.out / f"{self.path.stem}{suffix}" for suffix in SUFFIXES.values()]
 
     def make(self, workers: Workers) -> str:
         """Make what is missing of the table and the overview picture.
@@ -136,7 +142,8 @@ class SlideJob:
             self._set_aside()
             self.run.begin()
             for stale in (self.table, *self.exports):
-                stale.unlink(missing_ok=True)
+                if stale.exists():
+                    runs.remove(stale)
             with open_source(self.path, self.how.mpp, self.how.source_mpp) as source:
                 seen = tiles_to_see(source, self.slide.grid, self.region)
             if not seen:
@@ -207,9 +214,19 @@ class SlideJob:
             aside = runs.set_aside([*there, self.run.folder], self.out)
             log.info("%s: %s; the old results are now in %s", self.path.name, changes, aside)
 
-    def write_geojson(self, packed: bool) -> Path:
-        """Write the GeoJSON file where it is missing; returns its path. InputError where that fails."""
-        path = self.exports[packed]
-        if not path.exists():
+    def export(self, form: str) -> Path:
+        """Write a format of SUFFIXES where it is missing; returns its path. InputError where that fails."""
+        path = self.out / f"{self.path.stem}{SUFFIXES[form]}"
+        if path.exists():
+            return path
+        if form.startswith("geojson"):
             geojson.write_stream(path, geoparquet.batches(self.table), self.path.name)
+            return path
+        painter, grid = label_slides.Painter(self.records), self.slide.grid
+        with open_source(self.path, self.how.mpp, self.how.source_mpp) as source:
+            mpp = source.mpp
+        if form == "label_tiff":
+            label_slides.write_tiff(path, painter, (grid.height, grid.width), mpp)
+        else:
+            label_slides.write_ome_zarr(path, painter, (grid.height, grid.width), mpp, self.path.stem)
         return path

@@ -7,13 +7,16 @@ import geopandas
 import numpy as np
 import pytest
 import shapely
+import tifffile
+import zarr
 
 from mrcnn.config import fingerprint
 from mrcnn.inference import tiling
 from mrcnn.segmentation import segment_slides
 from nuclei.errors import InputError
 from nuclei.io import files
-from nuclei.outlines.polygons import outlines
+from nuclei.outlines import label_slides
+from nuclei.outlines.polygons import outlines, paint
 from nuclei.slides.slide import open_source
 from tests.mrcnn.slides.stub import Stub
 from tests.slide_files import damage, tissue, write_slide
@@ -74,7 +77,7 @@ def test_a_finer_slide_is_seen_at_the_resolution_of_the_model(tmp_path, saved):
 
 def test_geojson_has_every_nucleus_with_its_measurements(slide, saved, tmp_path):
     job, _ = segment(slide, saved, tmp_path / "out")
-    plain, packed = job.write_geojson(False), job.write_geojson(True)
+    plain, packed = job.export("geojson"), job.export("geojson_gz")
     content = json.loads(plain.read_text("utf-8"))
     assert gzip.decompress(packed.read_bytes()).decode() == plain.read_text("utf-8")
     shapes = {shapely.geometry.shape(each["geometry"]).normalize().wkb for each in content["features"]}
@@ -83,6 +86,23 @@ def test_geojson_has_every_nucleus_with_its_measurements(slide, saved, tmp_path)
     assert first["objectType"] == "detection" and first["classification"]["name"] == "nucleus"
     assert {"score", "Area µm^2", "Hematoxylin: Mean", "Centroid X µm"} <= first["measurements"].keys()
     assert len({each["id"] for each in content["features"]}) == len(shapes)
+
+
+def test_label_images_show_the_nuclei_of_the_table(slide, saved, tmp_path, monkeypatch):
+    monkeypatch.setattr(label_slides, "CHUNK", 256)
+    monkeypatch.setattr(label_slides, "SMALLEST", 500)
+    job, _ = segment(slide, saved, tmp_path / "out")
+    expected, _ = paint(list(geopandas.read_parquet(job.table).geometry), (900, 1200))
+    with tifffile.TiffFile(job.export("label_tiff")) as tiff:
+        np.testing.assert_array_equal(tiff.asarray(), expected)
+        assert tiff.pages[0].is_tiled and tiff.is_bigtiff
+    group = zarr.open_group(job.export("ome_zarr"), mode="r")
+    np.testing.assert_array_equal(group["0"][:], expected)
+    np.testing.assert_array_equal(group["2"][:], expected[::4, ::4])
+    (scales,) = group.attrs["multiscales"]
+    assert scales["version"] == "0.4" and [axis["name"] for axis in scales["axes"]] == ["y", "x"]
+    assert scales["datasets"][2]["coordinateTransformations"][0]["scale"] == [1.0, 1.0]
+    assert (job.out / "s.ome.zarr" / "0" / "1" / "2").is_file()  # nested, as NGFF wants it
 
 
 def test_a_region_keeps_the_nuclei_whose_centre_lies_in_it(slide, saved, tmp_path):
@@ -174,7 +194,7 @@ def test_a_block_that_fails_is_left_out_and_done_by_the_next_run(slide, saved, t
 
 def test_other_settings_set_the_result_aside(slide, saved, tmp_path):
     job, _ = segment(slide, saved, tmp_path / "out")
-    job.write_geojson(False)
+    job.export("geojson")
     job, _ = segment(slide, saved, tmp_path / "out", mpp=0.28)
     (kept,) = (tmp_path / "out" / "replaced").iterdir()
     assert {path.name for path in kept.iterdir()} == {"s.parquet", "s.geojson", "s"}
@@ -190,7 +210,7 @@ def test_a_slide_of_glass_has_no_nuclei(saved, tmp_path, caplog):
     path = write_slide(tmp_path / "s.svs", np.full((600, 600, 3), (242, 240, 243), np.uint8))
     job, troubles = segment(path, saved, tmp_path / "out")
     assert not troubles and "shows no tissue" in caplog.text
-    assert json.loads(job.write_geojson(False).read_text()) == {"type": "FeatureCollection", "features": []}
+    assert json.loads(job.export("geojson").read_text()) == {"type": "FeatureCollection", "features": []}
 
 
 @pytest.mark.parametrize(
