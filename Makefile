@@ -9,7 +9,8 @@ TORCH_INDEX ?=  # where pip finds PyTorch, such as the address for CPU-only whee
 REQUIREMENTS := $(if $(filter 0,$(strip $(DEV))),requirements.txt,requirements-dev.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-browser test-all lint weights bench-select bench-gan bench-mrcnn bench-labels peers clean
+.PHONY: help setup demo test test-slow test-browser test-all lint weights bench-select bench-gan bench-mrcnn \
+	bench-labels bench-slides bench-segment peers clean
 
 help:  # this list
 	@grep -E '^[a-z-]+:.*  # ' Makefile | sed -E 's/:.*  # /\t/' | expand -t 16
@@ -59,6 +60,12 @@ bench-mrcnn: setup  # time the network beside torchvision's
 # FOLDER holds real annotated images (see benchmarks/annotated_images.py).
 bench-labels: setup peers  # put the claim to the test (FOLDER=...)
 	$(RUN) -m benchmarks.label_efficiency $(FOLDER)
+
+bench-slides: setup  # whole slides: memory, time, workers, kills, block edges (hours)
+	$(RUN) -m benchmarks.slides
+
+bench-segment: setup peers  # one image beside StarDist and Cellpose
+	$(RUN) -m benchmarks.slides.peers
 
 peers: .venv-stardist/.stamp .venv-cellpose/.stamp  # install the other tools of that table
 

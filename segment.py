@@ -32,7 +32,7 @@ class Settings:
     images: tyro.conf.Positional[tuple[Path, ...]]  # images and whole slides, or folders of them
     model: Path = MODEL  # the folder of a trained model; as long as it is missing, the start weights
     out: Path = Path("segmented")  # <image>.tif goes here (ids 1..N, 0 background), overlays/<image>.png too
-    format: tuple[Format, ...] = ("geojson", "coco", "csv")  # slides: geojson(_gz), label_tiff, ome_zarr
+    format: tuple[Format, ...] = ("geojson", "coco", "csv")  # of slides: geojson(_gz), label_tiff, ome_zarr
     confidence: float = 0.4  # smallest score of a nucleus, in a view and in the mean of all, 0..1
     views: int = 1  # turned and mirrored views of each tile that are averaged, 1 to 8; more is better
     overlap: int = 64  # px that neighbouring tiles share; more than the largest nucleus is long

@@ -75,7 +75,7 @@ def synthesise(
     jobs = [
         Job(task, out / task.name, synthetic, samples, size, preset, effort, layout, seed) for task in tasks
     ]
-    with alone(out), alone(synthetic):
+    with alone(out, synthetic):
         left = [job for job in jobs if not job.is_finished]
         if finished := [job for job in jobs if job not in left]:
             log.info("%s: finished with the same settings, kept", _names(finished))

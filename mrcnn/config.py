@@ -70,6 +70,8 @@ class Config:
 
     TRAIN_ROIS_PER_IMAGE = 200
     ROI_POSITIVE_RATIO = 0.33
+    NEGATIVE_ROI_OVERLAP = 0.5  # regions that overlap every object by less are background; a number in
+    # Matterport's code. From there to 0.5, where objects begin, they are not learnt
     POOL_SIZE = 7
     MASK_POOL_SIZE = 14
     MASK_SHAPE = (28, 28)  # of a predicted mask inside its box: twice MASK_POOL_SIZE
@@ -191,6 +193,7 @@ class NucleusConfig(Config):
     POST_NMS_ROIS_INFERENCE = 512
     TRAIN_ROIS_PER_IMAGE = 64
     ROI_POSITIVE_RATIO = 0.4
+    NEGATIVE_ROI_OVERLAP = 0.3  # of a small nucleus a proposal a few px off is no background
     FPN_CLASSIF_FC_LAYERS_SIZE = 256
     MASK_CHANNELS = 64
     MAX_GT_INSTANCES = 400  # a crowded patch has 200, and small ones at 20x more

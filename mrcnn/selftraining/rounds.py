@@ -94,11 +94,16 @@ class SelfTraining:
                 finite, or there is neither a patch to learn from nor a network that labels some.
         """
         self.check()
-        with alone(self.out), alone(self.pseudo):
-            step = self._train(0, model=None) if self.material.learnt else self._model(0)
+        with alone(self.out, self.pseudo):
+            step = self._train(0, model=None) if self._begins_with_training else self._model(0)
             for number in range(1, self.rounds + 1):
                 step = self._train(number, model=step)
             return self._publish(step)
+
+    @property
+    def _begins_with_training(self) -> bool:
+        """Else the labels of the start come first: there are no patches to learn from yet."""
+        return bool(self.material.learnt) or not self.rounds
 
     def check(self) -> None:
         """InputError where files of others are in the way of a result: it shows before slow work."""
@@ -130,7 +135,7 @@ class SelfTraining:
 
     def _model(self, number: int) -> Path:
         """The folder of the network after round `number`."""
-        if number or self.material.learnt:
+        if number or self._begins_with_training:
             return self.out / f"train_{number}"
         folder = start.find(self.training.start)
         if folder is None:
@@ -246,12 +251,9 @@ class SelfTraining:
 
         if not names:
             return
-        how = self.labelling
-        limits = Limits(how.confidence, how.agreement)
-        source, target, model = self.material.unlabelled.folder, self.pseudo, model.resolve()
-        task = LabelPatch(
-            model, fingerprint(model), source.resolve(), target.resolve(), limits, how.doubt, how.views
-        )
+        how, source = self.labelling, self.material.unlabelled.folder.resolve()
+        places = model.resolve(), fingerprint(model), source, self.pseudo.resolve()
+        task = LabelPatch(*places, Limits(how.confidence, how.agreement), how.doubt, how.views)
         with cluster.workers(self.scheduler) as workers:
             workers.do_all(task, names, desc="labelling", unit="patch")
 

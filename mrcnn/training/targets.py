@@ -15,7 +15,7 @@ from mrcnn.modeling import backend_ops, boxes, roi_align
 POSITIVE_ANCHOR_OVERLAP = 0.7
 NEGATIVE_ANCHOR_OVERLAP = 0.3
 POSITIVE_ROI_OVERLAP = 0.5
-NEGATIVE_OVERLAP_OF_A_GUESS = 0.3  # with a box that is a guess: the object may be what is proposed
+NEGATIVE_OVERLAP_OF_A_GUESS = 0.3  # largest with a box that is a guess: the object may be what is proposed
 IGNORED_OVERLAP = 0.001  # Matterport's: a negative may not touch an ignore region
 
 
@@ -74,7 +74,8 @@ def anchor_targets(anchors, gt_boxes, gt_class_ids, config: Config, seed):
 def roi_targets(proposals, gt_class_ids, gt_boxes, gt_masks, outlined, config: Config, seed):
     """Choose the regions to train the heads on, positives first, and what the heads should answer there.
 
-    The ground-truth boxes join the proposals, so that the heads learn from the first step on.
+    The ground-truth boxes join the proposals, so that the heads learn from the first step on. Background are
+    those whose overlap with every object is below NEGATIVE_ROI_OVERLAP.
 
     Args:
         proposals: (B, P, 4), zeros at padding.
@@ -97,7 +98,8 @@ def roi_targets(proposals, gt_class_ids, gt_boxes, gt_masks, outlined, config: C
     best = ops.max(overlaps, axis=2)
     real = boxes.area(proposals) > 1.0
     positive = ops.logical_and(real, best >= POSITIVE_ROI_OVERLAP)
-    limit = ops.where(outlined > 0, POSITIVE_ROI_OVERLAP, NEGATIVE_OVERLAP_OF_A_GUESS)[:, None]
+    least = config.NEGATIVE_ROI_OVERLAP
+    limit = ops.where(outlined > 0, least, min(least, NEGATIVE_OVERLAP_OF_A_GUESS))[:, None]
     negative = ops.logical_and(ops.logical_and(real, best < limit), ops.logical_not(ignored))
 
     total = config.TRAIN_ROIS_PER_IMAGE

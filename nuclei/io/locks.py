@@ -39,17 +39,18 @@ def locked(path: Path, wait: bool = True) -> Iterator[bool]:
 
 
 @contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Run the block while no other program of this user, on this machine, writes results into `folder`.
+def alone(*folders: Path) -> Iterator[None]:
+    """Run the block while no other program of this user, on this machine, writes results into `folders`.
 
-    The lock file lies among the system's temporary files, since the folder may be moved away meanwhile.
+    The lock files lie among the system's temporary files, since the folders may be moved away meanwhile.
 
     Raises:
         InputError: another program does.
     """
     user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "")
-    name = digest([str(Path(folder).resolve()).encode()])
-    with locked(Path(tempfile.gettempdir()) / f"nuclei-locks-{user}" / name, wait=False) as ours:
-        if not ours:
-            raise InputError(f"another run writes into {folder}/; wait for it, or name another folder")
+    locks = Path(tempfile.gettempdir()) / f"nuclei-locks-{user}"
+    with contextlib.ExitStack() as held:
+        for place, folder in {Path(folder).resolve(): folder for folder in folders}.items():
+            if not held.enter_context(locked(locks / digest([str(place).encode()]), wait=False)):
+                raise InputError(f"another run writes into {folder}/; wait for it, or name another folder")
         yield

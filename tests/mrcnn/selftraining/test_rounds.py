@@ -14,7 +14,7 @@ from mrcnn import model
 from mrcnn.config import CONFIG, WEIGHTS, NucleusConfig
 from mrcnn.selftraining import pseudo_labels, rounds
 from mrcnn.selftraining.rounds import Labelling, SelfTraining, Training
-from mrcnn.selftraining.splits import collect
+from mrcnn.selftraining.splits import Material, Source, collect
 from nuclei import tissue
 from nuclei.errors import InputError
 from nuclei.folders import patches
@@ -293,3 +293,10 @@ def test_a_loss_that_is_no_number_is_told_with_the_way_out(data, labelled, monke
     monkeypatch.setattr(Network, "train", diverged)
     with pytest.raises(InputError, match="train_0: the loss is no longer finite.*--learning-rate 0.0005"):
         training(data).run()
+
+
+def test_without_patches_and_rounds_generated_tissue_alone_is_learnt(data, labelled):
+    nothing = Source(data, [])
+    material = Material({}, validation=nothing, unlabelled=nothing)
+    run = replace(training(data, generated=True), material=material, rounds=0, pseudo=data / "runs")
+    assert made(run) == ["train_0"]

@@ -1,5 +1,6 @@
 import keras
 import numpy as np
+import pytest
 
 from mrcnn.config import Config
 from mrcnn.training import targets
@@ -87,3 +88,12 @@ def test_beside_a_guessed_box_nothing_is_called_background():
     for outlined, expected in ((1, [beside, far]), (0, [far])):
         rois, class_ids, _, _ = roi_targets([beside, far, PADDING], outlined=outlined)
         assert sorted(rois[class_ids == 0].tolist()) == expected
+
+
+@pytest.mark.parametrize(("largest", "learnt"), [(0.5, True), (0.3, False)])
+def test_a_region_a_little_off_an_object_is_background_or_is_not_learnt(monkeypatch, largest, learnt):
+    monkeypatch.setattr(Tiny, "NEGATIVE_ROI_OVERLAP", largest)
+    off, far = [0, 0, 4, 10], [30, 30, 40, 40]  # 0.4 of the object
+    rois, class_ids, _, _ = roi_targets([off, far])
+    background = rois[class_ids == 0].tolist()
+    assert far in background and (off in background) == learnt

@@ -60,7 +60,7 @@ def test_a_lock_that_cannot_be_had_is_told(tmp_path: Path) -> None:
 
 def test_one_program_at_a_time_writes_into_a_folder(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    with alone(out), alone(tmp_path / "other"):
+    with alone(out, tmp_path / "other", out):
         again = alone(tmp_path / "other" / ".." / "out")
         with pytest.raises(InputError, match="another run writes into .*out/; wait for it, or name"), again:
             pass

@@ -1,0 +1,39 @@
+"""The bare network on the tiles of a slide, all of them in memory: `python -m benchmarks.slides.bare SLIDE`.
+
+Prints one JSON line: seconds for the tiles that show tissue, the network loaded and compiled beforehand.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from mrcnn import model as modellib
+from mrcnn.inference.tiling import OVERLAP, tiles_at_once
+from mrcnn.selftraining.start import start_weights
+from nuclei.slides.blocks import Grid, tiles_to_see
+from nuclei.slides.slide import open_source
+
+
+def main(path: Path) -> None:
+    predictor = modellib.load(start_weights(), DETECTION_MIN_CONFIDENCE=0.4).predictor
+    side = predictor.config.IMAGE_SHAPE[0]
+    with open_source(path) as source:
+        grid = Grid(source.width, source.height, side, OVERLAP, 2048)
+        seen = tiles_to_see(source, grid, None)
+        corners = [corner for tiles in seen.values() for corner in tiles]
+        tiles = np.stack([source.read(left, top, side, side) for top, left in corners])
+    count = tiles_at_once(1)
+    predictor.predict(tiles[:count])
+    began = time.monotonic()
+    for first in range(0, len(tiles) - count + 1, count):
+        predictor.predict(tiles[first : first + count])
+    print(json.dumps({"seconds": time.monotonic() - began, "tiles": len(tiles)}))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
