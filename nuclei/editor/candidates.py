@@ -13,9 +13,9 @@ from skimage.filters import gaussian, threshold_otsu
 from skimage.morphology import disk
 
 from nuclei import label_free
+from nuclei.editor.geometry import largest_part, smoothed
 from nuclei.outlines.polygons import outlines, paint
 
-TOLERANCE = 0.75  # px; outlines of programs follow the stairs of pixels, which nobody wants to correct
 SHARED = 0.5  # share of a candidate that others may have taken, before it is one of them again
 SMALLEST = 12.0  # px; smaller remains are crumbs
 REACH = 32  # px around a click in which a nucleus is looked for
@@ -45,21 +45,6 @@ def from_mask(mask: np.ndarray, top: int, left: int, score: float) -> Candidate:
     (shape,) = outlines(mask)
     moved = shapely.transform(shape, lambda points: points + (left, top))
     return Candidate(smoothed(moved), score)
-
-
-def smoothed(shape: shapely.Geometry) -> shapely.Polygon:
-    """The largest part of an outline, without holes and without the stairs of its pixels."""
-    part = largest_part(shape)
-    smooth = largest_part(shapely.simplify(part, TOLERANCE))
-    return part if smooth.is_empty else smooth
-
-
-def largest_part(shape: shapely.Geometry) -> shapely.Polygon:
-    """The largest polygon of a geometry, without holes; an empty one where there is none."""
-    parts = [part for part in shapely.get_parts(shape) if isinstance(part, shapely.Polygon)]
-    if not parts:
-        return shapely.Polygon()
-    return shapely.Polygon(max(parts, key=lambda part: part.area).exterior)
 
 
 def free_part(candidate: shapely.Polygon, taken: Sequence[shapely.Geometry]) -> shapely.Polygon | None:

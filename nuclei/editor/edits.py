@@ -9,11 +9,13 @@ import numpy as np
 import shapely
 from shapely import ops
 
-from nuclei.editor.candidates import Candidate, at_point, free_part, from_click, largest_part, smoothed
+from nuclei.editor.candidates import Candidate, at_point, free_part, from_click
+from nuclei.editor.geometry import largest_part, overlap, points_of, smoothed
 from nuclei.errors import InputError
 
 SMALLEST = 4.0  # px; a smaller outline is a slip of the hand
 GAP = 3.0  # px between two pieces that still merge
+SAME = 0.4  # intersection over union from which a drawn outline is a better one of the same nucleus
 THRESHOLD = 0.4  # score from which an outline is shown at first, as in segment.py
 
 
@@ -113,9 +115,16 @@ class Editing:
         raise InputError("this outline is not there any more")
 
     def add(self, points: Sequence[Sequence[float]]) -> Nucleus:
-        """Add an outline drawn by hand, (N, 2) x and y in px; what leaves the image is cut off."""
+        """Add an outline drawn by hand, (N, 2) x and y in px, in the place of those of the same nucleus.
+
+        What leaves the image is cut off.
+        """
         nucleus = self._new(self._drawn(points))
-        self._set(self.state.nuclei + (nucleus,))
+        same = [each for each in self.state.nuclei if overlap(each.outline, nucleus.outline) >= SAME]
+        if same:
+            self._replace(same, (nucleus,))
+        else:
+            self._set(self.state.nuclei + (nucleus,))
         return nucleus
 
     def drop(self, key: int) -> None:
@@ -170,7 +179,7 @@ class Editing:
     def split(self, key: int, line: Sequence[Sequence[float]]) -> None:
         """Cut a nucleus along a line, (N, 2) x and y in px, that goes all the way across it."""
         nucleus = self.nucleus(key)
-        cut = shapely.LineString(_points(line, 2))
+        cut = shapely.LineString(points_of(line, 2))
         parts = [part for shape in shapely.get_parts(nucleus.outline) for part in ops.split(shape, cut).geoms]
         parts = [part for part in parts if part.area >= SMALLEST]
         if len(parts) < 2:
@@ -269,7 +278,7 @@ class Editing:
         self.version += 1
 
     def _drawn(self, points: Sequence[Sequence[float]]) -> shapely.Polygon:
-        drawn = shapely.make_valid(shapely.Polygon(_points(points, 3)), method="structure")
+        drawn = shapely.make_valid(shapely.Polygon(points_of(points, 3)), method="structure")
         return self._inside(drawn)
 
     def _inside(self, shape: shapely.Geometry) -> shapely.Polygon:
@@ -284,14 +293,3 @@ class Editing:
         height, width = self.size
         if not (-slack <= x <= width - 1 + slack and -slack <= y <= height - 1 + slack):
             raise InputError("this point is outside of the image")
-
-
-def _points(points: Sequence[Sequence[float]], fewest: int) -> np.ndarray:
-    """(N, 2) float; InputError where they are not at least `fewest` pairs of finite numbers."""
-    try:
-        array = np.asarray(points, float)
-    except (TypeError, ValueError):
-        array = np.zeros(0)
-    if array.ndim != 2 or array.shape[1] != 2 or len(array) < fewest or not np.isfinite(array).all():
-        raise InputError("this is no outline; draw it again")
-    return array

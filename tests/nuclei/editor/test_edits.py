@@ -36,11 +36,22 @@ def test_draw_and_drop():
     assert editing.version == 2
 
 
+def test_an_outline_drawn_over_another_replaces_it():
+    editing = blank(Candidate(box(10, 10), 0.5), Candidate(box(40, 40), 0.9))
+    editing.start_from_candidates()
+    editing.add([[11, 10], [21, 10], [21, 20], [11, 20]])
+    assert sorted(areas(editing)) == [100, 100]
+    editing.add([[12, 12], [16, 12], [16, 16], [12, 16]])  # within it, but far smaller: another nucleus
+    assert len(areas(editing)) == 3
+    editing.show_from(0.0)  # what was replaced does not come back
+    assert sorted(areas(editing)) == [16, 100, 100]
+
+
 def test_undo_and_redo_have_no_end():
     editing = blank()
     seen = [editing.state]
     for number in range(300):
-        editing.add(np.array(SQUARE) + number % 40)
+        editing.add(np.array(SQUARE) + number % 40)  # most replace the one before
         seen.append(editing.state)
     for state in reversed(seen[:-1]):
         editing.undo()
