@@ -2,8 +2,8 @@
 
     python -m tests.campaigns.kills --count 100
 
-The chain runs once undisturbed. Then each script is killed and started again until it ends, in one chain after
-another. The results must be the same to the last bit, with no file left over.
+The chain runs once undisturbed. Then each script is killed and started again until it ends, in chain after
+chain. The results must be the same to the last bit, with no file left over.
 """
 
 from __future__ import annotations
