@@ -71,9 +71,8 @@ class Store:
         """How many outlines the annotation file holds."""
         stamp = self.stamp(name)
         if self._counts.get(name, (0, 0))[0] != stamp:
-            content = read_json(self._file(name))
-            features = content.get("features", []) if isinstance(content, dict) else content
-            self._counts[name] = stamp, len(features)  # without shapes, which takes five times as long
+            # As bytes: to parse 500 files takes seconds, for which the page would wait.
+            self._counts[name] = stamp, self._file(name).read_bytes().count(b'"Feature"')
         return self._counts[name][1]
 
     def read(self, name: str) -> Editing | None:
