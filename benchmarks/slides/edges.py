@@ -43,8 +43,8 @@ def figures(matches: Matches, edges: tuple[np.ndarray, np.ndarray]) -> dict:
         "doubled_on_edges": int((doubled & crosses).sum()),
         "doubled_elsewhere": int((doubled & ~crosses).sum()),
         "cut_on_edges": _cut(matches, edges),
-        "aji_on_edges": round(_aji(matches, crosses, outside), 4),
-        "aji_elsewhere": round(_aji(matches, ~crosses, ~outside), 4),
+        "aji_on_edges": round(float(_aji(matches, crosses, outside)), 4),
+        "aji_elsewhere": round(float(_aji(matches, ~crosses, ~outside)), 4),
     }
 
 

@@ -35,7 +35,7 @@ def main(count: int, folder: Path) -> None:
         points = shapely.get_coordinates(shapely.centroid(moved))
         records.append(folder / "records" / f"{number}.parquet")
         geoparquet.write_record(records[-1], moved, np.ones(len(moved)), points, table[some])
-    before, began = _peak(), time.monotonic()
+    before, began, cpu = _peak(), time.monotonic(), time.process_time()
     geoparquet.merge(folder / "s.parquet", records, (1.0, 1.0), 0.25)
     merged = time.monotonic()
     geojson.write_stream(folder / "s.geojson", geoparquet.batches(folder / "s.parquet"), "s")
@@ -44,6 +44,7 @@ def main(count: int, folder: Path) -> None:
         "parquet_s": merged - began,
         "geojson_s": time.monotonic() - merged,
         "rise_mb": _peak() - before,
+        "processor_s": time.process_time() - cpu,
         "geojson_mb": (folder / "s.geojson").stat().st_size / 2**20,
         "read_back": read_back(folder / "s.geojson"),
     }
