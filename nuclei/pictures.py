@@ -72,7 +72,7 @@ def heat(picture: np.ndarray, points: np.ndarray, spread: float) -> np.ndarray:
     top = np.quantile(density[density > 1e-6], 0.99) if (density > 1e-6).any() else 1.0
     share = np.clip(density / top, 0, 1)[..., None]
     colours = np.array([255, 0, 0]) + share * np.array([0, 255, 0])
-    opacity = 0.6 * np.sqrt(share)
+    opacity = 0.4 * np.sqrt(share)
     return np.rint(picture * (1 - opacity) + colours * opacity).astype(np.uint8)
 
 
