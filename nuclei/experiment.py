@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 from nuclei.errors import InputError
 from nuclei.folders import patches, tables
 from nuclei.io.images import read_labels
+from nuclei.report.write import LATER
 
 ROOT = Path(__file__).resolve().parents[1]  # where the scripts lie
 
@@ -54,7 +56,8 @@ def annotate(data: Path, names: Iterable[str], labels: Path) -> None:
 def program(script: str, *arguments: object, through: Sequence[str] = (), **flags: object) -> None:
     """Run a script of this repository; InputError where it fails, after it has said why.
 
-    `through` is a program with its arguments that runs the script, which comes last.
+    It writes no report: who runs several of them does, at their end. `through` is a program with arguments
+    that runs the script, which comes last.
     """
     given = [*map(str, arguments)]
     for name, value in flags.items():
@@ -64,5 +67,6 @@ def program(script: str, *arguments: object, through: Sequence[str] = (), **flag
         else:
             given += [f"--{flag}", str(value)]
     print(f"\n$ python {script} {' '.join(given)}", flush=True)
-    if subprocess.run([*through, sys.executable, str(ROOT / script), *given], check=False).returncode:
+    command = [*through, sys.executable, str(ROOT / script), *given]
+    if subprocess.run(command, check=False, env={**os.environ, LATER: "1"}).returncode:
         raise InputError(f"{script} failed; see above")

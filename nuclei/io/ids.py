@@ -7,7 +7,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from scipy import ndimage
 
 from nuclei.errors import InputError
 
@@ -23,6 +22,8 @@ def count_places(labels: np.ndarray, smallest: int = 1) -> np.ndarray:
 
     Pixels that touch at a corner are in one place; places below `smallest` px are left out.
     """
+    from scipy import ndimage  # imported here: --help need not wait
+
     windows = enumerate(ndimage.find_objects(labels), 1)
     found = [_places(labels[window] == label, smallest) if window else 0 for label, window in windows]
     return np.array(found, int)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
@@ -15,6 +16,9 @@ from nuclei.report.places import REPORT, Memory, Places, below, is_of, keep, rem
 
 # Each stage's results lie in a folder of this name where the report goes beside them.
 USUAL = {"chosen": "selection", "pairs": "csingan", "model": "mrcnn", "segmented": "mrcnn"}
+
+# Set for the stages that another program runs one after the other: it writes the page once, at their end.
+LATER = "NUCLEI_REPORT_LATER"
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +66,7 @@ def write_report(report: Path, memory: Memory) -> list[str]:
 def after_stage(stage: str, out: Path, seconds: float, **places: object) -> None:
     """Write the report anew at the end of a stage, beside the folder of its results.
 
+    With `LATER` in the environment it only remembers what the page will show.
     Only where that folder has its usual name, as in `runs/selection`, whose report is `runs/report.html`;
     results elsewhere are an experiment's. Whatever goes wrong is a warning: the stage is finished.
 
@@ -79,6 +84,9 @@ def after_stage(stage: str, out: Path, seconds: float, **places: object) -> None
         if not is_of(before, places.get("data")):  # another run, of which nothing is known yet
             before = Memory(below(report.parent), {})
         memory = before.joined(stage, seconds, places)
+        if os.environ.get(LATER):
+            keep(report, memory)
+            return
         if report.exists() and stamp(memory) == before.stamp:
             return
         write_report(report, memory)

@@ -13,7 +13,7 @@ from nuclei.outlines import results
 from nuclei.report import measures, plots
 from nuclei.report.page import duration, escape, table
 from nuclei.report.places import MEMORY, REPORT, Places, below, remember
-from nuclei.report.write import after_stage, write_report
+from nuclei.report.write import LATER, after_stage, write_report
 from tests.programs import assert_refused, call
 
 SIDE = 96
@@ -117,6 +117,16 @@ def test_a_stage_writes_it_beside_its_results_and_not_twice(run, caplog):
     memory = remember(path)
     assert memory.places.data == run / "others"
     assert memory.seconds == {"model": 1.0}
+
+
+def test_who_runs_several_stages_writes_it_once_at_their_end(run, monkeypatch):
+    path = run / "runs" / REPORT
+    monkeypatch.setenv(LATER, "1")
+    after_stage("model", run / "runs" / "mrcnn", 100.0, data=run / "data")
+    assert not path.exists()
+    monkeypatch.delenv(LATER)
+    after_stage("segmented", run / "runs" / "mrcnn", 3.0)
+    assert path.exists() and remember(path).seconds == {"model": 100.0, "segmented": 3.0}
 
 
 def test_an_experiment_elsewhere_gets_none(run):
