@@ -22,6 +22,7 @@ YELLOW = (255, 255, 0)
 OVERLAY_COLOURS = np.array(
     [(255, 255, 0), (0, 255, 0), (0, 255, 255), (255, 140, 0), (180, 255, 80), (80, 255, 190)], np.uint8
 )
+CELLS = 8  # cells of a density along its standard deviation
 CAPTION_HEIGHT = 18  # px
 LEGEND_HEIGHT, LEGEND_GAP = 20, 8  # px
 MAX_HEIGHT = 60  # inches of a plot that grows with its rows
@@ -66,9 +67,14 @@ def heat(picture: np.ndarray, points: np.ndarray, spread: float) -> np.ndarray:
         spread: px, the standard deviation of the smoothing.
     """
     height, width = picture.shape[:2]
-    edges = (np.arange(height + 1), np.arange(width + 1))
-    counts, _, _ = np.histogram2d(points[:, 1], points[:, 0], edges)
-    density = cv2.GaussianBlur(counts.astype(np.float32), (0, 0), spread)
+    # In cells: the cost of a blur grows with its width, which may be that of the picture.
+    cell = max(1.0, spread / CELLS)
+    edges = [np.arange(side / cell + 1) * cell for side in (height, width)]
+    counts, _, _ = np.histogram2d(points[:, 1], points[:, 0], bins=edges)
+    density = cv2.GaussianBlur(counts.astype(np.float32), (0, 0), spread / cell)
+    rows, columns = ((np.arange(side, dtype=np.float32) + 0.5) / cell - 0.5 for side in (height, width))
+    x, y = np.meshgrid(columns, rows)
+    density = cv2.remap(density, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     top = np.quantile(density[density > 1e-6], 0.99) if (density > 1e-6).any() else 1.0
     share = np.clip(density / top, 0, 1)[..., None]
     colours = np.array([255, 0, 0]) + share * np.array([0, 255, 0])

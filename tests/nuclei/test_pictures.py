@@ -119,3 +119,15 @@ def test_curves_writes_a_picture(tmp_path: Path) -> None:
     pictures.curves(path, {"real": [3.0, 2.0], "one point": [1.0]}, "epoch", "loss")
     assert read_image(path).std() > 0
     assert [file.name for file in path.parent.iterdir()] == ["loss.png"]
+
+
+def test_heat_is_where_the_points_are_and_as_wide_as_its_spread():
+    picture = np.full((200, 300, 3), 100, np.uint8)
+    points = np.repeat([[150.0, 50.0]], 20, axis=0)
+    for spread in (4.0, 60.0):  # cells of one pixel, and of several
+        warmth = pictures.heat(picture, points, spread)[..., 0].astype(int) - 100
+        row, column = np.unravel_index(warmth.argmax(), warmth.shape)
+        assert warmth.max() > 40
+        assert abs(row - 50) <= spread and abs(column - 150) <= spread
+        assert warmth[50, 150] > warmth[50, min(299, int(150 + 2 * spread))]
+    assert (pictures.heat(picture, np.zeros((0, 2)), 10.0) == picture).all()
