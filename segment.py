@@ -73,14 +73,7 @@ def _segment_images(paths: list[Path], model: Path, settings: Settings) -> None:
     # Imported here: --help need not wait.
     from mrcnn.segmentation import OVERLAYS, segment_images
 
-    made = segment_images(
-        paths,
-        model,
-        settings.out,
-        confidence=settings.confidence,
-        views=settings.views,
-        overlap=settings.overlap,
-    )
+    made = segment_images(paths, model, settings.out, **_how(settings))
     if made:
         warn_of_start(model)
     if made < len(paths):
@@ -99,19 +92,23 @@ def _segment_slides(paths: list[Path], model: Path, settings: Settings) -> None:
         paths,
         model,
         settings.out,
-        confidence=settings.confidence,
-        views=settings.views,
-        overlap=settings.overlap,
+        **_how(settings),
         mpp=settings.mpp,
         source_mpp=settings.source_mpp,
         region=settings.region,
         block=settings.block,
         scheduler=settings.scheduler,
     )
+    warn_of_start(model)
     print(f"wrote {settings.out}/<slide>.parquet and {settings.out / OVERLAYS}/<slide>.png")
     _export_slides(jobs, settings.format)
     if troubles:
         raise InputError("; ".join(troubles))
+
+
+def _how(settings: Settings) -> dict:
+    """How nuclei are found, on images and on slides."""
+    return {name: getattr(settings, name) for name in ("confidence", "views", "overlap")}
 
 
 def _export(paths: list[Path], out: Path, formats: tuple[Format, ...], mpp: float | None) -> None:

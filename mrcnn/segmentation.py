@@ -56,10 +56,7 @@ def segment_images(
     for path in paths:
         if path.resolve().parent in (out.resolve(), (out / OVERLAYS).resolve()):
             raise InputError(f"{path} lies where the results go; name another --out")
-    depends_on = {
-        "model": fingerprint(model), "confidence": confidence, "views": views, "overlap": overlap
-    }  # fmt: skip
-    run = Run(out, "segmentation", depends_on)
+    run = _run(model, out, confidence, views, overlap)
     run.check()
     # A broken image shows before anything slow starts.
     pixels = {path: results.fingerprint(read_image(path)) for path in paths}
@@ -110,22 +107,28 @@ def segment_slides(
     """
     from mrcnn.slides.job import How, SlideJob
 
-    weights = fingerprint(model)
-    depends_on = {"model": weights, "confidence": confidence, "views": views, "overlap": overlap}
-    run = Run(out, "segmentation", depends_on)
+    run = _run(model, out, confidence, views, overlap)
     run.check()
     side = find_model(model)[1]["IMAGE_SHAPE"][0]
     mpp = resolution(model, mpp)
-    how = How(model, weights, side, confidence, views, overlap, mpp, source_mpp, block)
+    how = How(model, run.depends_on["model"], side, confidence, views, overlap, mpp, source_mpp, block)
     jobs = [SlideJob(path, out, how, None if region is None else find_region(region, path)) for path in paths]
     for job in jobs:
         job.check()
-    with workers(scheduler) as hands:
+    with alone(out), workers(scheduler) as hands:
         run.begin()
         troubles = [trouble for job in jobs if (trouble := job.make(hands))]
-    if not troubles:
-        run.finish()
+        if not troubles:
+            run.finish()
     return jobs, troubles
+
+
+def _run(model: Path, out: Path, confidence: float, views: int, overlap: int) -> Run:
+    """What all results of the folder depend on, those of images and of slides."""
+    depends_on = {
+        "model": fingerprint(model), "confidence": confidence, "views": views, "overlap": overlap
+    }  # fmt: skip
+    return Run(out, "segmentation", depends_on)
 
 
 def _segment(paths: Sequence[Path], pixels: dict[Path, str], model: Path, run: Run) -> None:

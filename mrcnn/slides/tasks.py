@@ -164,8 +164,7 @@ class Stitch:
         pixels, _ = read_around_damage(source, box)
         table = measurements.measure(pixels, labels, source.mpp, polygons.tolist())
         polygons = shapely.transform(polygons, lambda points: points + (box.left, box.top))
-        points = shapely.get_coordinates(shapely.centroid(polygons))
-        geoparquet.write_record(path, polygons, scores, points, table)
+        geoparquet.write_record(path, polygons, scores, measurements.centroids(polygons), table)
 
 
 def _nothing(mpp: float | None) -> tuple:

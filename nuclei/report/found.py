@@ -15,9 +15,8 @@ from nuclei.outlines import results
 from nuclei.report import measures
 from nuclei.report.embedded import zoomable
 from nuclei.report.page import Section, figure, grid, heading, table
-from nuclei.report.places import Places
+from nuclei.report.places import Places, settings_of
 from nuclei.report.plots import histogram
-from nuclei.report.stage1 import settings_of
 
 SHOWN = 12  # images with their outlines
 MEASURED = 60  # images, and annotated patches, whose nuclei are measured

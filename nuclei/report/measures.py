@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
-from skimage.color import rgb2hed
-from skimage.measure import regionprops_table
 
-from nuclei.evaluation.realism import (
-    boundary_gradient,
-    edge_place,
-    ghosts,
-    largest_correlation,
-    rings,
-    rings_off,
-    separation,
-)
+from nuclei.evaluation import realism
+from nuclei.outlines.measurements import measure
 
 Pair = tuple[np.ndarray, np.ndarray]  # image (H, W, 3) uint8 RGB and labels (H, W) int32
 
@@ -31,6 +22,10 @@ COPY = 0.9  # correlation from which a sample repeats the real patch
 SMALL, LARGE = 30, 4.0  # px; times the median area of annotated nuclei
 RAGGED = 0.8  # smallest plausible solidity: the share of its convex hull that a nucleus fills
 WHITE = 0.05  # optical density of empty glass
+COLUMNS = {
+    "Area px^2": "area", "Eccentricity": "eccentricity", "Solidity": "solidity",
+    "Hematoxylin: Mean": "haematoxylin",
+}  # fmt: skip
 
 
 def stain(image: np.ndarray) -> np.ndarray:
@@ -47,13 +42,11 @@ def stain_distance(image: np.ndarray, others: Sequence[np.ndarray]) -> float:
 
 
 def nuclei_table(image: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
-    """One row a nucleus: area (px), eccentricity, solidity (0..1), haematoxylin (optical density)."""
-    names = ("area", "eccentricity", "solidity", "mean_intensity")
-    if not labels.any():
-        return pd.DataFrame({name: [] for name in (*names[:3], "haematoxylin")}, dtype=float)
-    haematoxylin = rgb2hed(image)[..., 0]
-    found = pd.DataFrame(regionprops_table(labels, haematoxylin, properties=names))
-    return found.rename(columns={"mean_intensity": "haematoxylin"})
+    """One row a nucleus: area (px), eccentricity, solidity (0..1), haematoxylin (optical density).
+
+    They are those of nuclei.csv; see `nuclei.outlines.measurements.measure`.
+    """
+    return measure(image, labels).rename(columns=COLUMNS)[[*COLUMNS.values()]]
 
 
 def implausible(table: pd.DataFrame, typical: float | None) -> int:
@@ -73,16 +66,21 @@ def compare(pairs: Sequence[Pair], real: Pair) -> dict[str, float]:
         and ghosts (see `nuclei.evaluation.realism`; 0 as in the real pair),
         copy (1: a sample repeats the real patch) and stain (the largest difference of optical density).
     """
+
+    def mean(of: Callable[..., float], some: Sequence[Pair] = pairs) -> float:
+        return float(np.mean([of(*pair) for pair in some])) if some else np.nan
+
     with_nuclei = [pair for pair in pairs if pair[1].any() and not pair[1].all()]
-    sharp = boundary_gradient(*real)
+    sharp = realism.boundary_gradient(*real)
+    around = np.concatenate([realism.rings(*pair) for pair in pairs])
     return {
-        "auc": float(np.mean([separation(*pair) for pair in with_nuclei])) if with_nuclei else np.nan,
-        "auc_real": separation(*real) if real[1].any() and not real[1].all() else np.nan,
-        "edge": float(np.mean([edge_place(*pair) for pair in pairs])) - edge_place(*real),
-        "contrast": float(np.mean([boundary_gradient(*pair) for pair in pairs])) / sharp if sharp else np.nan,
-        "rings": rings_off(np.concatenate([rings(*pair) for pair in pairs]), rings(*real)),
-        "ghosts": float(np.mean([ghosts(*pair) for pair in pairs])) - ghosts(*real),
-        "copy": float(np.max([largest_correlation(image, real[0]) for image, _ in pairs])),
+        "auc": mean(realism.separation, with_nuclei),
+        "auc_real": realism.separation(*real) if real[1].any() and not real[1].all() else np.nan,
+        "edge": mean(realism.edge_place) - realism.edge_place(*real),
+        "contrast": mean(realism.boundary_gradient) / sharp if sharp else np.nan,
+        "rings": realism.rings_off(around, realism.rings(*real)),
+        "ghosts": mean(realism.ghosts) - realism.ghosts(*real),
+        "copy": float(np.max([realism.largest_correlation(image, real[0]) for image, _ in pairs])),
         "stain": float(np.max([stain_distance(image, [stain(real[0])]) for image, _ in pairs])),
     }
 

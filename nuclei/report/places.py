@@ -103,3 +103,9 @@ def _records(folder: Path) -> list[Path]:
     """The files that tell whether results changed: records of runs, tables, annotations."""
     patterns = ("*.json", "*.csv", f"*/{RECORD}", "*/masks", "scores/*.json")
     return sorted({path for pattern in patterns for path in folder.glob(pattern)})
+
+
+def settings_of(folder: Path, record: str = RECORD) -> dict:
+    """What a result depends on, as its record says; {} where there is none."""
+    path = folder / record
+    return dict(read_json(path).get("depends_on", {})) if path.exists() else {}

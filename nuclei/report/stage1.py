@@ -8,23 +8,15 @@ import numpy as np
 import pandas as pd
 
 from nuclei.folders import patches, tables
-from nuclei.folders.runs import RECORD
-from nuclei.io.files import read_json
 from nuclei.io.images import read_image
 from nuclei.report.embedded import picture, thumb, zoomable
 from nuclei.report.page import Section, duration, figure, grid, heading, table
-from nuclei.report.places import Places
+from nuclei.report.places import Places, settings_of
 from nuclei.report.plots import Point, scatter
 
 MAP_TABLE, MAP, SHEET = "map.csv", "map.png", "contact_sheet.png"
 THUMBS = 500  # points of the map with a picture, chosen ones first: 2 kB each
 SHOWN = 24  # annotated patches with their outlines
-
-
-def settings_of(folder: Path, record: str = RECORD) -> dict:
-    """What a result depends on, as its record says; {} where there is none."""
-    path = folder / record
-    return dict(read_json(path).get("depends_on", {})) if path.exists() else {}
 
 
 def pool(places: Places) -> Section:

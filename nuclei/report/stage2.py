@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from nuclei.folders import patches
 from nuclei.io.images import read_image
 from nuclei.report import measures
 from nuclei.report.embedded import picture, zoomable
 from nuclei.report.page import Section, grid, heading, paragraph, table
-from nuclei.report.places import Places
-from nuclei.report.stage1 import settings_of
+from nuclei.report.places import Places, settings_of
 
 SHOWN = 3  # synthetic pairs of a patch
 MEASURED = 4  # pairs of a patch that are measured
@@ -80,5 +77,5 @@ def _curves(places: Places, name: str) -> list[str]:
         path = places.csingan / name / f"loss_{kind}.png"
         if path.exists():
             alt = f"Curves of the training of {name}: {kind}, one a scale"
-            figures.append(picture(np.asarray(read_image(path)), f"{name}: {kind}", alt))
+            figures.append(picture(read_image(path), f"{name}: {kind}", alt))
     return [heading("Training"), grid(figures, wide=True)] if figures else []

@@ -11,9 +11,8 @@ from nuclei.folders import patches
 from nuclei.io.images import read_image
 from nuclei.report.embedded import picture, zoomable
 from nuclei.report.page import Section, figure, grid, heading, table
-from nuclei.report.places import Places
+from nuclei.report.places import Places, settings_of
 from nuclei.report.plots import histogram, lines
-from nuclei.report.stage1 import settings_of
 
 SHOWN = 8  # patches whose pseudo labels are least sure
 DOUBTFUL = 0.5  # share of what was found in a patch that the network was not sure of

@@ -16,7 +16,6 @@ from typing import NamedTuple
 import numpy as np
 import shapely
 
-from nuclei.errors import InputError
 from nuclei.folders.patches import starts
 from nuclei.slides.places import MASK_PX, MASK_SIDES
 from nuclei.slides.readers import UnreadableRegion
@@ -125,13 +124,7 @@ def tiles_to_see(
         source: the slide; of a plain image, all tiles count.
         grid: its tiles.
         region: what else to be content with, px at the resolution of the source; None: all of it.
-
-    Raises:
-        InputError: the region lies outside of the slide.
     """
-    whole = shapely.box(0, 0, grid.width, grid.height)
-    if region is not None and not region.intersects(whole):
-        raise InputError(f"the region lies outside of {source.path}; was it drawn on another slide?")
     mask = np.ones((1, 1), bool)
     if source.is_slide:
         side = int(np.clip(max(grid.width, grid.height) / MASK_PX, *MASK_SIDES))
