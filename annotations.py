@@ -19,7 +19,7 @@ from nuclei.errors import InputError
 from nuclei.folders.patches import is_annotated
 from nuclei.folders.tables import SELECTION, read_selection
 from nuclei.io.files import check_can_hold_files
-from nuclei.outlines.registry import SUFFIXES, Format
+from nuclei.outlines.shapes import SUFFIXES, Format
 
 if TYPE_CHECKING:
     from mrcnn.model import MaskRCNN

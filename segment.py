@@ -19,7 +19,7 @@ from nuclei import cluster
 from nuclei.cli import run
 from nuclei.errors import InputError
 from nuclei.io.files import check_can_hold_files, check_names
-from nuclei.outlines.registry import COCO_FILE, SUFFIXES
+from nuclei.outlines.shapes import COCO_FILE, SUFFIXES
 
 if TYPE_CHECKING:
     from mrcnn.slides.job import SlideJob

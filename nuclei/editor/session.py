@@ -5,16 +5,12 @@ from __future__ import annotations
 import logging
 import webbrowser
 from collections.abc import Callable
-from pathlib import Path
 
 from nuclei.editor.costs import DONE
 from nuclei.editor.desk import Desk
 from nuclei.editor.drawing import Drawing, Propose
 from nuclei.editor.server import Server
-from nuclei.errors import InputError
-from nuclei.io.locks import locked
-
-LOCK = ".edit.lock"
+from nuclei.io.locks import alone
 
 log = logging.getLogger(__name__)
 
@@ -42,13 +38,9 @@ def edit(
         how many patches are done.
 
     Raises:
-        InputError: another editor has the folder open, or nothing can be served there.
+        InputError: another program writes into the folder, or nothing can be served there.
     """
-    with locked(lock_of(desk), wait=False) as is_alone:
-        if not is_alone:
-            raise InputError(
-                f"another editor has {desk.store.folder}/ open; close it, or name another --annotations"
-            )
+    with alone(desk.store.folder):
         drawing = Drawing(desk, propose)
         with Server(desk, drawing, address, port) as server:
             if not server.is_local:
@@ -62,8 +54,3 @@ def edit(
             except KeyboardInterrupt:
                 drawing.stop()
     return sum(each["state"] == DONE for each in desk.patches())
-
-
-def lock_of(desk: Desk) -> Path:
-    """The file that one editor at a time locks."""
-    return desk.store.folder / LOCK

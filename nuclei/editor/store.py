@@ -23,8 +23,8 @@ from nuclei.outlines.checks import to_labels
 from nuclei.outlines.exporting import EXPORTED, MASKS, fingerprint
 from nuclei.outlines.importing import REPLACED, import_patch
 from nuclei.outlines.polygons import fill_holes, outlines
-from nuclei.outlines.registry import SUFFIXES, detect
-from nuclei.outlines.shapes import write_compact
+from nuclei.outlines.registry import detect
+from nuclei.outlines.shapes import SUFFIXES, write_compact
 
 CANDIDATES = ".candidates"
 DIGITS = 6  # of a score

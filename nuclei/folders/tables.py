@@ -2,6 +2,8 @@
 
 A person may edit `selected.csv`. The record beside it, `selected.json`, holds digests of the rows that the
 program wrote, by which it tells them from the edited ones.
+
+pandas is imported where it is used: the --help of scripts need not wait for it.
 """
 
 from __future__ import annotations
@@ -11,13 +13,15 @@ import io
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from nuclei.errors import InputError
 from nuclei.folders.patches import is_patch, list_patches
 from nuclei.folders.runs import Run, set_aside
 from nuclei.io.files import atomic_file, digest, write_text, writing
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SELECTION = "selected.csv"
 SELECTION_RECORD = "selected.json"
@@ -34,6 +38,8 @@ def read_sources(data: Path) -> pd.DataFrame | None:
 
     What a killed run has cropped is known, too; rows without a patch are passed over.
     """
+    import pandas as pd
+
     paths = [Path(data) / name for name in (SOURCES, SOURCES_BEGUN)]
     tables = [_read_table(path, "source", "x", "y") for path in paths if path.exists()]
     if not tables:
@@ -44,6 +50,8 @@ def read_sources(data: Path) -> pd.DataFrame | None:
 
 def resolution(data: Path) -> float | None:
     """The um/px at which most of the patches were cropped; None where nobody knows."""
+    import pandas as pd
+
     sources = read_sources(data)
     if sources is None or "mpp" not in sources:
         return None
@@ -132,6 +140,8 @@ def write_selection(
 
 def _selection_text(data: Path, table: pd.DataFrame, number: int = 1) -> bytes:
     """What `write_selection` writes."""
+    import pandas as pd
+
     earlier = earlier_rounds(data, number)
     whole = pd.concat([earlier, table.astype(object)]) if len(earlier) else table
     return whole.to_csv(index=False, lineterminator="\n").encode()
@@ -145,6 +155,8 @@ def earlier_rounds(data: Path, number: int) -> pd.DataFrame:
     Raises:
         InputError: `number` is 2 or more and there is no such table, or one whose rounds are not numbers.
     """
+    import pandas as pd
+
     if number == 1:
         return pd.DataFrame(columns=["patch", "round"])
     table = _with_rounds(_read_selection(data), Path(data) / SELECTION)
@@ -186,6 +198,8 @@ def _known(data: Path) -> set[str]:
 
 def _with_rounds(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     """The table with its column `round` as integers; InputError where they are none."""
+    import pandas as pd
+
     if "round" not in table:
         table.insert(1, "round", 1)
     try:
@@ -239,6 +253,8 @@ def _read_table(path: Path, *columns: str, dtype: object = None) -> pd.DataFrame
 
 
 def _parse(content: bytes, path: Path, columns: Sequence[str] = (), dtype: object = str) -> pd.DataFrame:
+    import pandas as pd
+
     try:
         content = content.removeprefix(codecs.BOM_UTF8)
         if content[:4] == b"sep=":  # a hint for Excel

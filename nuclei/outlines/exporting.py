@@ -17,7 +17,8 @@ from nuclei.io.images import write_image
 from nuclei.io.locks import alone
 from nuclei.outlines import coco
 from nuclei.outlines.polygons import fill_holes, outlines, renumber
-from nuclei.outlines.registry import COCO_FILE, SUFFIXES, Format, write
+from nuclei.outlines.registry import write
+from nuclei.outlines.shapes import COCO_FILE, SUFFIXES, Format
 from nuclei.pictures import overlay
 
 EXPORTED = (

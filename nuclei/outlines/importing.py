@@ -18,8 +18,8 @@ from nuclei.outlines import geojson
 from nuclei.outlines.checks import to_labels
 from nuclei.outlines.exporting import EXPORTED, FROM, fingerprint
 from nuclei.outlines.polygons import fill_holes, renumber
-from nuclei.outlines.registry import Format, detect, read
-from nuclei.outlines.shapes import NUCLEUS, Annotation, image_name
+from nuclei.outlines.registry import detect, read
+from nuclei.outlines.shapes import NUCLEUS, Annotation, Format, image_name
 
 REPLACED = "replaced"  # in the folder of annotations: masks that others took the place of
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -14,16 +13,7 @@ from nuclei.io.images import read_labels, write_labels
 from nuclei.io.tiff import TIFF_SUFFIXES
 from nuclei.outlines import coco, geojson, imagej, labelme
 from nuclei.outlines.polygons import outlines
-from nuclei.outlines.shapes import Annotation, Shape
-
-Format = Literal["geojson", "labelme", "imagej", "label_tiff", "coco"]
-SUFFIXES: dict[Format, str] = {
-    "geojson": ".geojson",
-    "labelme": ".json",
-    "imagej": ".zip",
-    "label_tiff": ".tif",
-}  # of the formats with one file an image
-COCO_FILE = "coco.json"
+from nuclei.outlines.shapes import Annotation, Format, Shape
 
 
 def detect(path: Path) -> Format | None:

@@ -28,8 +28,7 @@ from nuclei.io.files import atomic_file, digest, read_json, write_json, writing
 from nuclei.io.images import read_image, read_labels, write_labels
 from nuclei.outlines import coco, geojson, measurements
 from nuclei.outlines.polygons import outlines
-from nuclei.outlines.registry import COCO_FILE, SUFFIXES
-from nuclei.outlines.shapes import field
+from nuclei.outlines.shapes import COCO_FILE, SUFFIXES, field
 
 SCORES, MEASUREMENTS = "scores", "measurements"
 TABLE = "nuclei.csv"

@@ -1,4 +1,4 @@
-"""What the annotation formats share: the objects that a file holds, and reading them with clear errors.
+"""What the annotation formats share: their names, the objects a file holds, and reading with clear errors.
 
 All formats place (0, 0) at the upper left corner of the first pixel, whose centre is (0.5, 0.5); x runs to
 the right, y down, in px. Each has a module with `write`, which takes polygons as
@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import shapely
@@ -21,6 +21,14 @@ from nuclei.errors import InputError
 from nuclei.io.files import write_text
 from nuclei.io.images import IMAGE_SUFFIXES
 
+Format = Literal["geojson", "labelme", "imagej", "label_tiff", "coco"]
+SUFFIXES: dict[Format, str] = {
+    "geojson": ".geojson",
+    "labelme": ".json",
+    "imagej": ".zip",
+    "label_tiff": ".tif",
+}  # of the formats with one file an image
+COCO_FILE = "coco.json"
 NUCLEUS = "nucleus"  # the class of what is written
 
 

@@ -26,7 +26,7 @@ from nuclei import tissue
 from nuclei.errors import InputError
 from nuclei.folders import patches, runs, tables
 from nuclei.io.images import read_image, read_labels, write_image, write_labels
-from nuclei.outlines import registry
+from nuclei.outlines import registry, shapes
 from nuclei.outlines.checks import to_labels
 
 SECONDS = 20  # a case that takes longer hangs
@@ -211,11 +211,11 @@ def _annotations(folder: Path, labels: np.ndarray) -> dict[str, Format]:
             to_labels(annotation, "a", labels.shape)
 
     found = {}
-    for form, suffix in registry.SUFFIXES.items():
+    for form, suffix in shapes.SUFFIXES.items():
         path = folder / f"a{suffix}"
         registry.write(path, form, labels, "a.png")
         found[form] = Format(path, lambda path=path: read(path), is_text="json" in suffix)
-    path = folder / registry.COCO_FILE
+    path = folder / shapes.COCO_FILE
     coco.write(path, {"a.png": (labels.shape, outlines(labels))})
     found["coco"] = Format(path, lambda: read(path), is_text=True)
     return found

@@ -13,10 +13,10 @@ from nuclei.editor.candidates import Candidate
 from nuclei.editor.desk import Desk
 from nuclei.editor.drawing import Drawing
 from nuclei.editor.server import PAGE, Server
-from nuclei.editor.session import edit, lock_of
+from nuclei.editor.session import edit
 from nuclei.errors import InputError
 from nuclei.folders import patches
-from nuclei.io.locks import locked
+from nuclei.io.locks import alone
 from nuclei.outlines import geojson
 from tests.programs import assert_refused, call
 
@@ -195,7 +195,7 @@ def test_a_list_of_500_patches_is_quick(tmp_path):
 
 
 def test_two_editors_of_one_folder_are_refused(desk):
-    with locked(lock_of(desk)), pytest.raises(InputError, match="another editor has"):
+    with alone(desk.store.folder), pytest.raises(InputError, match="another run writes into"):
         edit(desk, lambda image: [], browser=False)
 
 

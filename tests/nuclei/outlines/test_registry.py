@@ -19,7 +19,8 @@ from nuclei.io.images import write_labels
 from nuclei.outlines import checks, coco, geojson, imagej, labelme, registry
 from nuclei.outlines.checks import to_labels
 from nuclei.outlines.polygons import outlines, paint
-from nuclei.outlines.registry import SUFFIXES, detect, read, write
+from nuclei.outlines.registry import detect, read, write
+from nuclei.outlines.shapes import SUFFIXES
 from tests.nuclei.outlines.test_polygons import hard_labels, random_labels
 
 FORMATS = [*SUFFIXES, "coco"]
