@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from mrcnn.slides.job import SlideJob
 
 Format = Literal["geojson", "coco", "csv", "label_tiff", "geojson_gz", "ome_zarr"]
+HOW = ("confidence", "views", "overlap")  # settings of how nuclei are found
+HOW_BLOCKWISE = ("mpp", "source_mpp", "region", "block", "scheduler")  # and of slides
 
 
 @dataclass(frozen=True)
@@ -56,10 +58,13 @@ def main(settings: Settings) -> None:
     slides, images = sort_out(paths, mpp, settings.source_mpp)
     if settings.region is not None and not slides:
         raise InputError("--region is for slides, and there is none among the images")
+    how = {name: getattr(settings, name) for name in HOW}
     if images:
-        _segment_images(images, model, settings)
+        _segment_images(images, model, settings.out, how)
+        _export(images, settings.out, settings.format, settings.source_mpp)
     if slides:
-        _segment_slides(slides, model, settings)
+        blockwise = {name: getattr(settings, name) for name in HOW_BLOCKWISE}
+        _segment_slides(slides, model, settings.out, how | blockwise, settings.format)
     # Imported here: --help need not wait.
     from nuclei.report.write import after_stage
 
@@ -68,47 +73,32 @@ def main(settings: Settings) -> None:
     after_stage("segmented", settings.model.parent, seconds, **of)
 
 
-def _segment_images(paths: list[Path], model: Path, settings: Settings) -> None:
-    """Whole images: label images, and the formats from them."""
+def _segment_images(paths: list[Path], model: Path, out: Path, how: dict) -> None:
+    """Write the label images and overlays of whole images."""
     # Imported here: --help need not wait.
     from mrcnn.segmentation import OVERLAYS, segment_images
 
-    made = segment_images(paths, model, settings.out, **_how(settings))
+    made = segment_images(paths, model, out, **how)
     if made:
         warn_of_start(model)
     if made < len(paths):
         print(f"{len(paths) - made} of {len(paths)} images were segmented before with the same settings")
     if made:
-        print(f"wrote {settings.out}/<image>.tif and {settings.out / OVERLAYS}/<image>.png")
-    _export(paths, settings.out, settings.format, settings.source_mpp)
-    print(f"next: look at the overlays; with true labels at hand, python evaluate.py {settings.out} TRUTH")
+        print(f"wrote {out}/<image>.tif and {out / OVERLAYS}/<image>.png")
 
 
-def _segment_slides(paths: list[Path], model: Path, settings: Settings) -> None:
-    """Slides, block by block; ends with an InputError where some nuclei are missing."""
+def _segment_slides(
+    paths: list[Path], model: Path, out: Path, how: dict, formats: tuple[Format, ...]
+) -> None:
+    """Segment slides block by block; ends with an InputError where some nuclei are missing."""
     from mrcnn.segmentation import OVERLAYS, segment_slides
 
-    jobs, troubles = segment_slides(
-        paths,
-        model,
-        settings.out,
-        **_how(settings),
-        mpp=settings.mpp,
-        source_mpp=settings.source_mpp,
-        region=settings.region,
-        block=settings.block,
-        scheduler=settings.scheduler,
-    )
+    jobs, troubles = segment_slides(paths, model, out, **how)
     warn_of_start(model)
-    print(f"wrote {settings.out}/<slide>.parquet and {settings.out / OVERLAYS}/<slide>.png")
-    _export_slides(jobs, settings.format)
+    print(f"wrote {out}/<slide>.parquet and {out / OVERLAYS}/<slide>.png")
+    _export_slides(jobs, formats)
     if troubles:
         raise InputError("; ".join(troubles))
-
-
-def _how(settings: Settings) -> dict:
-    """How nuclei are found, on images and on slides."""
-    return {name: getattr(settings, name) for name in ("confidence", "views", "overlap")}
 
 
 def _export(paths: list[Path], out: Path, formats: tuple[Format, ...], mpp: float | None) -> None:
@@ -128,6 +118,7 @@ def _export(paths: list[Path], out: Path, formats: tuple[Format, ...], mpp: floa
         results.write_table(out, mpp)
         unit = "px" if mpp is None else "um"
         print(f"wrote {out / results.TABLE}, size, shape and stain of every nucleus, in {unit}")
+    print(f"next: look at the overlays; with true labels at hand, python evaluate.py {out} TRUTH")
 
 
 def _export_slides(jobs: list[SlideJob], formats: tuple[Format, ...]) -> None:
