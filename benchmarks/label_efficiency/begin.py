@@ -18,7 +18,9 @@ from nuclei.experiment import Tissue, program
 from nuclei.io.files import read_json, write_json
 
 # Settings that all runs have alike.
-SHARED = ("minutes", "rounds", "batch", "samples", "effort", "views", "weights", "imagenet_steps")
+SHARED = (
+    "minutes", "rounds", "batch", "samples", "effort", "views", "weights", "full_steps", "imagenet_steps",
+)  # fmt: skip
 CALIBRATION_STEPS = 25  # of two short trainings, whose difference gives the seconds a step takes
 
 

@@ -49,6 +49,7 @@ class Settings:
     seeds: int = 2  # runs of every row
     draws: int = 3  # of random patches
     weights: str = GENERATED  # what our trainings begin with: generated, imagenet, or a model's folder
+    full_steps: int = 1500  # of full supervision, which has twenty times as many patches to learn from
     imagenet_steps: int = 3000  # of the rows that begin with ImageNet's weights, which need more of them
     rounds: int = 1  # of pseudo labels in the whole method
     batch: int = 4  # patches a step
@@ -90,7 +91,9 @@ class Plan:
         """Training steps of a run of ours, of all rounds together."""
         if run.row in UNTRAINED:
             return 0
-        return self.settings.imagenet_steps if run.row in FROM_IMAGENET else self.steps
+        if run.row in FROM_IMAGENET:
+            return self.settings.imagenet_steps
+        return self.settings.full_steps if run.row in FULL else self.steps
 
     def stages(self, run: Run) -> Path:
         """The folder of stages 1 and 2 of a run; those with the same patches share it."""
@@ -116,7 +119,7 @@ def list_runs(settings: Settings) -> list[Run]:
         Run(row, budget, seed)
         for seed in range(settings.seeds)
         for budget in settings.budgets
-        for row in ("annotated_only", "whole_method")
+        for row in ours
     ]
     paper = [Run("paper_rule", settings.budget, seed) for seed in range(settings.seeds)]
     imagenet = [

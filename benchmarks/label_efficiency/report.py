@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.label_efficiency import pictures
-from benchmarks.label_efficiency.plan import FROM_IMAGENET, PEERS, ROWS, RUN, UNTRAINED, Run, in_order
+from benchmarks.label_efficiency.plan import FROM_IMAGENET, FULL, PEERS, ROWS, RUN, UNTRAINED, Run, in_order
 from nuclei.errors import InputError
 from nuclei.evaluation.metrics import NAMES
 from nuclei.experiment import Tissue
@@ -47,8 +47,9 @@ def write(
     Returns:
         the figures of results.json: a dict a row of the first table, each with the mean over images and runs
         (`aji`, `pq`, ..., `precision`, `recall`), `aji_sd` over images, `aji_runs`, `runs`, the commits of
-        their `code`, `annotated_share` and `training_minutes` (of the runs that nothing interrupted; None
-        where there is none); `differences` in AJI between rows with their 95 % intervals; `budgets`;
+        their `code`, `annotated_share`, `steps`, `start` (what the training began with) and
+        `training_minutes` (of the runs that nothing interrupted; None where there is none); `differences`
+        in AJI between rows with their 95 % intervals; `gain_of_pairs` by annotated patches; `budgets`;
         `made_with`.
     """
     here = read_runs(out)
@@ -61,7 +62,10 @@ def write(
         scores[list(KEPT)].round(4).to_csv(temporary, index=False)
     first = scores[scores["budget"].isin((0, budget))]
     figures = {row: summary(first[first["row"] == row], groups) for row in in_order(first["row"].unique())}
+    for row, one in figures.items():
+        one["start"] = _start(row, made_with)
     figures["differences"] = _differences(first)
+    figures["gain_of_pairs"] = _gain_of_pairs(scores)
     figures["budgets"] = _budgets(scores)
     figures["made_with"] = made_with
     write_json(out / "results.json", figures)
@@ -101,7 +105,7 @@ def read_kept(path: Path) -> pd.DataFrame:
 
 def check_steps(kept: pd.DataFrame, steps: int, path: Path) -> None:
     """InputError where the trainings of ours, kept in the file `path`, had another number of steps."""
-    ours = ~kept["row"].isin((*UNTRAINED, *FROM_IMAGENET, *PEERS))
+    ours = ~kept["row"].isin((*UNTRAINED, *FULL, *FROM_IMAGENET, *PEERS))
     others = set(kept.loc[ours, "steps"]) - {steps}
     if others:
         raise InputError(
@@ -127,6 +131,7 @@ def summary(table: pd.DataFrame, groups: Mapping[str, list[str]]) -> dict:
         figures[f"aji_{name}"] = _round(images.loc[images.index.isin(stems), "aji"].mean())
     figures["runs"] = len(runs)
     figures["code"] = sorted(table["code"].dropna().unique())
+    figures["steps"] = int(table["steps"].iloc[0])
     figures["annotated_share"] = float(table["annotated_share"].iloc[0])
     minutes = table.drop_duplicates(["budget", "seed"])["training_minutes"].dropna()
     figures["training_minutes"] = round(float(minutes.mean()), 1) if len(minutes) else None
@@ -171,10 +176,29 @@ def _differences(first: pd.DataFrame) -> dict[str, list[float]]:
     }
 
 
+def _start(row: str, made_with: dict) -> str | None:
+    """What the trainings of a row began with; None where nothing is trained."""
+    if row in UNTRAINED:
+        return None
+    if row in FROM_IMAGENET or row == "torchvision":
+        return "imagenet"
+    return "random" if row in PEERS else made_with.get("weights")
+
+
+def _gain_of_pairs(scores: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """Annotated patches -> AJI with their synthetic pairs less that without, and its 95 % interval."""
+    found = {}
+    for budget, table in scores.groupby("budget"):
+        rows = [table[table["row"] == row] for row in ("synthetic", "annotated_only")]
+        if all(len(row) for row in rows):
+            found[str(budget)] = dict(zip(("aji", "low", "high"), difference(*rows), strict=True))
+    return found
+
+
 def _budgets(scores: pd.DataFrame) -> dict[str, dict[str, dict]]:
     """Row -> budget -> figures, for rows that were run with several budgets."""
     found = {}
-    for row in ("annotated_only", "whole_method"):
+    for row in STEPS_OF_THE_METHOD:
         of_row = scores[scores["row"] == row]
         found[row] = {str(budget): summary(table, {}) for budget, table in of_row.groupby("budget")}
     return found

@@ -17,6 +17,7 @@ from benchmarks.label_efficiency import __main__ as experiment
 from benchmarks.label_efficiency import execute, report
 from benchmarks.label_efficiency.begin import begin
 from benchmarks.label_efficiency.plan import RUN, Plan, Run, Settings, held, list_runs, turn
+from benchmarks.label_efficiency.report import STEPS_OF_THE_METHOD
 from nuclei.errors import InputError
 from nuclei.evaluation.metrics import NAMES
 from nuclei.experiment import tissue_folders
@@ -56,7 +57,7 @@ def test_the_first_table_comes_first_then_the_seeds_then_the_budgets():
     ]
     assert {name.rpartition("_")[2] for name in names[11:16]} == {"1"}
     assert names[16:18] == ["paper_rule_12_0", "paper_rule_12_1"]
-    budgets = [f"{row}_3_{seed}" for seed in (0, 1) for row in ("annotated_only", "whole_method")]
+    budgets = [f"{row}_3_{seed}" for seed in (0, 1) for row in STEPS_OF_THE_METHOD]
     imagenet = [f"{row}_{seed}" for seed in (0, 1) for row in ("annotated_imagenet_12", "full_imagenet_0")]
     assert names[18:] == budgets + imagenet
     assert len(set(names)) == len(names)
@@ -99,12 +100,15 @@ def test_tables_plots_and_overlays_of_what_is_finished(tmp_path):
     folders += [add_run(tmp_path, "annotated_only", 12, 0, [0.5, 0.3])]
     folders += [add_run(tmp_path, "annotated_only", 12, 1, [0.5, 0.3], minutes=None)]  # was killed
     folders += [add_run(tmp_path, "whole_method", 12, 0, [0.7, 0.4], minutes=None)]
+    add_run(tmp_path, "synthetic", 3, 0, [0.3, 0.3])
+    add_run(tmp_path, "annotated_only", 3, 0, [0.2, 0.1])
     add_run(tmp_path, "whole_method", 3, 0, [0.1, 0.1])  # not on the overlays: has no label images
     for stem in "ab":
         write_image(where.test_images / f"{stem}.png", image)
         for folder in (where.test_labels, *(folder / "segmented" for folder in folders)):
             write_labels(folder / f"{stem}.tif", labels)
-    figures = report.write(tmp_path, where, {"test_near": ["a"], "test_far": ["b"]}, 12, {"steps": 100})
+    groups, made_with = {"test_near": ["a"], "test_far": ["b"]}, {"weights": "generated"}
+    figures = report.write(tmp_path, where, groups, 12, made_with)
     assert json.loads((tmp_path / "results.json").read_text()) == figures
     whole = figures["whole_method"]
     assert whole["aji"] == pytest.approx(0.55)  # the run with 3 patches is not in the first table
@@ -117,12 +121,15 @@ def test_tables_plots_and_overlays_of_what_is_finished(tmp_path):
     assert figures["differences"]["whole_method - label_free"][0] == pytest.approx(0.25)
     assert figures["differences"]["whole_method - annotated_only"][0] == pytest.approx(0.15)
     assert figures["budgets"]["whole_method"]["3"]["aji"] == pytest.approx(0.1)
-    assert figures["made_with"] == {"steps": 100}
+    assert (whole["steps"], whole["start"], figures["label_free"]["start"]) == (100, "generated", None)
+    # Of two images both drawn are a, or both b, in a quarter of the cases each.
+    assert figures["gain_of_pairs"] == {"3": {"aji": 0.15, "low": 0.1, "high": 0.2}}
+    assert figures["made_with"] == made_with
     scores = pd.read_csv(tmp_path / "scores.csv").set_index(["row", "budget", "seed", "image"])
-    assert len(scores) == 10  # five runs of two images
+    assert len(scores) == 14  # seven runs of two images
     assert scores.loc[("whole_method", 12, 0, "b"), ["nuclei", "predicted", "aji"]].tolist() == [9, 7, 0.4]
     text = (tmp_path / "results.md").read_text()
-    assert text.endswith("steps: 100\n")
+    assert text.endswith("weights: generated\n")
     assert "| + pseudo labels: the whole method | 1 | 4.9 % |  | 0.550 (0.150) | 0.550 | 0.500 |" in text
     assert {"rows.png", "budgets.png", "best.png", "worst.png"} <= {p.name for p in tmp_path.iterdir()}
 
