@@ -14,15 +14,8 @@ import numpy as np
 import torch
 from efficientnet_lite_pytorch import EfficientNet
 
-from nuclei.evaluation.realism import (
-    boundary_gradient,
-    edge_place,
-    ghosts,
-    largest_correlation,
-    rings,
-    rings_off,
-    separation,
-)
+from nuclei.evaluation.realism import largest_correlation
+from nuclei.report.measures import compare
 from nuclei.selection.features import efficientnet_lite0_weights
 
 LAYERS = {4: 2, 8: 4}  # px from one position to the next -> the last block of EfficientNet-Lite0 that has it
@@ -119,20 +112,15 @@ def quality(pairs: Sequence[Pair], real: Pair) -> dict[str, float]:
         stride: float(np.median([frechet_distance(each[stride], target[stride]) for each in gaussians]))
         for stride in target
     }
-    # Held-out patches may be without nuclei, which leaves no mask to be true to.
-    with_nuclei = [pair for pair in pairs if pair[1].any()]
-    auc = float(np.mean([separation(*pair) for pair in with_nuclei]))
+    found = compare(pairs, real)
     return {
-        "auc": auc,
-        "auc_gap": abs(auc - separation(*real)),
+        "auc": found["auc"],
+        "auc_gap": abs(found["auc"] - found["auc_real"]),
         "realism": realism[4],
         "realism_8": realism[8],
         "repeats": float(np.mean([largest_correlation(image, real[0]) for image, _ in pairs])),
-        "boundary": float(np.mean([boundary_gradient(*pair) for pair in with_nuclei]))
-        / boundary_gradient(*real),
-        "edge": float(np.mean([edge_place(*pair) for pair in with_nuclei])) - edge_place(*real),
-        "rings": rings_off(np.concatenate([rings(*pair) for pair in with_nuclei]), rings(*real)),
-        "ghosts": float(np.mean([ghosts(*pair) for pair in with_nuclei])) - ghosts(*real),
+        "boundary": found["contrast"],
+        **{name: found[name] for name in ("edge", "rings", "ghosts")},
     }
 
 

@@ -58,7 +58,7 @@ def implausible(table: pd.DataFrame, typical: float | None) -> int:
 
 
 def compare(pairs: Sequence[Pair], real: Pair) -> dict[str, float]:
-    """Means over synthetic pairs beside the real one.
+    """Means over synthetic pairs beside the real one; pairs without a nucleus, or all nucleus, show no edge.
 
     Returns:
         auc and auc_real (how well haematoxylin tells nuclei from background), edge (px by which nuclei end
@@ -67,14 +67,15 @@ def compare(pairs: Sequence[Pair], real: Pair) -> dict[str, float]:
         copy (1: a sample repeats the real patch) and stain (the largest difference of optical density).
     """
 
-    def mean(of: Callable[..., float], some: Sequence[Pair] = pairs) -> float:
-        return float(np.mean([of(*pair) for pair in some])) if some else np.nan
+    with_edges = [pair for pair in pairs if pair[1].any() and not pair[1].all()]
 
-    with_nuclei = [pair for pair in pairs if pair[1].any() and not pair[1].all()]
+    def mean(of: Callable[..., float]) -> float:
+        return float(np.mean([of(*pair) for pair in with_edges])) if with_edges else np.nan
+
     sharp = realism.boundary_gradient(*real)
     around = np.concatenate([realism.rings(*pair) for pair in pairs])
     return {
-        "auc": mean(realism.separation, with_nuclei),
+        "auc": mean(realism.separation),
         "auc_real": realism.separation(*real) if real[1].any() and not real[1].all() else np.nan,
         "edge": mean(realism.edge_place) - realism.edge_place(*real),
         "contrast": mean(realism.boundary_gradient) / sharp if sharp else np.nan,
