@@ -274,4 +274,4 @@ def test_the_script_runs_as_a_program(folder):
     assert_refused(call(folder, "annotations.py", "import", "nowhere"), "nowhere/ does not exist")
     wrong = call(folder, "annotations.py")
     assert wrong.returncode == 2
-    assert "{export, import}" in wrong.stderr
+    assert "{edit, export, import}" in wrong.stderr

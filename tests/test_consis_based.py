@@ -87,7 +87,7 @@ def test_the_program_selects_and_writes_the_folders(data, tmp_path):
     crops = tmp_path / "data_30000_cut"
     assert sum(len(list_patches(crops / str(cluster))) for cluster in range(2)) == 4 * COUNT
     assert read_patch(crops / "0" / "0").shape == (SIZE // 2, SIZE // 2, 3)
-    expected = {"contact_sheet.png", "features", "map.png", "settings.json"}
+    expected = {"contact_sheet.png", "features", "map.csv", "map.png", "settings.json"}
     assert {path.name for path in (tmp_path / "runs" / "selection").iterdir()} == expected
 
     # The same in another process state: features anew, same selection.

@@ -16,6 +16,7 @@ from main_train import Settings
 from nuclei.folders.patches import list_patches, read_masks, write_patch
 from nuclei.folders.tables import write_selection
 from nuclei.io.images import write_image
+from nuclei.report.places import REPORT
 from tests.csingan.test_synthesis import SIZE, tissue
 from tests.programs import ROOT, assert_refused, call
 
@@ -48,9 +49,10 @@ def flags(**settings) -> list[str]:
 
 
 def results(root: Path) -> dict[str, bytes]:
-    """The content of all results that were not replaced; without records."""
+    """The content of all results that were not replaced; without records and the report, which have dates."""
     paths = [path for top in ("runs", "data_synthetic") for path in (root / top).rglob("*.*")]
-    names = {path.relative_to(root).as_posix(): path for path in paths if path.suffix != ".json"}
+    paths = [path for path in paths if path.suffix != ".json" and path.name != REPORT]
+    names = {path.relative_to(root).as_posix(): path for path in paths}
     return {name: path.read_bytes() for name, path in names.items() if "/replaced/" not in name}
 
 

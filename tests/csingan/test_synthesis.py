@@ -52,7 +52,7 @@ TRAINED_ANEW = {
     "gap": ({"layout": {"gap": 2}}, "gap 1 -> 2"),
     "scale": ({"layout": {"scale": (1, 1)}}, "scale [0.9, 1.1] -> [1, 1]"),
     "shapes": ({"shapes": "all"}, "nuclei_of_others 'none' -> '2 patches"),
-    "data": ({"data": "data2"}, "image '"),
+    "data": ({"data": "data2"}, "image changed"),
 }
 
 
@@ -167,7 +167,7 @@ def test_a_preset_that_was_edited_trains_anew(data, monkeypatch, training, caplo
     assert training.happened()
     monkeypatch.setitem(PRESETS, "fast", replace(TINY, layouts=3))
     make(data.parent, patch="c")
-    assert training.happened() and "trained anew (schedule '" in caplog.text
+    assert training.happened() and "trained anew (schedule changed" in caplog.text
 
 
 def test_deleted_checkpoints_are_trained_again_to_the_same_pairs(data, training):
