@@ -165,10 +165,11 @@ def difference(ours: pd.DataFrame, other: pd.DataFrame, run: str = "seed") -> li
 
 
 def _differences(first: pd.DataFrame) -> dict[str, list[float]]:
-    """Each step of the method less the one before, and the whole method less everything else."""
+    """Each step of the method less the one before; the whole method, and its first step, less all else."""
     rows = set(first["row"])
     steps = list(zip(STEPS_OF_THE_METHOD[1:], STEPS_OF_THE_METHOD, strict=False))
     pairs = steps + [("whole_method", row) for row in in_order(rows) if row != "whole_method"]
+    pairs += [("annotated_only", row) for row in in_order(rows) if row not in STEPS_OF_THE_METHOD]
     return {
         f"{ours} - {other}": difference(first[first["row"] == ours], first[first["row"] == other])
         for ours, other in dict.fromkeys(pairs)

@@ -120,6 +120,7 @@ def test_tables_plots_and_overlays_of_what_is_finished(tmp_path):
     assert whole["training_minutes"] is None
     assert figures["differences"]["whole_method - label_free"][0] == pytest.approx(0.25)
     assert figures["differences"]["whole_method - annotated_only"][0] == pytest.approx(0.15)
+    assert figures["differences"]["annotated_only - label_free"][0] == pytest.approx(0.1)
     assert figures["budgets"]["whole_method"]["3"]["aji"] == pytest.approx(0.1)
     assert (whole["steps"], whole["start"], figures["label_free"]["start"]) == (100, "generated", None)
     # Of two images both drawn are a, or both b, in a quarter of the cases each.
