@@ -37,7 +37,7 @@ class Settings:
     k1: int = 3  # patches to annotate
     samples: int = 8  # synthetic pairs a patch
     effort: float = 0.25  # multiplies the training steps of the GANs
-    steps: int = 25  # training steps before the labelling, and again after it
+    steps: int = 20  # training steps before the labelling, and again after it
     seed: int = 0  # of the tissue and of every stage
 
 

@@ -64,7 +64,8 @@ class Batches(keras.utils.PyDataset):
         fixed: bool = False,
         steps: int | None = None,
     ):
-        super().__init__(workers=max(config.WORKERS, 1), use_multiprocessing=False, max_queue_size=8)
+        # A short queue: while it fills, the threads compete with the tracing of the first step.
+        super().__init__(workers=max(config.WORKERS, 1), use_multiprocessing=False, max_queue_size=2)
         self.dataset = dataset
         self.config = config
         self.augmentation = as_augmentation(augmentation)
