@@ -9,15 +9,13 @@ from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from main_train import Settings
 from nuclei.folders.patches import list_patches, read_masks, write_patch
-from nuclei.folders.tables import write_selection
 from nuclei.io.images import write_image
 from nuclei.report.places import REPORT
-from tests.csingan.test_synthesis import SIZE, tissue
+from tests.csingan.synthesis_runs import SIZE, tissue, write_data
 from tests.programs import ROOT, assert_refused, call
 
 SCRIPT = "main_train.py"
@@ -26,10 +24,7 @@ QUICK = {"samples": 2, "effort": 1e-9}  # one step a scale
 
 @pytest.fixture
 def data(tmp_path) -> Path:
-    for seed, name in enumerate(("a", "b", "c")):
-        write_patch(tmp_path / "data", name, *tissue(seed))
-    write_selection(tmp_path / "data", pd.DataFrame([{"patch": "a"}, {"patch": "b"}]))
-    return tmp_path / "data"
+    return write_data(tmp_path)
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ def main(settings: Settings) -> None:
         made_with = begin(settings, where)
     plan = Plan(settings, where, made_with["steps"])
     if kept is not None and settings.kept is not None:
-        report.check_steps(kept, plan.steps, settings.kept)
+        report.check_steps(kept, plan, settings.kept)
 
     def write_report() -> dict:
         with turn(settings.out, "report"):

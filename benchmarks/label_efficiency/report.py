@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.label_efficiency import pictures
-from benchmarks.label_efficiency.plan import FROM_IMAGENET, FULL, PEERS, ROWS, RUN, UNTRAINED, Run, in_order
+from benchmarks.label_efficiency.plan import FROM_IMAGENET, PEERS, ROWS, RUN, UNTRAINED, Plan, Run, in_order
 from nuclei.errors import InputError
 from nuclei.evaluation.metrics import NAMES
 from nuclei.experiment import Tissue
@@ -103,14 +103,15 @@ def read_kept(path: Path) -> pd.DataFrame:
     return with_detection(table.assign(folder=[Run(*each).name for each in runs]))
 
 
-def check_steps(kept: pd.DataFrame, steps: int, path: Path) -> None:
+def check_steps(kept: pd.DataFrame, plan: Plan, path: Path) -> None:
     """InputError where the trainings of ours, kept in the file `path`, had another number of steps."""
-    ours = ~kept["row"].isin((*UNTRAINED, *FULL, *FROM_IMAGENET, *PEERS))
-    others = set(kept.loc[ours, "steps"]) - {steps}
-    if others:
-        raise InputError(
-            f"{path} has trainings of {others.pop()} steps, not {steps}; pass --steps, or no --kept"
-        )
+    for row in in_order(set(kept["row"]) - {*UNTRAINED, *PEERS}):
+        steps = plan.steps_of(Run(row, 0, 0))
+        others = set(kept.loc[kept["row"] == row, "steps"]) - {steps}
+        if others:
+            raise InputError(
+                f"{path} has trainings of {others.pop()} steps, not {steps} ({row}); pass no --kept"
+            )
 
 
 def with_detection(scores: pd.DataFrame) -> pd.DataFrame:

@@ -66,7 +66,6 @@ def compare(pairs: Sequence[Pair], real: Pair) -> dict[str, float]:
         and ghosts (see `nuclei.evaluation.realism`; 0 as in the real pair),
         copy (1: a sample repeats the real patch) and stain (the largest difference of optical density).
     """
-
     with_edges = [pair for pair in pairs if pair[1].any() and not pair[1].all()]
 
     def mean(of: Callable[..., float]) -> float:

@@ -162,7 +162,8 @@ def test_runs_made_elsewhere_count_and_are_not_repeated(tmp_path):
     report.write(elsewhere, where, {}, 12, {})
     add_run(here, "synthetic", 12, 0, [0.7, 0.3], minutes=3)
     kept = report.read_kept(elsewhere / "scores.csv")
-    report.check_steps(kept, 100, elsewhere / "scores.csv")
+    plan = Plan(Settings("folder"), where, 100)
+    report.check_steps(kept, plan, elsewhere / "scores.csv")
     assert set(kept["folder"]) == {"label_free_0_0", "synthetic_12_1"}
     figures = report.write(here, where, {}, 12, {}, kept)
     assert figures["synthetic"]["aji_runs"] == [0.5, 0.4]
@@ -173,7 +174,9 @@ def test_runs_made_elsewhere_count_and_are_not_repeated(tmp_path):
     assert figures["synthetic"]["aji_runs"] == [0.5, 0.8]
     assert len(pd.read_csv(here / "scores.csv")) == 6
     with pytest.raises(InputError, match="has trainings of 100 steps, not 200"):
-        report.check_steps(kept, 200, elsewhere / "scores.csv")
+        report.check_steps(kept, replace(plan, steps=200), elsewhere / "scores.csv")
+    with pytest.raises(InputError, match=r"of 100 steps, not 1500 \(full_supervision\)"):
+        report.check_steps(kept.assign(row="full_supervision"), plan, elsewhere / "scores.csv")
     (elsewhere / "scores.csv").write_text("row,image\n")
     with pytest.raises(InputError, match="has no column budget, seed, .*; it is no scores.csv"):
         report.read_kept(elsewhere / "scores.csv")

@@ -5,23 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
 import csingan.report
 from csingan.config import PRESETS
-from nuclei.folders.patches import write_patch
-from nuclei.folders.tables import write_selection
 from nuclei.io.images import write_image, write_labels
-from tests.csingan.synthesis_runs import TINY, Training, tissue
+from tests.csingan.synthesis_runs import TINY, Training, tissue, write_data
 
 
 @pytest.fixture
 def data(tmp_path) -> Path:
-    for seed, name in enumerate(("a", "b", "c")):
-        write_patch(tmp_path / "data", name, *tissue(seed))
-    write_selection(tmp_path / "data", pd.DataFrame([{"patch": "a"}, {"patch": "b"}]))
-    return tmp_path / "data"
+    return write_data(tmp_path)
 
 
 @pytest.fixture

@@ -6,13 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 import csingan.train
 from csingan.config import PRESETS, LayoutOptions
 from csingan.inputs import read_folder, read_patches
 from csingan.synthesis import synthesise
 from nuclei.folders import runs
-from nuclei.folders.patches import list_patches, read_patch
+from nuclei.folders.patches import list_patches, read_patch, write_patch
+from nuclei.folders.tables import write_selection
 
 SIZE = 64
 TINY = replace(
@@ -29,6 +31,14 @@ def tissue(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     noise = np.random.default_rng(seed).normal(0, 8, (SIZE, SIZE, 3))
     image = np.where(labels[..., None] > 0, (90, 60, 140), (230, 170, 200)) + noise
     return np.uint8(image.clip(0, 255)), labels
+
+
+def write_data(root: Path) -> Path:
+    """A folder data/ with the annotated patches a, b and c, of which a and b are selected."""
+    for seed, name in enumerate(("a", "b", "c")):
+        write_patch(root / "data", name, *tissue(seed))
+    write_selection(root / "data", pd.DataFrame([{"patch": "a"}, {"patch": "b"}]))
+    return root / "data"
 
 
 def make(root: Path, patch=None, folder=None, shapes="own", data="data", layout=None, **options) -> None:

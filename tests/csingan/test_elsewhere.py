@@ -6,7 +6,7 @@ from csingan.inputs import read_patches
 from csingan.synthesis import synthesise
 from nuclei.folders.patches import read_masks, read_patch, write_patch
 from nuclei.folders.tables import write_selection
-from tests.csingan.test_synthesis import tissue
+from tests.csingan.synthesis_runs import tissue
 
 
 @pytest.mark.slow
