@@ -4,8 +4,8 @@ A generated slide and one of half its side are segmented on two cores. memory_4x
 overhead: seconds of the larger run over those of the bare network on the same tiles (start-up taken off);
 two_over_one: the rate of two workers of one core each over that of one; after_kills: nuclei that differ once
 a worker, and then the whole run, was ended by SIGKILL; edges: see `benchmarks.slides.edges`; million: see
-`benchmarks.slides.million`. The defaults take hours; --side 3000 --edges-side 1500 --nuclei 20000 shows in
-minutes that it works.
+`benchmarks.slides.million`. The defaults take hours; a run that was ended goes on with the next part.
+--side 3000 --edges-side 1500 --nuclei 20000 shows in minutes that it works.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +26,8 @@ import shapely
 from benchmarks.slides import edges, measured
 from mrcnn.inference.tiling import OVERLAP
 from nuclei.cli import run
-from nuclei.io.files import write_json
+from nuclei.folders.runs import Run
+from nuclei.io.files import read_json, write_json
 from nuclei.slides.blocks import Grid
 from nuclei.tissue.slide import TissueSlide
 
@@ -42,16 +45,22 @@ class Settings:
 
 
 def main(settings: Settings) -> None:
-    settings.out.mkdir(parents=True, exist_ok=True)
+    record = Run(settings.out, "benchmark", {**asdict(settings), "out": None})
+    if not record.is_finished:
+        record.begin()
     figures = _sizes(settings)
-    figures |= _workers(settings)
-    figures["after_kills"] = _kills(settings)
-    figures["edges"] = _edges(settings)
-    figures["million"] = _json(
-        [sys.executable, "-m", "benchmarks.slides.million", str(settings.nuclei)], settings
-    )
-    write_json(settings.out / "figures.json", figures)
+    for part in (_workers, _kills, _edges, _million):
+        figures |= _once(settings, part.__name__.strip("_"), partial(part, settings))
+    record.finish()
     print(json.dumps(figures))
+
+
+def _once(settings: Settings, name: str, measure: Callable[[], dict]) -> dict:
+    """The figures of a part of the benchmark; they are kept, and not measured twice."""
+    path = settings.out / f"{name}.json"
+    if not path.exists():
+        write_json(path, measure())
+    return read_json(path)
 
 
 def _slide(settings: Settings, side: int, share: float, kind: str = "hepatic") -> tuple[TissueSlide, Path]:
@@ -73,23 +82,28 @@ def _sizes(settings: Settings) -> dict:
     runs, tissue = {}, {}
     for name, side in (("half", settings.side // 2), ("whole", settings.side)):
         slide, path = _slide(settings, side, settings.share)
-        runs[name] = measured.checked(measured.segment(path.resolve(), _fresh(settings, name)))
+        runs[name] = _once(settings, name, partial(_segment, settings, name, path))
         tissue[name] = slide.tissue_pixels / 1e6
+    bare = _once(settings, "bare", partial(_json, "benchmarks.slides.bare", path))
+    half, whole = runs["half"], runs["whole"]
     # What does not grow with the slide is the start of the program.
-    grown = runs["whole"].seconds - runs["half"].seconds
-    rate = grown / (tissue["whole"] - tissue["half"])
-    start = runs["half"].seconds - rate * tissue["half"]
-    bare = _json([sys.executable, "-m", "benchmarks.slides.bare", str(path.resolve())])
+    rate = (whole["seconds"] - half["seconds"]) / (tissue["whole"] - tissue["half"])
+    start = half["seconds"] - rate * tissue["half"]
     return {
         "side": settings.side,
         "tissue_mp": round(tissue["whole"], 1),
-        "seconds": round(runs["whole"].seconds, 1),
-        "peak_mb": round(runs["whole"].peak_mb),
-        "memory_4x_over_1x": round(runs["whole"].peak_mb / runs["half"].peak_mb, 3),
+        "seconds": round(whole["seconds"], 1),
+        "peak_mb": round(whole["peak_mb"]),
+        "memory_4x_over_1x": round(whole["peak_mb"] / half["peak_mb"], 3),
         "s_per_mp": round(rate, 2),
         "start_s": round(start, 1),
-        "overhead": round((runs["whole"].seconds - start) / bare["seconds"] - 1, 3),
+        "overhead": round((whole["seconds"] - start) / bare["seconds"] - 1, 3),
     }
+
+
+def _segment(settings: Settings, name: str, path: Path) -> dict:
+    done = measured.checked(measured.segment(path.resolve(), _fresh(settings, name)))
+    return {"seconds": done.seconds, "peak_mb": done.peak_mb}
 
 
 def _workers(settings: Settings) -> dict:
@@ -103,7 +117,7 @@ def _workers(settings: Settings) -> dict:
     return {"two_over_one": round(seconds[1] / seconds[2], 2)}
 
 
-def _kills(settings: Settings) -> int:
+def _kills(settings: Settings) -> dict:
     """How many nuclei differ from those of a run in peace: a worker and the whole run were killed."""
     _, path = _slide(settings, settings.side // 2, settings.share)
     out = _fresh(settings, "killed")
@@ -126,7 +140,7 @@ def _kills(settings: Settings) -> int:
     assert len(killed) == 2, "the slide is too small to be killed in the middle"
     measured.checked(measured.segment(path.resolve(), out, *flags))
     expected = settings.out / "half" / f"{path.stem}.parquet"
-    return len(_outlines(out / f"{path.stem}.parquet") ^ _outlines(expected))
+    return {"after_kills": len(_outlines(out / f"{path.stem}.parquet") ^ _outlines(expected))}
 
 
 def _outlines(path: Path) -> set[bytes]:
@@ -144,13 +158,17 @@ def _edges(settings: Settings) -> dict:
     lines = tuple(np.unique([core[side] for core in cores])[1:] for side in (0, 1))
     found = shapely.from_wkb(pq.read_table(out / f"{path.stem}.parquet")["geometry"].to_numpy())
     truth = np.concatenate(list(slide.nuclei()))
-    return edges.figures(edges.match(truth, found), lines)  # type: ignore[arg-type]
+    return {"edges": edges.figures(edges.match(truth, found), lines)}  # type: ignore[arg-type]
 
 
-def _json(command: list[str], settings: Settings | None = None) -> dict:
-    if settings is not None:
-        command = [*command, str(_fresh(settings, "million"))]
-    return json.loads(measured.checked(measured.run(command)).output.strip().splitlines()[-1])
+def _million(settings: Settings) -> dict:
+    return {"million": _json("benchmarks.slides.million", settings.nuclei, _fresh(settings, "million"))}
+
+
+def _json(module: str, *arguments: object) -> dict:
+    """What a program of ours prints in its last line."""
+    done = measured.checked(measured.run([sys.executable, "-m", module, *map(str, arguments)]))
+    return json.loads(done.output.strip().splitlines()[-1])
 
 
 if __name__ == "__main__":
