@@ -15,7 +15,7 @@ from main_train import Settings
 from nuclei.folders.patches import list_patches, read_masks, write_patch
 from nuclei.io.images import write_image
 from nuclei.report.places import REPORT
-from tests.csingan.synthesis_runs import SIZE, tissue, write_data
+from tests.csingan.synthesis_runs import SIZE, tissue, write_data, write_folder
 from tests.programs import ROOT, assert_refused, call
 
 SCRIPT = "main_train.py"
@@ -29,11 +29,7 @@ def data(tmp_path) -> Path:
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    image, labels = tissue()
-    write_image(tmp_path / "mine" / "train.png", image)
-    write_image(tmp_path / "mine" / "train_mask.png", np.uint8(labels > 0) * 255)
-    write_image(tmp_path / "mine" / "random_masks" / "m1.png", np.uint8(labels > 0)[::-1] * 255)
-    return tmp_path / "mine"
+    return write_folder(tmp_path, "random_masks")
 
 
 def flags(**settings) -> list[str]:

@@ -9,8 +9,8 @@ import pytest
 
 import csingan.report
 from csingan.config import PRESETS
-from nuclei.io.images import write_image, write_labels
-from tests.csingan.synthesis_runs import TINY, Training, tissue, write_data
+from nuclei.io.images import write_labels
+from tests.csingan.synthesis_runs import TINY, Training, write_data, write_folder
 
 
 @pytest.fixture
@@ -20,14 +20,11 @@ def data(tmp_path) -> Path:
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    image, labels = tissue()
-    write_image(tmp_path / "mine" / "train.png", image)
-    write_image(tmp_path / "mine" / "train_mask.png", np.uint8(labels > 0) * 255)
-    write_image(tmp_path / "mine" / "random mask" / "m1.png", np.uint8(labels > 0)[::-1] * 255)
+    folder = write_folder(tmp_path, "random mask")
     large = np.zeros((80, 96), np.int32)
     large[10:20, 10:20], large[10:20, 20:30] = 1, 2
-    write_labels(tmp_path / "mine" / "random mask" / "m2.tif", large)
-    return tmp_path / "mine"
+    write_labels(folder / "random mask" / "m2.tif", large)
+    return folder
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from csingan.synthesis import synthesise
 from nuclei.folders import runs
 from nuclei.folders.patches import list_patches, read_patch, write_patch
 from nuclei.folders.tables import write_selection
+from nuclei.io.images import write_image
 
 SIZE = 64
 TINY = replace(
@@ -39,6 +40,15 @@ def write_data(root: Path) -> Path:
         write_patch(root / "data", name, *tissue(seed))
     write_selection(root / "data", pd.DataFrame([{"patch": "a"}, {"patch": "b"}]))
     return root / "data"
+
+
+def write_folder(root: Path, masks: str) -> Path:
+    """A folder mine/ with a training pair and a random mask m1.png, as the paper's authors lay it out."""
+    image, labels = tissue()
+    write_image(root / "mine" / "train.png", image)
+    write_image(root / "mine" / "train_mask.png", np.uint8(labels > 0) * 255)
+    write_image(root / "mine" / masks / "m1.png", np.uint8(labels > 0)[::-1] * 255)
+    return root / "mine"
 
 
 def make(root: Path, patch=None, folder=None, shapes="own", data="data", layout=None, **options) -> None:

@@ -22,30 +22,6 @@ IMAGE = tissue(10, 14)
 COLUMNS = ["patch", "source", "x", "y", "mpp", "width", "height", "content", "folder"]
 
 
-@pytest.fixture
-def images(tmp_path):
-    (tmp_path / "images").mkdir()
-    return tmp_path / "images"
-
-
-@pytest.fixture
-def data(tmp_path):
-    return tmp_path / "data"
-
-
-@pytest.fixture
-def reads(monkeypatch):
-    """The regions that were decoded."""
-    seen, read = [], Source.read
-
-    def watch(source, *box):
-        seen.append(box)
-        return read(source, *box)
-
-    monkeypatch.setattr(Source, "read", watch)
-    return seen
-
-
 def half_glass(height: int = 256, width: int = 512) -> np.ndarray:
     """Glass on the left, tissue on the right."""
     image = np.full((height, width, 3), GLASS, np.uint8)

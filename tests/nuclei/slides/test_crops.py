@@ -21,30 +21,6 @@ from tests.slide_files import tissue, write_slide
 OTHER = np.zeros((16, 16, 3), np.uint8)
 
 
-@pytest.fixture
-def images(tmp_path):
-    (tmp_path / "images").mkdir()
-    return tmp_path / "images"
-
-
-@pytest.fixture
-def data(tmp_path):
-    return tmp_path / "data"
-
-
-@pytest.fixture
-def reads(monkeypatch):
-    """The regions that were decoded."""
-    seen, read = [], Source.read
-
-    def watch(source, *box):
-        seen.append(box)
-        return read(source, *box)
-
-    monkeypatch.setattr(Source, "read", watch)
-    return seen
-
-
 def annotate(patch: Path) -> None:
     write_masks(patch, np.ones(read_patch(patch).shape[:2], np.int32))
 
