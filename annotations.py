@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from nuclei.editor.candidates import Candidate
     from nuclei.editor.drawing import Propose
 
+VIEWS = 4  # turned and mirrored views of a patch that the editor's network averages
 LEAST = 0.05  # score of an outline that the editor still proposes where a person clicks
 
 
@@ -184,7 +185,7 @@ def proposer(drawn_by: str, model_folder: Path) -> Propose:
     def propose(image: np.ndarray) -> list[Candidate]:
         from mrcnn.inference import tiling
 
-        found = tiling.find_instances(network().predictor, image)
+        found = tiling.find_instances(network().predictor, image, n_views=VIEWS)
         return [candidates.from_mask(one.mask, one.top, one.left, one.score) for one in found]
 
     return propose

@@ -12,7 +12,7 @@ from nuclei.errors import InputError
 from nuclei.io.files import write_text
 
 NOT_BEGUN, IN_WORK, DONE = "not begun", "in work", "done"
-ACTIONS = ("add", "drop", "propose", "move", "split", "merge", "show_from", "undo", "redo")
+ACTIONS = ("add", "drop", "propose", "move", "grow", "split", "merge", "show_from", "undo", "redo")
 LONGEST = 600.0  # s between two actions that still count as work
 
 

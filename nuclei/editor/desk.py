@@ -211,6 +211,7 @@ _ACTIONS = {
     "drop": lambda editing, r: editing.drop(_key(r)),
     "propose": lambda editing, r: editing.propose(_float(r, "x"), _float(r, "y")),
     "move": lambda editing, r: editing.move(_key(r), _key(r, "corner"), _float(r, "x"), _float(r, "y")),
+    "grow": lambda editing, r: editing.grow(_key(r), 1.0 if r.get("outwards") is True else -1.0),
     "split": lambda editing, r: editing.split(_key(r), _list(r, "line")),
     "merge": lambda editing, r: editing.merge([_key({"key": key}) for key in _list(r, "keys")]),
     "show_from": lambda editing, r: editing.show_from(_float(r, "score")),

@@ -10,7 +10,7 @@ import shapely
 from shapely import ops
 
 from nuclei.editor.candidates import Candidate, at_point, free_part, from_click
-from nuclei.editor.geometry import largest_part, overlap, points_of, smoothed
+from nuclei.editor.geometry import grown, largest_part, overlap, points_of, smoothed
 from nuclei.errors import InputError
 
 SMALLEST = 4.0  # px; a smaller outline is a slip of the hand
@@ -175,6 +175,11 @@ class Editing:
         if not moved.is_valid:
             raise InputError("the outline would cross itself there")
         self._change(key, self._inside(moved))
+
+    def grow(self, key: int, by: float) -> None:
+        """Move an outline outwards by so many px, inwards where negative; others keep theirs."""
+        others = [each.outline for each in self.state.nuclei if each.key != key]
+        self._change(key, self._inside(grown(self.nucleus(key).outline, by, others)))
 
     def split(self, key: int, line: Sequence[Sequence[float]]) -> None:
         """Cut a nucleus along a line, (N, 2) x and y in px, that goes all the way across it."""

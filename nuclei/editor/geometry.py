@@ -27,6 +27,13 @@ def largest_part(shape: shapely.Geometry) -> shapely.Polygon:
     return shapely.Polygon(max(parts, key=lambda part: part.area).exterior)
 
 
+def grown(shape: shapely.Geometry, by: float, others: Sequence[shapely.Geometry] = ()) -> shapely.Geometry:
+    """An outline moved outwards by so many px, inwards where negative; what is new leaves out `others`."""
+    larger = shapely.simplify(shape.buffer(by), 0.1)  # each corner becomes an arc of many
+    near = [other for other in others if other.intersects(larger)]
+    return larger.difference(shapely.union_all(near).difference(shape)) if near and by > 0 else larger
+
+
 def overlap(one: shapely.Geometry, other: shapely.Geometry) -> float:
     """Intersection over union."""
     if not one.intersects(other):

@@ -76,6 +76,11 @@ class Editor:
             self.find("#view"), *self.place(x, y)
         ).click().perform()
 
+    def point_at(self, x, y):
+        ActionChains(self.browser).move_to_element_with_offset(
+            self.find("#view"), *self.place(x, y)
+        ).perform()
+
     def drag(self, points):
         view, chain = self.find("#view"), ActionChains(self.browser, duration=20)
         first, *others = [self.place(*point) for point in points]
@@ -114,6 +119,12 @@ def free_place(labels, side):
     raise AssertionError("no free place")
 
 
+def costs(editor):
+    """The first row of the table of time and clicks."""
+    head, first = (editor.folder / "runs" / "annotation.csv").read_text().splitlines()[:2]
+    return dict(zip(head.split(","), first.split(","), strict=True))
+
+
 def test_a_patch_is_corrected_saved_and_imported(editor):
     before = editor.count
     labels = editor.labels("a")
@@ -148,6 +159,13 @@ def test_a_patch_is_corrected_saved_and_imported(editor):
     editor.wait(lambda: editor.rings() == moved)
     editor.key("1")
 
+    editor.point_at(column + 10, row + 10)
+    editor.key("s")
+    editor.wait(lambda: editor.rings() != moved)
+    editor.key("g")
+    editor.wait(lambda: costs(editor)["grow"] == "2")
+    moved = editor.rings()
+
     labels = editor.labels("a")
     editor.kill()  # at once, as by a power cut
     editor.key("z")
@@ -161,8 +179,7 @@ def test_a_patch_is_corrected_saved_and_imported(editor):
     editor.wait(lambda: "1 of 2 done" in editor.text("#progress"))
     masks = patches.read_masks(editor.folder / "data" / "a")
     np.testing.assert_array_equal(renumber(masks), renumber(labels))
-    costs = (editor.folder / "runs" / "annotation.csv").read_text().splitlines()
-    row = dict(zip(costs[0].split(","), costs[1].split(","), strict=True))
+    row = costs(editor)
     assert row["state"] == "done" and int(row["clicks"]) >= 5 and float(row["seconds"]) > 0
     assert (row["drop"], row["propose"], row["add"], row["move"]) == ("1", "1", "1", "1")
 

@@ -222,7 +222,7 @@ const undo = () => { tools.pick(null); return act({ do: "undo" }); };
 const redo = () => { tools.pick(null); return act({ do: "redo" }); };
 const KEYS = {
   1: () => tools.use("correct"), 2: () => tools.use("corners"), 3: () => tools.use("split"), 4: () => tools.use("merge"),
-  z: undo, y: redo, Z: redo, o: toggle, c: changeContrast,
+  g: () => tools.grow(true), s: () => tools.grow(false), z: undo, y: redo, Z: redo, o: toggle, c: changeContrast,
   "[": () => changeScore(-0.05), "]": () => changeScore(0.05),
   "+": () => view.zoom(1.5), "=": () => view.zoom(1.5), "-": () => view.zoom(1 / 1.5), 0: view.whole,
   n: () => open(current + 1), p: () => open(current - 1), ArrowRight: () => open(current + 1), ArrowLeft: () => open(current - 1),
@@ -237,7 +237,7 @@ addEventListener("keydown", (event) => {
     event.preventDefault();
   }
   const lower = event.key.length === 1 && !event.shiftKey ? event.key.toLowerCase() : event.key;
-  const name = lower === "N" || lower === "P" || lower === "O" || lower === "C" || lower === "Y" ? lower.toLowerCase() : lower;
+  const name = "NPOCYGS".includes(lower) ? lower.toLowerCase() : lower;
   const isPlain = !event.ctrlKey && !event.metaKey && !event.altKey;
   const isUndo = (event.ctrlKey || event.metaKey) && ["z", "Z", "y"].includes(name);
   if (typing || !KEYS[name] || !(isPlain || isUndo)) return;

@@ -7,7 +7,7 @@ const SLACK = 5; // px of the screen that a click may move
 const STEP = 0.4; // px of the patch between two points of a drawn line
 
 const HINTS = {
-  correct: "Click an outline to drop it. Click a nucleus to get an outline. Drag around a nucleus to draw one.",
+  correct: "Click an outline to drop it. Click a nucleus to get an outline. Drag around a nucleus to draw one. G and S grow and shrink.",
   corners: "Click an outline, then drag its corners.",
   split: "Drag a line all the way across an outline.",
   merge: "Drag a line from one outline into another.",
@@ -63,6 +63,14 @@ export class Tools {
     view.showStroke([], false);
   }
 
+  // Of the outline under the mouse, by a pixel of the patch.
+  async grow(outwards) {
+    const key = this.isOn && this.at ? view.keyUnder(...this.at) : null;
+    if (key === null) return this.say("point at an outline first");
+    await this.act({ do: "grow", key, outwards });
+    if (this.picked === key) this.pick(key);
+  }
+
   down(event) {
     view.svg.focus({ preventScroll: true });
     const point = view.at(event);
@@ -78,6 +86,7 @@ export class Tools {
   }
 
   move(event) {
+    this.at = [event.clientX, event.clientY];
     const { drag } = this;
     if (!drag) return;
     const point = view.at(event);

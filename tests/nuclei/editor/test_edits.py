@@ -67,6 +67,25 @@ def test_undo_and_redo_have_no_end():
     assert not editing.can_redo
 
 
+def test_growing_and_shrinking_stop_at_neighbours_and_at_the_image():
+    editing = blank()
+    first, other = editing.add(SQUARE), editing.add(np.array(SQUARE) + (11, 0))  # a pixel between them
+    editing.grow(first.key, -1)
+    assert editing.nucleus(first.key).outline.bounds == pytest.approx((11, 11, 19, 19), abs=0.2)
+    for _ in range(3):
+        editing.grow(first.key, 1)
+    assert editing.nucleus(first.key).outline.bounds[:2] == pytest.approx((8, 8), abs=0.2)
+    assert editing.nucleus(first.key).outline.intersection(other.outline).area == 0
+    assert editing.nucleus(other.key).outline.area == 100
+    at_border = editing.add([[0, 40], [10, 40], [10, 50], [0, 50]])
+    editing.grow(at_border.key, 1)
+    assert editing.nucleus(at_border.key).outline.bounds == pytest.approx((0, 39, 11, 51), abs=0.2)
+    small = editing.add([[40, 40], [43, 40], [43, 43], [40, 43]])
+    with pytest.raises(InputError, match="too small"):
+        editing.grow(small.key, -1)
+    assert editing.nucleus(small.key).outline.area == 9
+
+
 def test_what_leaves_the_image_is_cut_off():
     editing = blank()
     editing.add([[-10, 5], [10, 5], [10, 15], [-10, 15]])
