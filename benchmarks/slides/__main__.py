@@ -38,7 +38,7 @@ TILE = 256  # px, of the start weights
 class Settings:
     side: int = 50_000  # px, of the larger slide
     share: float = 0.15  # of it that shows tissue
-    edges_side: int = 6_000  # px, of the slide of dense tissue whose block edges are looked at
+    edges_side: int = 6_500  # px, of the slide of dense tissue whose block edges are looked at
     edges_block: int = 384  # px, of its blocks: small ones have many edges
     nuclei: int = 1_000_000  # in the large table
     out: Path = Path("runs/bench_slides")

@@ -24,7 +24,14 @@ def test_halves_are_doubled_and_cut():
         [whole, shapely.box(0, 0, 9, 9)], [shapely.box(90, 10, 100, 30), shapely.box(100, 10, 110, 30)]
     )
     assert found["doubled_on_edges"] == found["cut_on_edges"] == 1
+    assert found["cut_at_other_lines"] == 0
     assert found["aji_elsewhere"] == 0
+
+
+def test_what_ends_by_chance_at_a_line_is_counted_beside():
+    nucleus, poor = shapely.box(130, 10, 150, 30), shapely.box(130, 10, 140, 30)
+    found = figures([nucleus], [poor])
+    assert (found["cut_on_edges"], found["cut_at_other_lines"]) == (0, 1)
 
 
 def test_what_is_invented_on_an_edge_counts_there():
