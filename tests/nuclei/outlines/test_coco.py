@@ -13,7 +13,7 @@ from tests.nuclei.outlines.test_polygons import hard_labels
 
 def test_coco_ids_may_be_of_any_type(tmp_path):
     content = {
-        "images": [{"id": 7, "file_name": "a.png", "height": 9, "width": 9}],
+        "images": [{"id": 7, "file_name": "a.png", "height": 9.0, "width": 9}],
         "categories": [{"id": "1", "name": "nucleus"}],
         "annotations": [
             {"id": 1.0, "image_id": "7", "category_id": 1, "segmentation": [[2, 1, 4, 1, 4, 3, 2, 3]]}
