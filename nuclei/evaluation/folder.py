@@ -31,7 +31,9 @@ def evaluate(pred: Path, truth: Path) -> pd.DataFrame:
     for pred_path, truth_path in tqdm(pair_by_stem(pred, truth), desc="score", unit="image", disable=None):
         p, t = read_labels(pred_path), read_labels(truth_path)
         if p.shape != t.shape:
-            raise InputError(f"{pred_path} is {_size(p)} px, but {truth_path} is {_size(t)} px")
+            raise InputError(
+                f"{pred_path} is {_size(p)} px, but {truth_path} is {_size(t)} px; compare images of one size"
+            )
         check_ids(t, truth_path)
         scores = results.read_scores(pred_path, p)
         if scores is None:  # a nucleus that segment.py found may be in pieces
