@@ -48,7 +48,7 @@ def read_image(path: Path, content: bytes | None = None) -> np.ndarray:
     if pixels.ndim == 2:
         pixels = pixels[..., None]
     if pixels.ndim != 3 or pixels.shape[2] > 4:
-        raise InputError(f"{path} has the shape {pixels.shape}; expected one RGB or grey image")
+        raise InputError(f"{path} has the shape {pixels.shape}; save one RGB or grey image by itself")
     return _over_white(_to_uint8(pixels, path))
 
 
@@ -257,7 +257,7 @@ def _to_uint8(pixels: np.ndarray, path: Path) -> np.ndarray:
                 pixels.max(),
             )
         return np.rint(pixels / np.float32(257)).astype(np.uint8)
-    raise InputError(f"{path} holds {pixels.dtype} values; expected 8 or 16 bits, unsigned")
+    raise InputError(f"{path} holds {pixels.dtype} values, not 8 or 16 bits, unsigned; convert it to 8 bits")
 
 
 def _over_white(pixels: np.ndarray) -> np.ndarray:

@@ -145,7 +145,7 @@ def test_missing_and_unknown_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize("shape", [(5, 20, 30), (20, 30, 5)])
 def test_stack_is_no_image(tmp_path: Path, shape: tuple[int, ...]) -> None:
     tifffile.imwrite(tmp_path / "a.tif", np.zeros(shape, np.uint8), photometric="minisblack")
-    with pytest.raises(InputError, match="expected one RGB or grey image"):
+    with pytest.raises(InputError, match="save one RGB or grey image by itself"):
         images.read_image(tmp_path / "a.tif")
 
 
