@@ -50,6 +50,10 @@ def test_scores_and_undecided_nuclei_lie_beside_the_masks(data):
     assert (patches.read_masks(data / "c") == sure).all()
     assert (patches.read_undecided(data / "c") == undecided).all()
     assert not patches.read_undecided(data / "a").any()
+    patches.write_patch(
+        data, "d", IMAGE, sure, np.float32([0.5]), np.int32(sure == 0)
+    )  # as of crowded tissue
+    assert (patches.read_undecided(data / "d") == (sure == 0)).all()
 
 
 @pytest.mark.parametrize(
