@@ -28,6 +28,7 @@ from nuclei.folders.patches import (
     read_patch,
 )
 from nuclei.folders.tables import read_selection
+from nuclei.io.ids import check_ids
 from nuclei.io.images import LABEL_SUFFIXES, has_transparency, list_images, read_image, read_labels
 
 IMAGE, MASK = "train.png", "train_mask.png"
@@ -169,9 +170,15 @@ def read_random_masks(folder: Path) -> dict[str, np.ndarray]:
 
 
 def read_instances(path: Path) -> np.ndarray:
-    """A label image (H, W) int32 with ids 0..N; in a binary mask, each 4-connected part is a nucleus."""
+    """A label image (H, W) int32 with ids 0..N; in a binary mask, each 4-connected part is a nucleus.
+
+    InputError where it cannot be read, or its ids are no nuclei.
+    """
     labels = read_labels(path)
     ids, index = np.unique(labels, return_inverse=True)
     if len(ids[ids > 0]) == 1:
-        return label(labels > 0, connectivity=1).astype(np.int32)
-    return (index.reshape(labels.shape) + (ids[0] > 0)).astype(np.int32)
+        labels = label(labels > 0, connectivity=1).astype(np.int32)
+    else:
+        labels = (index.reshape(labels.shape) + (ids[0] > 0)).astype(np.int32)
+    check_ids(labels, path)
+    return labels

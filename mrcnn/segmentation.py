@@ -11,7 +11,7 @@ from mrcnn.config import find_model, fingerprint, resolution
 from nuclei.cluster import workers
 from nuclei.errors import InputError
 from nuclei.folders.runs import Run
-from nuclei.io.images import read_image, write_image
+from nuclei.io.images import is_grey, read_image, write_image
 from nuclei.io.locks import alone
 from nuclei.outlines import results
 from nuclei.pictures import overlay
@@ -59,7 +59,7 @@ def segment_images(
     run = _run(model, out, confidence, views, overlap)
     run.check()
     # A broken image shows before anything slow starts.
-    pixels = {path: results.fingerprint(read_image(path)) for path in paths}
+    pixels = {path: _fingerprint(path) for path in paths}
     with alone(out):
         run.begin()
         todo = [path for path in paths if not results.is_written(out, path.stem, pixels[path])]
@@ -67,6 +67,14 @@ def segment_images(
             _segment(todo, pixels, model, run)
         run.finish()
     return len(todo)
+
+
+def _fingerprint(path: Path) -> str:
+    """Of the pixels of an image; InputError where it is broken, and a warning where it is grey."""
+    image = read_image(path)
+    if is_grey(image):
+        log.warning("%s is grey; the network learnt nuclei in the colours of their stain", path)
+    return results.fingerprint(image)
 
 
 def segment_slides(

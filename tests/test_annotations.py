@@ -233,6 +233,22 @@ def test_files_of_no_patch_or_two_of_one_are_refused(folder, capsys, name, words
     assert_refuses(capsys, Import(), *words)
 
 
+def test_files_that_are_not_read_are_named(folder, caplog):
+    annotations.main(Export(start="baseline"))
+    out = folder / "annotations"
+    for name in ("a.geojson.txt", "a_seg.npy", "a_mask.png", "Thumbs.db"):
+        (out / name).touch()
+    (out / "rois").mkdir()
+    caplog.clear()
+    annotations.main(Import())
+    assert "annotations/: left out a.geojson.txt, a_mask.png, a_seg.npy, rois, of no format" in caplog.text
+    caplog.clear()
+    annotations.main(Import())
+    (out / "a.geojson").rename(out / "a.png.GeoJSON")
+    annotations.main(Import(format=("geojson",)))
+    assert "left out" not in caplog.messages[-1]
+
+
 def test_one_format_of_several_is_read(folder):
     annotations.main(Export(start="baseline", format=FORMATS))
     edit(folder / "annotations" / "a.geojson", lambda features: features[1:])

@@ -170,3 +170,14 @@ def test_second_run_replaces_the_scores(folders: dict[str, Path]) -> None:
     table = pd.read_csv(folders["pred"] / "scores.csv")
     assert table.loc[0, list(NAMES)].eq(0).all()
     assert table["predicted"].tolist() == [0, 2]
+
+
+def test_folders_in_the_wrong_order_are_told(folders: dict[str, Path], caplog) -> None:
+    pred, truth = folders["pred"], folders["truth"]
+    with pytest.raises(InputError, match="are the same folder"):
+        main(Settings(pred, pred / ".." / "pred"))
+    (pred / "scores").mkdir()
+    main(Settings(pred, truth))
+    assert not caplog.text
+    main(Settings(truth, pred))
+    assert "pred/ was written by segment.py" in caplog.text

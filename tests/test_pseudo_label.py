@@ -77,7 +77,7 @@ def test_bad_masks_are_named_before_anything_is_trained(folder):
     assert cv2.imwrite(str(mask), pixels[:-1])
     assert_refused(call(folder, "pseudo_label.py"), "a/masks/0.png", "64 x 63 px")
     assert cv2.imwrite(str(mask), np.full_like(pixels, 255))
-    assert_refused(call(folder, "pseudo_label.py"), "overlaps")
+    assert_refused(call(folder, "pseudo_label.py"), "a/masks/0.png reaches around nearly the whole image")
     assert not (folder / "runs").exists()
 
 

@@ -72,7 +72,7 @@ class Costs:
 
     def _read(self) -> None:
         try:
-            with self.path.open(newline="", encoding="utf-8") as file:
+            with self.path.open(newline="", encoding="utf-8-sig") as file:
                 for row in csv.DictReader(file):
                     counts = {name: int(row.get(name) or 0) for name in ACTIONS}
                     self.rows[row["patch"]] = Cost(

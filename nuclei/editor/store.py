@@ -20,7 +20,7 @@ from nuclei.io.files import is_hidden, read_json, write_json
 from nuclei.io.images import write_image
 from nuclei.outlines import geojson
 from nuclei.outlines.checks import to_labels
-from nuclei.outlines.exporting import EXPORTED, MASKS, fingerprint
+from nuclei.outlines.exporting import EXPORTED, MASKS, check_picture, fingerprint
 from nuclei.outlines.importing import REPLACED, import_patch
 from nuclei.outlines.polygons import fill_holes, outlines
 from nuclei.outlines.registry import detect
@@ -131,7 +131,9 @@ class Store:
 
     def _begin(self, name: str, editing: Editing, origin: str) -> None:
         """Write the first outlines, and what drew them: an import warns where nobody changed them."""
-        write_image(self.folder / f"{name}.png", editing.image)
+        picture = self.folder / f"{name}.png"
+        check_picture(picture, editing.image)
+        write_image(picture, editing.image)
         self.write(name, editing)
         labels, _ = to_labels(geojson.read(self._file(name)), name, editing.size)
         exported = self._exported()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from nuclei.io.ids import check_ids
 from nuclei.io.images import pair_by_stem, read_labels
 from nuclei.outlines import results
 
+log = logging.getLogger(__name__)
+
 
 def evaluate(pred: Path, truth: Path) -> pd.DataFrame:
     """Score every predicted label image of a folder.
@@ -25,13 +28,22 @@ def evaluate(pred: Path, truth: Path) -> pd.DataFrame:
         One row per image: image, nuclei (true), predicted (nuclei), and the scores by their `metrics.NAMES`.
 
     Raises:
-        InputError: a prediction has no truth or another size, or a file cannot be read or is a mask.
+        InputError: both are one folder, a prediction has no truth or another size, or a file cannot be read
+            or is a mask.
     """
+    if pred.resolve() == truth.resolve():
+        raise InputError(
+            f"{pred} and {truth} are the same folder; name that of the predictions, then the truth"
+        )
+    if (truth / results.SCORES).is_dir() and not (pred / results.SCORES).is_dir():
+        log.warning("%s/ was written by segment.py, and %s/ was not: are they swapped?", truth, pred)
     rows = []
     for pred_path, truth_path in tqdm(pair_by_stem(pred, truth), desc="score", unit="image", disable=None):
         p, t = read_labels(pred_path), read_labels(truth_path)
         if p.shape != t.shape:
-            raise InputError(f"{pred_path} is {_size(p)} px, but {truth_path} is {_size(t)} px")
+            raise InputError(
+                f"{pred_path} is {_size(p)} px, but {truth_path} is {_size(t)} px; compare images of one size"
+            )
         check_ids(t, truth_path)
         scores = results.read_scores(pred_path, p)
         if scores is None:  # a nucleus that segment.py found may be in pieces

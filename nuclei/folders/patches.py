@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from nuclei.errors import InputError
-from nuclei.io.files import atomic_folder, check_names, digest, is_hidden, read_json
-from nuclei.io.ids import is_one_nucleus
+from nuclei.io.files import as_read, atomic_folder, check_names, digest, is_hidden, read_json
+from nuclei.io.ids import is_background, is_one_nucleus
 from nuclei.io.images import IMAGE_SUFFIXES, decode, encode_png, is_grey, read_image
 
 PATCH = 256  # px, the side of a patch unless a script is told otherwise
@@ -48,6 +48,11 @@ def list_patches(folder: Path) -> list[str]:
     return names
 
 
+def spelt(name: str, known: Sequence[str]) -> str:
+    """`name` as one of the `known` patches spells it (see `as_read`); itself where there is none."""
+    return name if name in known else next((n for n in known if as_read(n) == as_read(name)), name)
+
+
 def is_patch(path: Path) -> bool:
     """Whether `path` is a finished patch folder."""
     return (path / _IMAGES).is_dir() and not is_hidden(path)
@@ -58,7 +63,11 @@ def image_path(patch: Path) -> Path:
     named = Path(patch) / _IMAGES / f"{Path(patch).name}.png"
     if named.exists():
         return named
-    others = [path for path in named.parent.glob("[!.]*") if path.suffix.lower() in IMAGE_SUFFIXES]
+    others = [
+        path
+        for path in named.parent.glob("*")
+        if path.suffix.lower() in IMAGE_SUFFIXES and not is_hidden(path)
+    ]
     return others[0] if len(others) == 1 else named
 
 
@@ -102,12 +111,12 @@ def read_undecided(patch: Path) -> np.ndarray:
 
 def count_masks(patch: Path) -> int:
     """How many nuclei `read_masks` would give, without reading them; 0 without annotation."""
-    return len(list((Path(patch) / _MASKS).glob("[!.]*.png")))
+    return len(_mask_files(Path(patch) / _MASKS))
 
 
 def count_undecided(patch: Path) -> int:
     """How many nuclei `read_undecided` would give, without reading them."""
-    return len(list((Path(patch) / _UNDECIDED).glob("[!.]*.png")))
+    return len(_mask_files(Path(patch) / _UNDECIDED))
 
 
 def fingerprint(folder: Path, names: Sequence[str]) -> str:
@@ -116,20 +125,25 @@ def fingerprint(folder: Path, names: Sequence[str]) -> str:
     def parts() -> Iterator[bytes]:
         for name in names:
             patch = Path(folder) / name
-            for path in (image_path(patch), *sorted((patch / _MASKS).glob("[!.]*.png"))):
+            for path in (image_path(patch), *sorted(_mask_files(patch / _MASKS))):
                 content = path.read_bytes()
                 yield f"{name} {path.name} {len(content)} ".encode() + content
 
     return digest(parts())
 
 
+def _mask_files(folder: Path) -> list[Path]:
+    return [path for path in folder.glob("*") if path.suffix.lower() == ".png" and not is_hidden(path)]
+
+
 def _read_mask_folder(folder: Path, shape: tuple[int, int]) -> np.ndarray:
-    foreign = [path for path in folder.glob("[!.]*") if path.suffix != ".png"]
+    masks = _mask_files(folder)
+    foreign = [path for path in folder.glob("*") if path not in masks and not is_hidden(path)]
     if foreign:
         raise InputError(f"{min(foreign)} is no mask; save it as <k>.png, or move it away")
     labels = np.zeros(shape, np.int32)
     owners: list[Path] = []
-    for path in sorted(folder.glob("[!.]*.png"), key=_by_number):
+    for path in sorted(masks, key=_by_number):
         mask = _read_mask(path, shape)
         overlapped = labels[mask]
         if overlapped.any():
@@ -167,6 +181,11 @@ def _read_mask(path: Path, shape: tuple[int, int]) -> np.ndarray:
             "(annotations.py import takes label images)"
         )
     nucleus = mask > 0
+    if path.parent.name == _MASKS and is_background(nucleus):  # an undecided region may be large
+        raise InputError(
+            f"{path} reaches around nearly the whole image, as the background does; a mask is 255 on its "
+            "nucleus and 0 elsewhere: invert it"
+        )
     if not is_one_nucleus(nucleus):
         raise InputError(
             f"{path} shows several nuclei; give each its own mask (annotations.py import takes label images)"

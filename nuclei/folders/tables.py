@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nuclei.errors import InputError
-from nuclei.folders.patches import is_patch, list_patches
+from nuclei.folders.patches import is_patch, list_patches, spelt
 from nuclei.folders.runs import Run, set_aside
 from nuclei.io.files import atomic_file, digest, write_text, writing
 
@@ -26,9 +26,7 @@ if TYPE_CHECKING:
 SELECTION = "selected.csv"
 SELECTION_RECORD = "selected.json"
 SOURCES = "sources.csv"
-SOURCES_BEGUN = (
-    "sources_begun.csv"  # what a run that is not finished cuts; after a kill, the next run joins it
-)
+SOURCES_BEGUN = "sources_begun.csv"  # what an unfinished run cuts; after a kill, the next run joins it
 
 log = logging.getLogger(__name__)
 
@@ -241,7 +239,9 @@ def _read_selection(data: Path) -> pd.DataFrame:
         raise InputError(
             f"{path} does not exist; run consis_based.py first, or write it with a column `patch`"
         )
-    return _read_table(path, dtype=str)
+    table, known = _read_table(path, dtype=str), [there.name for there in Path(data).iterdir()]
+    table["patch"] = [spelt(name, known) for name in table["patch"]]
+    return table
 
 
 def _read_table(path: Path, *columns: str, dtype: object = None) -> pd.DataFrame:
@@ -266,6 +266,8 @@ def _parse(content: bytes, path: Path, columns: Sequence[str] = (), dtype: objec
         table = pd.read_csv(
             io.BytesIO(content), header=0, names=names, dtype=dtype, keep_default_na=False, na_values=[""]
         )
+        if not isinstance(table.index, pd.RangeIndex):  # pandas would take the first cells for names of rows
+            raise ValueError("its rows have more cells than its first row")
         table["patch"] = table["patch"].str.strip().replace("", None)
     except InputError:
         raise

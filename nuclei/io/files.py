@@ -10,6 +10,7 @@ import os
 import shutil
 import tempfile
 import time
+import unicodedata
 import uuid
 import zipfile
 import zlib
@@ -21,6 +22,7 @@ from nuclei.errors import InputError, unreadable
 
 _UNFINISHED = ".unfinished-"
 _NAME_KEPT = 50  # characters, of four bytes at most, of a name that has room for 255 bytes
+_OF_WINDOWS = ("thumbs.db", "desktop.ini")  # what Explorer leaves
 _PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8)  # s between attempts at a file that another program has open
 
 
@@ -136,8 +138,16 @@ def overlap(one: Path, other: Path) -> bool:
 
 
 def is_hidden(path: Path) -> bool:
-    """Whether readers pass over `path`: the temporary of a killed write, or macOS's ._0.png beside 0.png."""
-    return path.name.startswith(".")
+    """Whether readers pass over `path`: the temporary of a killed write, or what a system leaves by itself.
+
+    macOS writes ._0.png beside 0.png, Windows Thumbs.db into folders of pictures.
+    """
+    return path.name.startswith(".") or path.name.lower() in _OF_WINDOWS
+
+
+def as_read(name: str) -> str:
+    """A name as a person reads it: macOS takes umlauts apart, and blanks at its ends do not show."""
+    return unicodedata.normalize("NFC", name).strip()
 
 
 def check_names(paths: Iterable[Path]) -> None:
@@ -168,9 +178,15 @@ def write_text(path: Path, text: str) -> None:
 def read_json(path: Path) -> Any:
     """Read a JSON file, also in a `.gz` or alone in a `.zip`; InputError where it is missing or broken."""
     try:
-        return json.loads(_read_packed(Path(path)).decode("utf-8-sig"))
+        return json.loads(_read_packed(Path(path)))  # in UTF-8, 16 or 32, as it tells itself
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path} is not text in UTF-8: damaged, or of another encoding; save it as UTF-8"
+        ) from error
     except FileNotFoundError:
         raise InputError(f"{path} does not exist") from None
+    except InputError:
+        raise
     except (PermissionError, IsADirectoryError) as error:
         raise InputError(f"{path} cannot be read: {error.strerror}; check its permissions") from error
     # RuntimeError: a zip with a password, or packed in a way that Python does not know.
@@ -186,7 +202,7 @@ def _read_packed(path: Path) -> bytes:
         return path.read_bytes()
     names = packed_json(path)
     if len(names) != 1:
-        raise ValueError(f"it packs {len(names)} JSON files, not one")
+        raise InputError(f"{path} packs {len(names)} JSON files, not one; unpack it")
     with zipfile.ZipFile(path) as archive:
         return archive.read(names[0])
 

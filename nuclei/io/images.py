@@ -12,15 +12,17 @@ import tifffile
 from PIL import Image
 
 from nuclei.errors import InputError, unreadable
-from nuclei.io.files import atomic_file, check_names, is_hidden
+from nuclei.io.files import as_read, atomic_file, check_names, is_hidden
 from nuclei.io.stderr import held_back
 from nuclei.io.tiff import TIFF_SUFFIXES, decode_tiff
 
 log = logging.getLogger(__name__)
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", *TIFF_SUFFIXES)
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".jpe", ".bmp", ".webp", *TIFF_SUFFIXES)
 LABEL_SUFFIXES = (".png", *TIFF_SUFFIXES)  # JPEG would change the ids
-OTHER_SUFFIXES = (".jp2", ".gif", ".heic", ".avif", ".czi", ".lif", ".nd2", ".vsi", ".dcm")  # not read
+_NOT_READ = ".jp2 .j2k .jpf .jpx .jxl .gif .heic .heif .avif .psd .tga .ppm .pgm .pnm .npy .mat .h5 .pdf"
+_MICROSCOPES = ".czi .lif .lsm .nd2 .vsi .dcm .btf .zvi .oib .oif .ims .isyntax .qptiff .tf8"
+OTHER_SUFFIXES = (*_NOT_READ.split(), *_MICROSCOPES.split())
 _TWELVE_BITS = 4095
 # What libjpeg says of damage, before it fills the gap with grey; it takes longer runs of zeros in silence.
 _DAMAGE = ("Corrupt JPEG data", "Premature end of JPEG", "Invalid JPEG", "Unsupported marker")
@@ -46,7 +48,7 @@ def read_image(path: Path, content: bytes | None = None) -> np.ndarray:
     if pixels.ndim == 2:
         pixels = pixels[..., None]
     if pixels.ndim != 3 or pixels.shape[2] > 4:
-        raise InputError(f"{path} has the shape {pixels.shape}; expected one RGB or grey image")
+        raise InputError(f"{path} has the shape {pixels.shape}; save one RGB or grey image by itself")
     return _over_white(_to_uint8(pixels, path))
 
 
@@ -60,8 +62,9 @@ def has_transparency(path: Path) -> bool:
 def read_labels(path: Path) -> np.ndarray:
     """Read an instance label image (0 = background, any other value = one nucleus) from TIFF or PNG.
 
-    A file with three equal channels, as some programs write a mask, is read as one; of a PNG with a palette
-    the indices count, not their colours; numbers of another type are taken where they are whole.
+    A file with three equal channels, as some programs write a mask, is read as one, with an opaque fourth
+    too; of a PNG with a palette the indices count, not their colours; numbers of another type are taken where
+    they are whole.
 
     Returns:
         (H, W) int32.
@@ -72,10 +75,14 @@ def read_labels(path: Path) -> np.ndarray:
     labels = _decode(path, labels=True)
     if labels.ndim == 3 and 1 in (labels.shape[0], labels.shape[2]):
         labels = labels.squeeze(axis=0 if labels.shape[0] == 1 else 2)
+    if labels.ndim == 3 and labels.shape[2] == 4 and (labels[..., 3] == labels[..., 3].max()).all():
+        labels = labels[..., :3]
     if labels.ndim == 3 and labels.shape[2] == 3 and (labels == labels[..., :1]).all():
         labels = labels[..., 0]
     if labels.ndim != 2:
-        raise InputError(f"{path} has the shape {labels.shape}; a label image has one channel")
+        is_colour = labels.ndim == 3 and labels.shape[2] in (3, 4)
+        found = "in colour" if is_colour else f"a stack of the shape {labels.shape}"
+        raise InputError(f"{path} is {found}; save the ids alone, as one grey image of 16 bits")
     if labels.dtype.kind == "f" and np.isfinite(labels).all() and (labels == np.rint(labels)).all():
         labels = labels.astype(np.int64)  # Fiji's 32-bit images
     if labels.dtype.kind not in "bui":
@@ -150,7 +157,10 @@ def list_images(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> lis
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder")
+        what = (
+            "is a file, not a folder; name the folder that it is in" if folder.exists() else "does not exist"
+        )
+        raise InputError(f"{folder} {what}")
     left_out = sorted(
         path.name for path in folder.iterdir() if path.suffix.lower() in {*OTHER_SUFFIXES} - {*suffixes}
     )
@@ -180,11 +190,13 @@ def pair_by_stem(
 
 
 def by_stem(paths: list[Path]) -> dict[str, Path]:
-    """Files by their names without suffix; InputError where two share one."""
-    found = {path.stem: path for path in paths}
+    """Files by their names without suffix, as a person reads them; InputError where two share one."""
+    found = {as_read(path.stem): path for path in paths}
     for path in paths:
-        if found[path.stem] != path:
-            raise InputError(f"{path} and {found[path.stem].name} have the same name; remove one of them")
+        if found[as_read(path.stem)] != path:
+            raise InputError(
+                f"{path} and {found[as_read(path.stem)].name} have the same name; remove one of them"
+            )
     return found
 
 
@@ -245,7 +257,7 @@ def _to_uint8(pixels: np.ndarray, path: Path) -> np.ndarray:
                 pixels.max(),
             )
         return np.rint(pixels / np.float32(257)).astype(np.uint8)
-    raise InputError(f"{path} holds {pixels.dtype} values; expected 8 or 16 bits, unsigned")
+    raise InputError(f"{path} holds {pixels.dtype} values, not 8 or 16 bits, unsigned; convert it to 8 bits")
 
 
 def _over_white(pixels: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import replace
@@ -10,13 +11,16 @@ import numpy as np
 import shapely
 
 from nuclei.errors import InputError
-from nuclei.io.ids import PLACES, SMALL, count_places
+from nuclei.io.files import as_read
+from nuclei.io.ids import PLACES, SHARE, SMALL, count_places, find_background
 from nuclei.outlines.polygons import mend, paint
 from nuclei.outlines.shapes import NUCLEUS, Annotation, Shape
 
 OVERHANG = 10  # px; an outline that leaves the image by more was drawn on another image
-SHARE = 0.9  # of the image; an outline that covers more is a frame around everything, not a nucleus
+QUARTER = 5  # so many nuclei, all of them in a quarter of the image, are told
 SAME = 0.9  # intersection over union from which on two outlines are one nucleus, drawn twice
+
+log = logging.getLogger(__name__)
 
 
 def to_labels(
@@ -46,6 +50,7 @@ def to_labels(
     notes: list[str] = []
     _check_image(annotation, name, size)
     shapes = _of_classes(annotation, classes, notes)
+    _check_unit([shape.outline for shape in shapes], annotation.where, size)
     shapes = _mend(shapes, size, notes)
     shapes = _once(shapes, notes)
     labels, contested = paint([shape.outline for shape in shapes], size)
@@ -73,15 +78,16 @@ def _check_image(annotation: Annotation, name: str, size: tuple[int, int]) -> No
             f"{size[1]} x {size[0]} px; annotate the image as it was exported"
         )
     for shape in annotation.shapes:
-        if shape.image not in ("", name):
+        if as_read(shape.image) not in ("", as_read(name)):
             raise InputError(
                 f"{shape.where} was drawn on {shape.image}, not on {name}; name the file after its image"
             )
 
 
 def _of_classes(annotation: Annotation, classes: Collection[str], notes: list[str]) -> list[Shape]:
-    known = {kind.casefold() for kind in ("", *classes)}
-    others = Counter(shape.kind for shape in annotation.shapes if shape.kind.casefold() not in known)
+    known = {as_read(kind).casefold() for kind in ("", *classes)}
+    kinds = Counter(as_read(shape.kind) for shape in annotation.shapes)
+    others = {kind: count for kind, count in kinds.items() if kind.casefold() not in known}
     regions = [kind for kind in others if kind.endswith("*")]
     unknown = [f"{kind} ({count})" for kind, count in others.items() if kind not in regions]
     if unknown:
@@ -90,7 +96,20 @@ def _of_classes(annotation: Annotation, classes: Collection[str], notes: list[st
             "with --classes and delete the others"
         )
     _note(notes, sum(others.values()), "object", f"of {', '.join(regions)} left out")
-    return [shape for shape in annotation.shapes if shape.kind not in regions]
+    return [shape for shape in annotation.shapes if as_read(shape.kind) not in regions]
+
+
+def _check_unit(outlines: list[shapely.Geometry], where: str, size: tuple[int, int]) -> None:
+    """Tell coordinates in another unit than px: those are shares of the image, or all near its origin."""
+    right, bottom = shapely.total_bounds(outlines)[2:] if outlines else (np.inf, np.inf)
+    if len(outlines) > 1 and max(right, bottom) <= 1:
+        raise InputError(f"{where} has coordinates from 0 to 1 alone, shares of the image; export them in px")
+    if len(outlines) >= QUARTER and right <= size[1] / 2 and bottom <= size[0] / 2:
+        log.warning(
+            "%s: all %d nuclei lie in the upper left quarter of the image, as where coordinates are in um; "
+            "px are expected",
+            where, len(outlines),
+        )  # fmt: skip
 
 
 def _mend(shapes: list[Shape], size: tuple[int, int], notes: list[str]) -> list[Shape]:
@@ -132,13 +151,22 @@ def _check_place(shape: Shape, size: tuple[int, int]) -> None:
 
 
 def _check_single(labels: np.ndarray, shapes: list[Shape], to_split: str) -> None:
-    """InputError for an object of several nuclei, such as one a class; `labels` has the shapes as 1..N."""
+    """InputError for an object of several nuclei, such as one a class, or for what lies between nuclei.
+
+    `labels` has the shapes as 1..N.
+    """
     places = count_places(labels, SMALL)
     several = np.flatnonzero(places >= PLACES)
     if several.size:
         shape, count = shapes[several[0]], places[several[0]]
         raise InputError(
             f"{shape.where} is one object in {count} separate places, so it holds several nuclei; {to_split}"
+        )
+    background = find_background(labels)
+    if background:
+        raise InputError(
+            f"{shapes[background - 1].where} reaches around nearly the whole image, as the background does; "
+            "delete that object"
         )
 
 

@@ -113,10 +113,10 @@ def read(path: Path) -> dict[str, Annotation]:
 
 def _size(image: dict, path: Path) -> tuple[int, int]:
     where = f"{path}: image {image['id']}"
-    height, width = (field(image, name, int, where) for name in ("height", "width"))
-    if min(height, width) < 1:
+    height, width = (field(image, name, (int, float), where) for name in ("height", "width"))
+    if min(height, width) < 1 or height % 1 or width % 1:
         raise InputError(f"{where} is {width} x {height} px; export the file again")
-    return height, width
+    return int(height), int(width)
 
 
 def _by_id(content: dict, name: str, path: Path) -> dict:
@@ -140,7 +140,7 @@ def _outline(record: dict, where: str, size: tuple[int, int]) -> shapely.Geometr
     segmentation = record.get("segmentation")
     if isinstance(segmentation, list) and segmentation:
         flat = [np.asarray(ring, object) for ring in segmentation]
-        if any(ring.ndim != 1 or len(ring) % 2 for ring in flat):
+        if any(ring.ndim != 1 or len(ring) % 2 or len(ring) == 2 for ring in flat):
             raise InputError(f"{where} has an outline that is no list of x, y, x, y, ...; draw it again")
         return together(polygon([ring.reshape(-1, 2).tolist()], where) for ring in flat)
     if isinstance(segmentation, dict):

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from nuclei.errors import InputError
 from nuclei.folders.patches import is_annotated, read_masks, read_patch
 from nuclei.io.files import digest, read_json, write_json
-from nuclei.io.images import write_image
+from nuclei.io.images import read_image, write_image
 from nuclei.io.locks import alone
 from nuclei.outlines import coco
 from nuclei.outlines.polygons import fill_holes, outlines, renumber
@@ -62,7 +62,7 @@ def export_patches(
         how many patches were exported.
 
     Raises:
-        InputError: a broken patch, or `out` cannot be written.
+        InputError: a broken patch, another image where one would be written, or `out` cannot be written.
     """
     # Everything is read once before anything is written.
     starts = {name: MASKS if is_annotated(data / name) else start for name in names}
@@ -73,6 +73,8 @@ def export_patches(
     kept = [path for path in files if path.exists()]
     todo = {path: files[path] for path in files if path not in kept}
     exported = [name for name in names if any(name in owners for _, owners in todo.values())]
+    for name in exported:
+        check_picture(out / f"{name}.png", read_patch(data / name))
     with alone(out):
         labels = dict(_first_labels(data, out, exported, starts, draw))
         for path, (form, owners) in todo.items():
@@ -128,6 +130,14 @@ def _first_labels(
         exported.setdefault(name, {})[starts[name]] = fingerprint(labels)
         write_json(record, exported)
         yield name, labels
+
+
+def check_picture(path: Path, image: np.ndarray) -> None:
+    """InputError where `path` is there and shows another image than (H, W, 3) uint8: it is somebody's own."""
+    if path.exists() and not np.array_equal(read_image(path), image):
+        raise InputError(
+            f"{path} is another image than the patch of that name; move it away, or name another folder"
+        )
 
 
 def fingerprint(labels: np.ndarray) -> str:

@@ -130,6 +130,8 @@ def read(path: Path) -> Annotation:
 
 
 def _shape(feature: Any, where: str) -> Shape:
+    if isinstance(feature, dict) and feature.get("geometry", {}) is None:
+        raise InputError(f"{where} has no outline; outline that nucleus or delete the object")
     geometry = field(feature, "geometry", dict, where)
     properties = feature.get("properties") or {}
     if not isinstance(properties, dict):

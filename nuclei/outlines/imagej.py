@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import roifile
 import shapely
-from roifile import ROI_TYPE, ImagejRoi
+from roifile import ROI_SUBTYPE, ROI_TYPE, ImagejRoi
 
 from nuclei.errors import InputError, unreadable
 from nuclei.io.files import atomic_file
@@ -75,15 +75,21 @@ def read(path: Path) -> Annotation:
     """Read the area selections of a `.zip` of ROIs or of a single `.roi`.
 
     Raises:
-        InputError: a broken file, or a selection that is no area, such as a line or points.
+        InputError: a broken file, a selection that is no area, such as a line or points, or selections on
+            several images of a stack.
     """
     try:
         rois = [ImagejRoi.frombytes(content) for content in _contents(path)]
         shapes = [_shape(roi, f"{path}: ROI {roi.name or n}") for n, roi in enumerate(rois, 1)]
+        images = {(roi.position, roi.z_position, roi.t_position) for roi in rois} - {(0, 0, 0)}
     except InputError:
         raise
     except Exception as error:  # roifile and zipfile raise errors of many types
         raise unreadable(path, "ImageJ ROIs", error, "save it again") from error
+    if len(images) > 1:  # of a stack; a ROI without a position lies on all of them
+        raise InputError(
+            f"{path} has ROIs on {len(images)} images of a stack; save those of each by themselves"
+        )
     return Annotation(str(path), shapes, to_split="split it in the ROI Manager: More > Split")
 
 
@@ -99,8 +105,9 @@ def _contents(path: Path) -> list[bytes]:
 
 
 def _shape(roi: ImagejRoi, where: str) -> Shape:
-    if roi.roitype not in _AREAS:
-        kind = roi.roitype.name.lower()
+    is_written_on = roi.subtype in (ROI_SUBTYPE.TEXT, ROI_SUBTYPE.IMAGE)  # in a rectangle
+    if roi.roitype not in _AREAS or is_written_on:
+        kind = (roi.subtype if is_written_on else roi.roitype).name.lower()
         raise InputError(f"{where} is a {kind}, not an area; outline that nucleus or delete the ROI")
     rings = roi.coordinates(multi=True)
     if roi.roitype == ROI_TYPE.OVAL:

@@ -11,12 +11,12 @@ import numpy as np
 from tqdm import tqdm
 
 from nuclei.errors import InputError
-from nuclei.folders.patches import is_annotated, is_patch, read_masks, read_patch, write_masks
+from nuclei.folders.patches import is_annotated, list_patches, read_masks, read_patch, spelt, write_masks
 from nuclei.io.files import is_hidden, read_json
 from nuclei.io.images import write_labels
 from nuclei.outlines import geojson
 from nuclei.outlines.checks import to_labels
-from nuclei.outlines.exporting import EXPORTED, FROM, fingerprint
+from nuclei.outlines.exporting import EXPORTED, FROM, OVERLAYS, fingerprint
 from nuclei.outlines.polygons import fill_holes, renumber
 from nuclei.outlines.registry import detect, read
 from nuclei.outlines.shapes import NUCLEUS, Annotation, Format, image_name
@@ -117,27 +117,41 @@ def _find(folder: Path, data: Path, formats: Sequence[Format]) -> dict[str, tupl
     if not folder.is_dir():
         raise InputError(f"{folder}/ does not exist; run python annotations.py export, or name the folder")
     found: dict[str, tuple[Path, Annotation]] = {}
+    known, left_out = list_patches(data), []
     for path in sorted(folder.iterdir()):
-        if not path.is_file() or is_hidden(path):
+        if is_hidden(path):
             continue
-        form = detect(path)
+        form = detect(path) if path.is_file() else None
+        if form is None and not _is_ours(path, known):
+            left_out.append(path.name)
         if form is None or (formats and form not in formats):
             continue
         for stem, annotation in read(path, form).items():
             # QuPath offers to save the objects of a.png as a.png.geojson; but a patch may be called a.png.
-            name = stem if is_patch(data / stem) else image_name(stem)
-            if not is_patch(data / name):
-                raise InputError(f"{path} is of {name}, which is no patch of {data}/; mend its name")
+            name = spelt(stem if spelt(stem, known) in known else image_name(stem), known)
+            if name not in known:
+                raise InputError(
+                    f"{path} is of {name}, which is no patch of {data}/; mend its name, or take it out"
+                )
             if name in found:
                 raise InputError(
                     f"{found[name][0]} and {path} are both of {name}; keep one, or name its --format"
                 )
             found[name] = path, annotation
+    if left_out and not formats:
+        log.warning("%s/: left out %s, of no format that is read", folder, ", ".join(left_out))
     if not found:
         wanted = f"{' or '.join(formats)} " if formats else ""
         files = "<patch>.geojson, .json, .zip (ImageJ) or .tif (ids, not colours)"
         raise InputError(f"{folder}/ holds no {wanted}annotation; save one there as {files}")
     return found
+
+
+def _is_ours(path: Path, known: Sequence[str]) -> bool:
+    """Whether an export or an import has written it beside the annotations."""
+    if path.is_dir():
+        return path.name in (OVERLAYS, REPLACED)
+    return path.suffix == ".png" and spelt(path.stem, known) in known
 
 
 def _check(

@@ -131,6 +131,9 @@ def read_scores(labels_file: Path, labels: np.ndarray) -> list[float] | None:
         log.warning("%s is of an earlier version: its scores are left out; segment that image again", path)
         return None
     scores, nuclei = (field(record, key, list, str(path)) for key in ("scores", "nuclei"))
+    known = all(isinstance(score, (int, float)) for score in scores)
+    if not known or not all(isinstance(one, int) for one in nuclei) or len(nuclei) != len(scores):
+        raise InputError(f"{path} is damaged; delete it, or segment that image again")
     score_of = dict(zip(nuclei, scores, strict=True))
     found = _checksums(labels)
     changed = sum(checksum not in score_of for checksum in found)

@@ -22,7 +22,7 @@ from nuclei.folders.patches import (
     write_patch,
 )
 from nuclei.folders.runs import Run
-from nuclei.io.files import digest
+from nuclei.io.files import digest, is_hidden
 from nuclei.io.images import is_grey, list_images, read_image
 from nuclei.io.locks import alone
 from nuclei.io.parallel import map_ahead
@@ -208,6 +208,10 @@ def _ours(source: Source, data: Path, crops: Iterable[Crop], taken: Collection[s
 
 def list_sources(images: Path) -> list[Path]:
     """The slides and plain images of a folder, without the files that belong to one of the slides."""
+    deeper = {path.parent for path in images.glob("*/*") if path.suffix.lower() in SUFFIXES}
+    left_out = sorted(folder.name for folder in deeper if not is_hidden(folder))
+    if left_out:
+        log.warning("%s: left out the folders %s; put all images into one", images, ", ".join(left_out))
     try:
         paths = list_images(images, SUFFIXES)
         # A Hamamatsu .vms or .vmu names the JPEG files beside it that hold its pixels.

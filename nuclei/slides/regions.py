@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import shapely
 
 from nuclei.errors import InputError
+from nuclei.io.files import as_read
 from nuclei.outlines import geojson
 from nuclei.outlines.polygons import mend
+
+_SUFFIXES = (".geojson", ".geojson.gz")
+
+log = logging.getLogger(__name__)
 
 
 def find_region(place: Path, slide: Path) -> Path | None:
@@ -18,7 +24,7 @@ def find_region(place: Path, slide: Path) -> Path | None:
         None where the folder has none: the whole slide is meant.
 
     Raises:
-        InputError: `place` does not exist.
+        InputError: `place` does not exist, or has two regions of the slide.
     """
     if not place.exists():
         raise InputError(
@@ -26,8 +32,14 @@ def find_region(place: Path, slide: Path) -> Path | None:
         )
     if not place.is_dir():
         return place
-    path = place / f"{slide.stem}.geojson"
-    return path if path.exists() else None
+    # QuPath offers to save the objects of a.svs as a.svs.geojson.
+    names = {as_read(name + suffix).lower() for name in (slide.stem, slide.name) for suffix in _SUFFIXES}
+    found = sorted(path for path in place.iterdir() if as_read(path.name).lower() in names)
+    if len(found) > 1:
+        raise InputError(f"{found[0]} and {found[1].name} are both regions of {slide.name}; keep one of them")
+    if not found:
+        log.info("%s has no region in %s/: the whole slide is segmented", slide.name, place)
+    return found[0] if found else None
 
 
 def read_region(path: Path, scale: tuple[float, float]) -> shapely.Geometry:

@@ -131,7 +131,7 @@ def test_refuses_what_cannot_be_learnt_from_or_segmented(settings: Settings, tmp
     write_patch(tmp_path / "empty", "p", image, np.zeros((SIDE, SIDE), np.int32))
     with pytest.raises(InputError, match="no nucleus"):
         main(changed(settings, data=tmp_path / "empty"), peer)
-    with pytest.raises(InputError, match="not a folder"):
+    with pytest.raises(InputError, match="nowhere does not exist"):
         main(changed(settings, images=tmp_path / "nowhere"), peer)
     (settings.images / "first.tif").write_bytes((settings.images / "first.png").read_bytes())
     with pytest.raises(InputError, match="suffix"):

@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -214,3 +215,13 @@ def test_random_masks_that_cannot_be_used_are_named(tmp_path, spoil, words):
     spoil(tmp_path)
     with pytest.raises(InputError, match=words):
         read_random_masks(tmp_path)
+
+
+def test_masks_whose_ids_are_no_nuclei_are_refused(tmp_path):
+    write_image(tmp_path / "inverted.png", np.uint8(squares() == 0))
+    with pytest.raises(InputError, match=r"inverted\.png: id 1 reaches around nearly the whole image"):
+        read_instances(tmp_path / "inverted.png")
+    soft = cv2.GaussianBlur(np.kron(squares(), np.ones((4, 4), np.uint8)), (5, 5), 0)
+    write_image(tmp_path / "soft.png", soft)
+    with pytest.raises(InputError, match=r"soft\.png has .* ids .*, or a mask with soft edges"):
+        read_instances(tmp_path / "soft.png")

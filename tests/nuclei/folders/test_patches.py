@@ -50,13 +50,18 @@ def test_scores_and_undecided_nuclei_lie_beside_the_masks(data):
     assert (patches.read_masks(data / "c") == sure).all()
     assert (patches.read_undecided(data / "c") == undecided).all()
     assert not patches.read_undecided(data / "a").any()
+    patches.write_patch(
+        data, "d", IMAGE, sure, np.float32([0.5]), np.int32(sure == 0)
+    )  # as of crowded tissue
+    assert (patches.read_undecided(data / "d") == (sure == 0)).all()
 
 
 @pytest.mark.parametrize(
     ("pixels", "message"),
     [
         (np.full((9, 8), 255, np.uint8), "8 x 9 px but its image is 8 x 8 px"),
-        (np.full((8, 8), 255, np.uint8), "overlaps 1.png"),
+        (np.full((8, 8), 255, np.uint8), "reaches around nearly the whole image"),
+        (np.uint8(LABELS > 0), "overlaps 1.png"),
         (np.zeros((8, 8), np.uint8), "is empty"),
     ],
 )
@@ -125,6 +130,7 @@ def test_the_selection_comes_back_in_its_order(data):
         ("patch\n../data/a\n", "names the patch '../data/a',"),
         ("patch\n.\n", "names the patch '.',"),
         (f"patch\n{'a' * 300}\n", "names the patch 'aaa"),
+        ("patch,round\na,1,\n", "its rows have more cells than its first row; mend it"),
         ("patch\ta\n", "has no column patch; its columns are separated by tabs"),
         ("patch;score\na;1,5\nb;1,5,2\n", "has no column patch; its columns are separated by semicolons"),
     ],
@@ -143,6 +149,13 @@ def test_bad_selections_are_refused(data, text, message):
 def test_a_selection_is_read_as_a_person_reads_it(data, text):
     (data / "selected.csv").write_text(text, encoding="utf-8")
     assert tables.read_selection(data) == ["b", "a"]
+
+
+def test_a_patch_is_found_however_a_system_spells_its_name(data):
+    for name in ("Pra\u0308p", "\u00e4", " c "):  # as macOS, as Linux, and with blanks that a table loses
+        patches.write_patch(data, name, IMAGE)
+    (data / "selected.csv").write_text("patch\nPr\u00e4p\na\u0308\n c \n", encoding="utf-8")
+    assert tables.read_selection(data) == ["Pra\u0308p", "\u00e4", " c "]
 
 
 def test_a_patch_that_is_selected_twice_counts_once_and_is_told(data, caplog):
@@ -168,6 +181,7 @@ def test_an_edited_selection_is_kept_when_a_new_one_is_written(data):
 def test_hidden_files_among_the_masks_are_passed_over(data):
     before = patches.read_masks(data / "a"), patches.fingerprint(data, ["a"])
     (data / "a" / "masks" / "._0.png").write_bytes(b"of macOS")
+    (data / "a" / "masks" / "Thumbs.db").write_bytes(b"of Windows")
     assert np.array_equal(patches.read_masks(data / "a"), before[0])
     assert patches.fingerprint(data, ["a"]) == before[1]
 
@@ -176,7 +190,9 @@ def test_files_among_the_masks_that_are_none_are_named(data):
     (data / "a" / "masks" / ".DS_Store").write_bytes(b"")
     assert patches.read_masks(data / "a").max() == 2
     (data / "a" / "masks" / "0.png").rename(data / "a" / "masks" / "0.PNG")
-    with pytest.raises(InputError, match=r"masks/0\.PNG is no mask"):
+    assert patches.read_masks(data / "a").max() == patches.count_masks(data / "a") == 2
+    (data / "a" / "masks" / "0.PNG").rename(data / "a" / "masks" / "0.bmp")
+    with pytest.raises(InputError, match=r"masks/0\.bmp is no mask"):
         patches.read_masks(data / "a")
 
 
@@ -211,6 +227,7 @@ def test_an_edited_selection_is_kept_in_whatever_encoding(data):
     [
         (np.arange(64).reshape(8, 8).astype(np.uint8), "holds several values"),
         (np.dstack([np.full((8, 8, 3), 255), np.eye(8) * 255]).astype(np.uint8), "transparent"),
+        (np.uint8(LABELS != 2) * 255, "0.png reaches around nearly the whole image.* invert it"),
     ],
 )
 def test_what_is_no_mask_of_one_nucleus_is_refused(data, pixels, message):

@@ -227,3 +227,13 @@ def test_folders_overlap_where_one_lies_in_the_other(tmp_path, one, other, expec
     (tmp_path / "link").symlink_to(tmp_path / "a")
     assert files.overlap(tmp_path / one, tmp_path / other) == expected
     assert files.overlap(tmp_path / other, tmp_path / one) == expected
+
+
+def test_json_in_other_encodings(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    for encoding in ("utf-8-sig", "utf-16", "utf-32"):  # as Windows' programs write it
+        path.write_text('{"name": "Pr\u00e4p"}', encoding=encoding)
+        assert files.read_json(path) == {"name": "Pr\u00e4p"}
+    path.write_text('{"name": "Pr\u00e4p"}', encoding="latin-1")
+    with pytest.raises(InputError, match="a.json is not text in UTF-8: .* save it as UTF-8"):
+        files.read_json(path)

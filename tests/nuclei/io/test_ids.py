@@ -64,3 +64,14 @@ def test_a_nucleus_may_show_in_two_places_and_crumbs_do_not_count():
     assert is_one_nucleus(mask)
     mask[16:, :3] = True  # 12 px
     assert not is_one_nucleus(mask)
+
+
+def test_a_background_with_an_id_is_told_from_a_nucleus():
+    labels = np.zeros((40, 40), np.int32)
+    labels[::8, ::8] = labels[1::8, ::8] = np.arange(1, 26).reshape(5, 5)
+    check_ids(labels, Path("a.png"))
+    for spoilt, label in ((labels + 1, 1), (np.where(labels, labels, 99), 99), (np.int32(labels == 0), 1)):
+        with pytest.raises(InputError, match=f"a.png: id {label} reaches around nearly the whole image"):
+            check_ids(spoilt, Path("a.png"))
+    labels[4:36, 4:36] = 1  # a nucleus may be large
+    check_ids(labels, Path("a.png"))

@@ -95,7 +95,7 @@ def test_cut_off_file(tmp_path: Path, image: np.ndarray, suffix: str) -> None:
     if suffix in (".tif", ".tiff"):
         tifffile.imwrite(path, image)
     else:
-        cv2.imwrite(str(path), image)
+        path.write_bytes(cv2.imencode(".jpg" if suffix in (".jfif", ".jpe") else suffix, image)[1].tobytes())
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(InputError, match=path.name):
         images.read_image(path)
@@ -145,7 +145,7 @@ def test_missing_and_unknown_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize("shape", [(5, 20, 30), (20, 30, 5)])
 def test_stack_is_no_image(tmp_path: Path, shape: tuple[int, ...]) -> None:
     tifffile.imwrite(tmp_path / "a.tif", np.zeros(shape, np.uint8), photometric="minisblack")
-    with pytest.raises(InputError, match="expected one RGB or grey image"):
+    with pytest.raises(InputError, match="save one RGB or grey image by itself"):
         images.read_image(tmp_path / "a.tif")
 
 
@@ -242,8 +242,9 @@ def test_list_images(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert "left out scan.jp2; save them as PNG or TIFF" in caplog.text
     with pytest.raises(InputError, match="holds no image"):
         images.list_images(tmp_path / "folder.png")
-    with pytest.raises(InputError, match="is not a folder"):
-        images.list_images(tmp_path / "missing")
+    for name, words in (("missing", "does not exist"), ("b.PNG", "is a file, not a folder; name the folder")):
+        with pytest.raises(InputError, match=f"{name} {words}"):
+            images.list_images(tmp_path / name)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems take no such name")
@@ -262,6 +263,9 @@ def test_pair_by_stem(tmp_path: Path) -> None:
     assert [(a.name, b.name) for a, b in pairs] == [("a.tif", "a.png"), ("b.png", "b.png")]
     with pytest.raises(InputError, match="no partner for 1 files of .*: c.png"):
         images.pair_by_stem(theirs, ours)
+    (ours / "a\u0308.png").touch()  # of macOS
+    (theirs / "\u00e4.png").touch()
+    assert len(images.pair_by_stem(ours, theirs)) == 3
     (ours / "a.png").touch()
     with pytest.raises(InputError, match="same name"):
         images.pair_by_stem(ours, theirs)
@@ -272,12 +276,21 @@ def test_a_mask_in_three_equal_channels_is_a_label_image(tmp_path: Path) -> None
     mask[1, 2] = 255
     images.write_image(tmp_path / "a.png", np.repeat(mask[..., None], 3, axis=2))
     assert np.array_equal(images.read_labels(tmp_path / "a.png"), mask)
+    cv2.imwrite(str(tmp_path / "b.png"), np.dstack([mask, mask, mask, np.full_like(mask, 255)]))
+    assert np.array_equal(images.read_labels(tmp_path / "b.png"), mask)
+
+
+def test_labels_in_colour_and_stacks_of_labels_say_what_to_do(tmp_path: Path) -> None:
+    labels = np.arange(20, dtype=np.uint8).reshape(4, 5)
+    images.write_image(tmp_path / "a.png", np.dstack([labels, labels * 2, labels]))
+    tifffile.imwrite(tmp_path / "b.tif", np.stack([labels] * 6))
+    for name, words in (("a.png", "in colour"), ("b.tif", "a stack of the shape")):
+        with pytest.raises(InputError, match=f"{name} is {words}.*; save the ids alone, as one grey image"):
+            images.read_labels(tmp_path / name)
 
 
 @pytest.mark.parametrize(("alpha", "expected"), [(255, False), (254, True)])
-def test_transparency_is_told_from_an_opaque_fourth_channel(
-    tmp_path: Path, alpha: int, expected: bool
-) -> None:
+def test_transparency_is_told_from_an_opaque_channel(tmp_path: Path, alpha: int, expected: bool) -> None:
     pixels = np.full((4, 5, 4), 255, np.uint8)
     pixels[0, 0, 3] = alpha
     cv2.imwrite(str(tmp_path / "a.png"), pixels)

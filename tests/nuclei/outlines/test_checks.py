@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import shapely
+import shapely.affinity
 
 from nuclei.errors import InputError
 from nuclei.outlines.checks import to_labels
@@ -97,6 +98,9 @@ def test_an_annotation_of_another_image_is_refused():
 def test_a_frame_around_everything_is_refused():
     with pytest.raises(InputError, match="feature 1 covers nearly the whole image"):
         check(shapely.box(0, 0, 60, 40), box(3, 3))
+    background = shapely.box(0, 0, 60, 40).difference(shapely.box(5, 5, 45, 35))
+    with pytest.raises(InputError, match="feature 2 reaches around nearly the whole image"):
+        check(box(10, 10), background)
 
 
 def test_classes():
@@ -142,3 +146,28 @@ def test_an_object_of_several_nuclei_is_refused():
     labels, notes = check(crumbs)
     assert labels.max() == 1
     assert notes == ["1 nucleus of several parts kept as one each"]
+
+
+def test_coordinates_in_another_unit_are_told(caplog):
+    nuclei = [box(12 * n, 2, 8, 8) for n in range(5)]
+    with pytest.raises(
+        InputError, match=r"a\.geojson has coordinates from 0 to 1 alone, .* export them in px"
+    ):
+        check(*(shapely.affinity.scale(one, 1 / 60, 1 / 40, origin=(0, 0)) for one in nuclei))
+    check(*nuclei)
+    check(*nuclei[:2])
+    assert not caplog.text
+    check(*(shapely.affinity.scale(one, 0.25, 0.25, origin=(0, 0)) for one in nuclei))
+    assert "a.geojson: all 5 nuclei lie in the upper left quarter of the image" in caplog.text
+
+
+def test_classes_are_compared_as_a_person_reads_them():
+    assert (
+        check(
+            box(0, 0),
+            box(20, 0),
+            kinds=["nucleus ", "Zellko\u0308rper"],
+            classes=["nucleus", "zellk\u00f6rper"],
+        )[0].max()
+        == 2
+    )

@@ -13,7 +13,7 @@ from tests.nuclei.outlines.test_polygons import hard_labels
 
 def test_coco_ids_may_be_of_any_type(tmp_path):
     content = {
-        "images": [{"id": 7, "file_name": "a.png", "height": 9, "width": 9}],
+        "images": [{"id": 7, "file_name": "a.png", "height": 9.0, "width": 9}],
         "categories": [{"id": "1", "name": "nucleus"}],
         "annotations": [
             {"id": 1.0, "image_id": "7", "category_id": 1, "segmentation": [[2, 1, 4, 1, 4, 3, 2, 3]]}
@@ -83,6 +83,11 @@ TWICE = [{"id": n, "file_name": f"{n}/a.png", "width": 8, "height": 8} for n in 
     [
         ({"segmentation": [], "bbox": [0, 0, 2, 2]}, {}, "annotation 0 has no outline"),
         ({"segmentation": [[0, 0, 1]]}, {}, "annotation 0 has an outline"),
+        (
+            {"segmentation": [[0, 0], [2, 0], [2, 2]]},
+            {},
+            "annotation 0 has an outline that is no list of x, y, x",
+        ),
         ({"segmentation": {"size": [9, 8], "counts": []}}, {}, "another size"),
         # pycocotools would write beyond its memory for these.
         ({"segmentation": {"size": [8, 8], "counts": "zzzz"}}, {}, "does not fill its image"),
@@ -96,6 +101,7 @@ TWICE = [{"id": n, "file_name": f"{n}/a.png", "width": 8, "height": 8} for n in 
         ({}, {"images": TWICE[:1] * 2}, "two images with the id 1"),
         ({}, {"categories": 3}, "no valid 'categories'"),
         ({}, {"images": [TWICE[0] | {"height": 0, "id": 1}]}, "image 1 is 8 x 0 px"),
+        ({}, {"images": [TWICE[0] | {"height": 7.5, "id": 1}]}, "image 1 is 8 x 7.5 px"),
     ],
 )
 def test_bad_coco_is_refused_by_name(tmp_path, annotation, more, words):

@@ -64,7 +64,10 @@ def test_a_core_of_a_microarray_is_a_region(tmp_path):
         ([feature([1, 2], "Point")], "feature 1 is a Point"),
         ([feature([RING]), feature([[0, 0], [5, 5]], "LineString")], "feature 2 is a LineString"),
         ([{"type": "Feature", "geometry": {"type": "GeometryCollection"}}], "is a GeometryCollection"),
-        ([{"type": "Feature", "geometry": None}], "feature 1 has no valid 'geometry'"),
+        (
+            [{"type": "Feature", "geometry": None}],
+            "feature 1 has no outline; outline that nucleus or delete the object",
+        ),
         ([feature([RING], properties={"objectType": "cell"})], "feature 1 is a cell without a nucleus"),
         ([feature([[[0, 0], [1, None], [1, 1]]])], "feature 1 has coordinates"),
         ([feature([[[0, 0], [1, float("nan")], [1, 1]]])], "feature 1 has coordinates"),

@@ -46,6 +46,25 @@ def test_imagej_selections_that_are_areas(tmp_path):
     assert pixels(read(tmp_path / "a.roi", "imagej")["a"]) == [SQUARE_PIXELS]
 
 
+def test_selections_of_a_stack_are_no_nuclei_of_one_image(tmp_path):
+    box = {"left": 2, "top": 1, "right": 4, "bottom": 3}
+    everywhere, *others = [roi(roifile.ROI_TYPE.RECT, position=n, **box) for n in (0, 1, 2)]
+    roifile.roiwrite(tmp_path / "a.zip", [everywhere, others[0]], name=["1", "2"])
+    assert len(imagej.read(tmp_path / "a.zip").shapes) == 2
+    roifile.roiwrite(tmp_path / "b.zip", [everywhere, *others], name=["1", "2", "3"])
+    with pytest.raises(InputError, match=r"b\.zip has ROIs on 2 images of a stack"):
+        imagej.read(tmp_path / "b.zip")
+
+
+def test_a_text_of_imagej_is_no_area(tmp_path):
+    box = {"left": 2, "top": 1, "right": 4, "bottom": 3}
+    text = bytearray(roi(roifile.ROI_TYPE.RECT, **box).tobytes())
+    text[48:50] = roifile.ROI_SUBTYPE.TEXT.to_bytes(2, "big")
+    (tmp_path / "a.roi").write_bytes(text)
+    with pytest.raises(InputError, match="ROI 0007 is a text, not an area"):
+        imagej.read(tmp_path / "a.roi")
+
+
 def test_imagej_rois_may_share_a_name(tmp_path):
     box = {"left": 2, "top": 1, "right": 4, "bottom": 3}
     other = {"left": 5, "top": 5, "right": 8, "bottom": 8}

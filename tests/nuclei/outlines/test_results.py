@@ -12,7 +12,7 @@ from pycocotools.cocoeval import COCOeval
 
 from nuclei import tissue
 from nuclei.errors import InputError
-from nuclei.io.files import write_json
+from nuclei.io.files import read_json, write_json
 from nuclei.io.images import write_labels
 from nuclei.outlines import geojson, results
 from nuclei.outlines.polygons import paint
@@ -167,3 +167,12 @@ def test_a_broken_record(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"a\.json has no valid 'image'"):
         results.read(tmp_path, "a")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tif", "scores"]
+
+
+@pytest.mark.parametrize("scores", [[0.9], ["high", 0.8]])
+def test_a_record_that_somebody_edited_is_refused(tmp_path: Path, scores: list) -> None:
+    results.write(tmp_path, "a.png", PIXELS, np.array([[1, 2]]), [0.9, 0.8])
+    path = tmp_path / "scores" / "a.json"
+    write_json(path, {**read_json(path), "scores": scores})
+    with pytest.raises(InputError, match=r"scores.a\.json is damaged; delete it, or segment"):
+        results.read(tmp_path, "a")

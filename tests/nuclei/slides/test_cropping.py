@@ -13,7 +13,7 @@ from nuclei.errors import InputError
 from nuclei.folders import patches, tables
 from nuclei.io.images import read_image, write_image
 from nuclei.slides import cropping
-from nuclei.slides.cropping import crop_images
+from nuclei.slides.cropping import crop_images, list_sources
 from nuclei.slides.readers import ScannerSlide
 from nuclei.slides.slide import Source
 from tests.slide_files import GLASS, TILE, damage, tissue, write_slide
@@ -277,3 +277,12 @@ def test_images_whose_names_differ_in_case_alone_are_refused(images, data):
         write_image(images / name, IMAGE)
     with pytest.raises(InputError, match="would share their names; rename one"):
         crop_images(images, data, size=8, stride=8)
+
+
+def test_folders_of_images_within_the_folder_are_named(tmp_path, caplog):
+    write_image(tmp_path / "a.png", np.zeros((8, 8, 3), np.uint8))
+    (tmp_path / "notes").mkdir()
+    assert [path.name for path in list_sources(tmp_path)] == ["a.png"] and not caplog.text
+    write_image(tmp_path / "liver" / "b.png", np.zeros((8, 8, 3), np.uint8))
+    assert [path.name for path in list_sources(tmp_path)] == ["a.png"]
+    assert "left out the folders liver; put all images into one" in caplog.text
