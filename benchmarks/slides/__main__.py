@@ -23,7 +23,7 @@ import psutil
 import pyarrow.parquet as pq
 import shapely
 
-from benchmarks.slides import edges, measured
+from benchmarks.slides import bare, edges, measured
 from mrcnn.inference.tiling import OVERLAP
 from nuclei.cli import run
 from nuclei.folders.runs import Run
@@ -79,25 +79,25 @@ def _fresh(settings: Settings, name: str) -> Path:
 
 def _sizes(settings: Settings) -> dict:
     """Memory and time of a slide and of one of half its side, and the bare network's time."""
-    runs, tissue = {}, {}
+    runs, seen = {}, {}
     for name, side in (("half", settings.side // 2), ("whole", settings.side)):
-        slide, path = _slide(settings, side, settings.share)
+        _, path = _slide(settings, side, settings.share)
         runs[name] = _once(settings, name, partial(_segment, settings, name, path))
-        tissue[name] = slide.tissue_pixels / 1e6
-    bare = _once(settings, "bare", partial(_json, "benchmarks.slides.bare", path))
+        seen[name] = bare.count_tiles(path) * (TILE - OVERLAP) ** 2 / 1e6  # Mpx of tissue
+    network = _once(settings, "bare", partial(_json, "benchmarks.slides.bare", path))
     half, whole = runs["half"], runs["whole"]
     # What does not grow with the slide is the start of the program.
-    rate = (whole["seconds"] - half["seconds"]) / (tissue["whole"] - tissue["half"])
-    start = half["seconds"] - rate * tissue["half"]
+    rate = (whole["seconds"] - half["seconds"]) / (seen["whole"] - seen["half"])
+    start = half["seconds"] - rate * seen["half"]
     return {
         "side": settings.side,
-        "tissue_mp": round(tissue["whole"], 1),
+        "tissue_mp": round(seen["whole"], 1),
         "seconds": round(whole["seconds"], 1),
         "peak_mb": round(whole["peak_mb"]),
         "memory_4x_over_1x": round(whole["peak_mb"] / half["peak_mb"], 3),
         "s_per_mp": round(rate, 2),
         "start_s": round(start, 1),
-        "overhead": round((whole["seconds"] - start) / bare["seconds"] - 1, 3),
+        "overhead": round((whole["seconds"] - start) / network["seconds"] - 1, 3),
     }
 
 

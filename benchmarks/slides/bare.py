@@ -12,27 +12,37 @@ from pathlib import Path
 
 import numpy as np
 
-from mrcnn import model as modellib
 from mrcnn.inference.tiling import OVERLAP, tiles_at_once
 from mrcnn.selftraining.start import start_weights
 from nuclei.slides.blocks import Grid, tiles_to_see
-from nuclei.slides.slide import open_source
+from nuclei.slides.slide import Source, open_source
 
 
 def main(path: Path) -> None:
+    from mrcnn import model as modellib  # Keras takes seconds, which `count_tiles` need not wait for
+
     predictor = modellib.load(start_weights(), DETECTION_MIN_CONFIDENCE=0.4).predictor
     side = predictor.config.IMAGE_SHAPE[0]
     with open_source(path) as source:
-        grid = Grid(source.width, source.height, side, OVERLAP, 2048)
-        seen = tiles_to_see(source, grid, None)
-        corners = [corner for tiles in seen.values() for corner in tiles]
-        tiles = np.stack([source.read(left, top, side, side) for top, left in corners])
+        tiles = np.stack([source.read(left, top, side, side) for top, left in _corners(source, side)])
     count = tiles_at_once(1)
     predictor.predict(tiles[:count])
     began = time.monotonic()
     for first in range(0, len(tiles) - count + 1, count):
         predictor.predict(tiles[first : first + count])
     print(json.dumps({"seconds": time.monotonic() - began, "tiles": len(tiles)}))
+
+
+def count_tiles(path: Path, side: int = 256) -> int:
+    """How many tiles of `side` px the network sees of a slide."""
+    with open_source(path) as source:
+        return len(_corners(source, side))
+
+
+def _corners(source: Source, side: int) -> list[tuple[int, int]]:
+    """(top, left) px of the tiles that show tissue."""
+    seen = tiles_to_see(source, Grid(source.width, source.height, side, OVERLAP, 2048), None)
+    return [corner for tiles in seen.values() for corner in tiles]
 
 
 if __name__ == "__main__":

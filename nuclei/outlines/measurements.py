@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import shapely
 
-from nuclei.outlines.polygons import outlines
+from nuclei.outlines.polygons import numbered, outlines
 
 # They are slow to import: scripts check their settings without them.
 if TYPE_CHECKING:
@@ -66,8 +66,7 @@ def measure(
     """
     import pandas as pd
 
-    ids, compact = np.unique(labels, return_inverse=True)
-    compact = compact.reshape(labels.shape) + (ids[0] != 0)
+    compact = numbered(labels)
     count = int(compact.max(initial=0))
     shapes = np.array(outlines(labels) if polygons is None else polygons, object)
     side, px = (1.0 if mpp is None else mpp), unit(mpp)

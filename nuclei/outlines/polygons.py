@@ -19,6 +19,21 @@ from scipy import ndimage
 _NUDGE = np.array([0.5 - 2**-20, 0.5 - 2**-21])
 
 
+def numbered(labels: np.ndarray) -> np.ndarray:
+    """The ids of a label image, in their order, as 1..N: (H, W) int64; 0 stays the background.
+
+    >>> numbered(np.array([[0, 7], [3, 7]])).tolist()
+    [[0, 2], [1, 2]]
+    """
+    ids = np.asarray(labels, np.int64)
+    if ids.max(initial=0) > ids.size:  # a table of all ids would be larger than the image
+        found, index = np.unique(ids, return_inverse=True)
+        return index.reshape(ids.shape) + (found[0] != 0)
+    used = np.bincount(ids.ravel(), minlength=1) > 0  # a tenth of the time of sorting the pixels
+    used[0] = False
+    return np.cumsum(used)[ids]
+
+
 def outlines(labels: np.ndarray) -> list[shapely.Geometry]:
     """The outline of every nucleus of a label image, in the order of the ids.
 
@@ -35,8 +50,7 @@ def outlines(labels: np.ndarray) -> list[shapely.Geometry]:
     >>> outline.area, outline.bounds
     (4.0, (1.0, 0.0, 3.0, 2.0))
     """
-    ids, compact = np.unique(labels, return_inverse=True)
-    compact = compact.reshape(labels.shape) + (ids[0] != 0)  # 0 stays the background, there or not
+    compact = numbered(labels)
     windows = [(label, window) for label, window in enumerate(ndimage.find_objects(compact), 1) if window]
     masks = [compact[window] == label for label, window in windows]
     rings = [_ring(mask, window) for mask, (_, window) in zip(masks, windows, strict=True)]
