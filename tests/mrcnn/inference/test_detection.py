@@ -195,7 +195,7 @@ def resident_bytes():
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")
-@pytest.mark.parametrize("count", [200, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [100, pytest.param(10_000, marks=pytest.mark.slow)])
 def test_memory_is_steady(network, change, count):
     change(IMAGE_RESIZE_MODE="square")
     image = discs(CENTRES[0])[0]
