@@ -83,7 +83,7 @@ def _sizes(settings: Settings) -> dict:
     for name, side in (("half", settings.side // 2), ("whole", settings.side)):
         _, path = _slide(settings, side, settings.share)
         runs[name] = _once(settings, name, partial(_segment, settings, name, path))
-        seen[name] = bare.count_tiles(path) * (TILE - OVERLAP) ** 2 / 1e6  # Mpx of tissue
+        seen[name] = bare.count_tiles(path, TILE) * (TILE - OVERLAP) ** 2 / 1e6  # Mpx of tissue
     network = _once(settings, "bare", partial(_json, "benchmarks.slides.bare", path))
     half, whole = runs["half"], runs["whole"]
     # What does not grow with the slide is the start of the program.

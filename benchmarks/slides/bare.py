@@ -33,7 +33,7 @@ def main(path: Path) -> None:
     print(json.dumps({"seconds": time.monotonic() - began, "tiles": len(tiles)}))
 
 
-def count_tiles(path: Path, side: int = 256) -> int:
+def count_tiles(path: Path, side: int) -> int:
     """How many tiles of `side` px the network sees of a slide."""
     with open_source(path) as source:
         return len(_corners(source, side))
