@@ -30,6 +30,7 @@ from nuclei.folders.patches import (
 from nuclei.folders.tables import read_selection
 from nuclei.io.ids import check_ids
 from nuclei.io.images import LABEL_SUFFIXES, has_transparency, list_images, read_image, read_labels
+from nuclei.outlines.polygons import numbered
 
 IMAGE, MASK = "train.png", "train_mask.png"
 RANDOM_MASKS = ("random_masks", "random mask", "randommasks")
@@ -174,11 +175,7 @@ def read_instances(path: Path) -> np.ndarray:
 
     InputError where it cannot be read, or its ids are no nuclei.
     """
-    labels = read_labels(path)
-    ids, index = np.unique(labels, return_inverse=True)
-    if len(ids[ids > 0]) == 1:
-        labels = label(labels > 0, connectivity=1).astype(np.int32)
-    else:
-        labels = (index.reshape(labels.shape) + (ids[0] > 0)).astype(np.int32)
+    labels = numbered(read_labels(path))
+    labels = (label(labels, connectivity=1) if labels.max() == 1 else labels).astype(np.int32)
     check_ids(labels, path)
     return labels
