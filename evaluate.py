@@ -33,11 +33,18 @@ def main(settings: Settings) -> None:
     # Imported here: --help need not wait.
     from nuclei.evaluation.folder import evaluate
     from nuclei.evaluation.metrics import NAMES
-    from nuclei.evaluation.report import find_images, plot_scores, write_overlays, write_scores
+    from nuclei.evaluation.report import (
+        check_is_ours,
+        find_images,
+        plot_scores,
+        write_overlays,
+        write_scores,
+    )
 
     out = settings.out or settings.pred
     # What is bad shows before anything slow, and before anything is written.
     check_can_hold_files(out)
+    check_is_ours(out)
     files = find_images(settings.pred, settings.truth, settings.images) if settings.images else []
     scores = evaluate(settings.pred, settings.truth)
     # Population sd, so that a single image has one too (0).

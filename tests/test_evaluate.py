@@ -172,6 +172,14 @@ def test_second_run_replaces_the_scores(folders: dict[str, Path]) -> None:
     assert table["predicted"].tolist() == [0, 2]
 
 
+def test_a_table_of_another_program_stays(folders: dict[str, Path]) -> None:
+    table = folders["pred"] / "scores.csv"
+    table.write_text("model,score\nours,1\n")
+    with pytest.raises(InputError, match=r"scores\.csv is not of this program.*--out"):
+        main(Settings(folders["pred"], folders["truth"]))
+    assert table.read_text() == "model,score\nours,1\n"
+
+
 def test_folders_in_the_wrong_order_are_told(folders: dict[str, Path], caplog) -> None:
     pred, truth = folders["pred"], folders["truth"]
     with pytest.raises(InputError, match="are the same folder"):

@@ -14,13 +14,24 @@ from nuclei.io.files import write_json, write_text
 from nuclei.io.images import IMAGE_SUFFIXES, pair_by_stem, read_image, read_labels, write_image
 from nuclei.pictures import dots, legend, outline
 
+SCORES = "scores.csv"
 PLOTTED = {"aji": "AJI", "pq": "PQ", "dice": "Dice"}
 MATCHED, MISSED, INVENTED = (0, 255, 0), (255, 255, 0), (0, 255, 255)  # RGB: green, yellow, cyan
 
 
+def check_is_ours(out: Path) -> None:
+    """InputError where `out` holds a scores.csv of another program, which would be lost."""
+    path = out / SCORES
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        if not file.readline().startswith(b"image,nuclei,predicted,"):
+            raise InputError(f"{path} is not of this program; move it away, or write elsewhere with --out")
+
+
 def write_scores(out: Path, scores: pd.DataFrame, mean: pd.Series, sd: pd.Series, settings: dict) -> None:
     """Write scores.csv (one row per image) and scores.json (mean, sd, the rows, the settings)."""
-    write_text(out / "scores.csv", scores.to_csv(index=False, lineterminator="\n"))
+    write_text(out / SCORES, scores.to_csv(index=False, lineterminator="\n"))
     rows = scores.to_dict(orient="records")
     summary = {"mean": mean.to_dict(), "sd": sd.to_dict(), "images": rows, "settings": settings}
     write_json(out / "scores.json", summary)

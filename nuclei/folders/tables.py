@@ -47,13 +47,21 @@ def read_sources(data: Path) -> pd.DataFrame | None:
 
 
 def resolution(data: Path) -> float | None:
-    """The um/px at which most of the patches were cropped; None where nobody knows."""
+    """The um/px at which most of the patches were cropped; None where nobody knows.
+
+    InputError where the table has one that is no number, such as 0,25.
+    """
     import pandas as pd
 
     sources = read_sources(data)
     if sources is None or "mpp" not in sources:
         return None
-    known = pd.to_numeric(sources["mpp"], errors="coerce").dropna()
+    known = pd.to_numeric(sources["mpp"], errors="coerce")
+    wrong = sources["mpp"][known.isna() & sources["mpp"].notna()]
+    if len(wrong):
+        raise InputError(
+            f"{Path(data) / SOURCES} has {wrong.iloc[0]!r} as mpp; write numbers with a point, as 0.25"
+        )
     known = known[known > 0]
     return float(known.mode()[0]) if len(known) else None
 

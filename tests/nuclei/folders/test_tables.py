@@ -143,3 +143,12 @@ def test_rows_without_a_patch_are_passed_over(data):
     tables.write_sources(data, pd.DataFrame({"patch": ["a", "b"], "source": "i.png", "x": 0, "y": 0}))
     (data / "b" / "images").mkdir(parents=True)
     assert tables.read_sources(data)["patch"].tolist() == ["b"]
+
+
+def test_a_resolution_with_a_comma_is_named(data) -> None:
+    (data / "a" / "images").mkdir(parents=True)
+    tables.write_sources(
+        data, pd.DataFrame({"patch": ["a"], "source": "i.png", "x": 0, "y": 0, "mpp": "0,25"})
+    )
+    with pytest.raises(InputError, match=r"sources\.csv has '0,25' as mpp.*0\.25"):
+        tables.resolution(data)

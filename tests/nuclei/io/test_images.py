@@ -63,6 +63,21 @@ def test_a_further_sample_without_a_meaning_is_no_transparency(tmp_path: Path, i
     assert (images.read_image(tmp_path / "b.tif") == 255).all()
 
 
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+def test_colours_multiplied_by_their_opacity_are_not_darkened_twice(tmp_path: Path, planar: str) -> None:
+    four = np.zeros((20, 30, 4), np.uint8)
+    four[...] = 50, 100, 20, 128  # half of (100, 200, 40)
+    tifffile.imwrite(
+        tmp_path / "a.tif",
+        four if planar == "contig" else np.moveaxis(four, -1, 0),
+        photometric="rgb",
+        planarconfig=planar,
+        extrasamples=["assocalpha"],
+    )
+    # Over white half of it and half of 255: 50 + 127, 100 + 127, 20 + 127
+    np.testing.assert_array_equal(images.read_image(tmp_path / "a.tif")[0, 0], [177, 227, 147])
+
+
 def test_ycbcr_without_jpeg_is_refused(tmp_path: Path, image: np.ndarray) -> None:
     tifffile.imwrite(tmp_path / "a.tif", image, photometric="ycbcr", compression="zlib")
     with pytest.raises(InputError, match="a.tif is a YCbCr TIFF without JPEG compression"):
