@@ -12,7 +12,7 @@ import pytest
 
 from mrcnn import model
 from mrcnn.config import CONFIG, WEIGHTS, NucleusConfig
-from mrcnn.selftraining import pseudo_labels, rounds
+from mrcnn.selftraining import pseudo_labels, rounds, start
 from mrcnn.selftraining.rounds import Labelling, SelfTraining, Training
 from mrcnn.selftraining.splits import Material, Source, collect
 from nuclei import tissue
@@ -47,6 +47,9 @@ class Network:
         self.state += f"{len(dataset.image_ids) - len(patches)} generated"
         return {"loss": [1.0] * epochs}
 
+    def blend(self, folder: Path, share: float):
+        self.state += f"{share} {(folder / WEIGHTS).read_text()}"
+
     def save(self, folder: Path):
         (folder / WEIGHTS).write_text(hashlib.sha1(self.state.encode()).hexdigest())
         (folder / CONFIG).write_text(json.dumps(self.config.to_dict()))
@@ -65,6 +68,7 @@ def labelled(monkeypatch) -> list[float]:
 
     monkeypatch.setattr(Network, "trained", [])
     monkeypatch.setattr(model, "MaskRCNN", Network)
+    monkeypatch.setattr(start, "blend", Network.blend)
     monkeypatch.setattr(model, "load", lambda *arguments, **changes: Network)
     monkeypatch.setattr(pseudo_labels, "label", label)
     return done
@@ -198,6 +202,7 @@ def test_a_model_that_was_damaged_is_copied_again(data, labelled):
     [
         ("OUTLINED", ("annotated", "synthetic", "pseudo")),
         ("STEPS_PER_EPOCH", 5),
+        ("START_SHARE", 0.5),
         ("SHARES", {"annotated": 1, "synthetic": 1, "pseudo": 1}),
     ],
 )
