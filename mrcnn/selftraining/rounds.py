@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 # Patches of each source in a batch, in proportion. Generated tissue keeps what the start weights know.
 SHARES = {"annotated": 3, "synthetic": 1, "pseudo": 1, "generated": 1}
 OUTLINED = ("annotated", "synthetic")  # of pseudo labels only the places are learnt: outlines are a guess
-START_SHARE = 0.3  # of the start's weights in those of a finished training; see `mrcnn.selftraining.start.blend`
+START_SHARE = 0.3  # of the start's weights in those that a training ends with; see `start.blend`
 STEPS_PER_EPOCH = 25  # from one checkpoint and validation to the next; steps are rounded up to whole epochs
 MODEL = "model"  # the folder, within `out`, of the final model
 LOGS = "logs"  # the folder, within that of a training, of its checkpoints and curves
