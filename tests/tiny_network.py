@@ -90,6 +90,21 @@ def discs(centres, shape=(SIDE, SIDE), radius=RADIUS) -> tuple[np.ndarray, np.nd
     return image.astype(np.uint8), labels
 
 
+def assert_found(found, centres, shape, radius=RADIUS, error=3):
+    """Each disc once, to `error` px, and nothing else: how exact its boxes are depends on the processor."""
+    assert found["masks"].shape == (*shape, len(centres))
+    rows, columns = np.mgrid[: shape[0], : shape[1]] + 0.5
+    expected = {(row - radius, column - radius, row + radius, column + radius) for row, column in centres}
+    for number, roi in enumerate(found["rois"]):
+        nearest = min(expected, key=lambda box: np.abs(roi - box).max())
+        assert np.abs(roi - nearest).max() <= error
+        expected.remove(nearest)
+        middle = (np.array(nearest[:2]) + nearest[2:]) / 2
+        mask, disc = found["masks"][..., number], np.hypot(rows - middle[0], columns - middle[1]) <= radius
+        assert (mask & disc).sum() / (mask | disc).sum() > 0.7
+    assert not expected
+
+
 class Discs(utils.Dataset):
     """Images of discs, each given by its centres (row, column) px."""
 

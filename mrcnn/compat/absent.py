@@ -7,6 +7,8 @@ INSTEAD = {
     "build": "keras_model: the constructor builds it",
     "compile": "train, which compiles",
     "run_graph": "keras_model(images), or its methods look, propose, classify and segment",
+    "anchors": "keras_model.anchors(images), in px, or get_anchors(image_shape), normalised",
+    "checkpoint_path": "find_last() or log_dir",
     "detect_molded": "detect, which takes images of any size",
     "data_generator": "mrcnn.data.loader.Batches(dataset, config), whose items are the batches of training",
     "DataGenerator": "mrcnn.data.loader.Batches(dataset, config), whose items are the batches of training",
