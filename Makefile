@@ -64,12 +64,12 @@ bench-labels: setup peers  # put the claim to the test (FOLDER=...)
 bench-slides: setup  # whole slides: memory, time, workers, kills, block edges (hours)
 	$(RUN) -m benchmarks.slides
 
-bench-segment: setup peers  # one image beside StarDist and Cellpose
+bench-segment: setup peers  # one image beside StarDist, Cellpose and InstanSeg
 	$(RUN) -m benchmarks.slides.peers
 
-peers: .venv-stardist/.stamp .venv-cellpose/.stamp  # install the other tools of that table
+peers: .venv-stardist/.stamp .venv-cellpose/.stamp .venv-instanseg/.stamp  # install the other tools
 
-# Each needs an environment of its own (2.4 and 1.7 GB).
+# Each needs an environment of its own (2.4, 1.7 and 1.7 GB).
 .venv-%/.stamp: benchmarks/peers/requirements-%.txt
 	$(PYTHON) -m venv .venv-$*
 	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check -r $<

@@ -12,6 +12,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from benchmarks.slides import measured
 from nuclei import tissue
 from nuclei.cli import run
@@ -20,7 +22,7 @@ from nuclei.folders.patches import write_patch
 from nuclei.io.files import write_json
 from nuclei.io.images import read_labels, write_image
 
-PEERS = ("stardist", "cellpose")
+PEERS = ("stardist", "cellpose", "instanseg")
 PATCHES = 8
 
 
@@ -29,12 +31,15 @@ class Settings:
     side: int = 2000  # px, of the image
     minutes: float = 5.0  # of training of each peer
     cores: int = 2  # for each tool
+    peers: tuple[str, ...] = PEERS  # beside ours; `make peers` installs them
     out: Path = Path("runs/bench_segment")
 
 
 def main(settings: Settings) -> None:
+    if unknown := sorted(set(settings.peers) - set(PEERS)):
+        raise InputError(f"--peers has {' '.join(unknown)}; known are {' '.join(PEERS)}")
     out = settings.out.resolve()
-    pythons = {peer: measured.ROOT / f".venv-{peer}" / "bin" / "python" for peer in PEERS}
+    pythons = {peer: measured.ROOT / f".venv-{peer}" / "bin" / "python" for peer in settings.peers}
     for peer, python in pythons.items():
         if not python.exists():
             raise InputError(f"{python} does not exist; make the environment of {peer} with make peers")
@@ -72,7 +77,8 @@ def _peer(out: Path, peer: str, python: Path, settings: Settings) -> dict:
 
 def _figures(taken: measured.Measured, folder: Path) -> dict:
     measured.checked(taken)
-    count = int(read_labels(folder / "large.tif").max())
+    labels = read_labels(folder / "large.tif")
+    count = len(np.unique(labels[labels > 0]))  # the ids of InstanSeg have gaps
     return {"seconds": round(taken.seconds, 1), "peak_mb": round(taken.peak_mb), "nuclei": count}
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.peers import cellpose_peer, stardist_peer, torchvision_peer
+from benchmarks.peers import cellpose_peer, instanseg_peer, stardist_peer, torchvision_peer
 from benchmarks.peers.common import Peer, Settings, installed, main
 from nuclei import tissue
 from nuclei.errors import InputError
@@ -138,7 +138,9 @@ def test_refuses_what_cannot_be_learnt_from_or_segmented(settings: Settings, tmp
         main(settings, peer)
 
 
-@pytest.mark.parametrize("peer", (stardist_peer.PEER, cellpose_peer.PEER), ids=lambda peer: peer.name)
+@pytest.mark.parametrize(
+    "peer", (stardist_peer.PEER, cellpose_peer.PEER, instanseg_peer.PEER), ids=lambda peer: peer.name
+)
 def test_names_the_environment_that_a_peer_needs(peer: Peer, settings: Settings) -> None:
     absent = Peer(**{**vars(peer), "packages": ("no-such-package", *peer.packages)})
     with pytest.raises(InputError) as refusal:
@@ -185,6 +187,32 @@ def test_cellpose_stops_in_time(monkeypatch) -> None:
     with pytest.raises(cellpose_peer.TimeIsUp):
         network(0)
     assert len(steps) == 2
+
+
+def test_instanseg_sees_half_the_resolution() -> None:
+    image = np.zeros((8, 12, 3), np.uint8)
+    image[:, 6:] = 200
+    image[..., 2] = 7  # a channel of one value
+    labels = np.zeros((8, 12), np.int32)
+    labels[2:6, 6:10] = 3
+    seen, instances = instanseg_peer.prepared(image, labels)
+    assert seen.dtype == np.float32 and instances.dtype == np.int32
+    expected = np.zeros((4, 6, 3))
+    expected[:, 3:, :2] = 1
+    np.testing.assert_allclose(seen, expected, atol=1e-6)
+    expected = np.zeros((4, 6), int)
+    expected[1:3, 3:5] = 3
+    np.testing.assert_array_equal(instances, expected)
+
+
+def test_instanseg_batches_are_windows_of_the_smallest_patch() -> None:
+    sizes = ((40, 70), (64, 33))
+    labels = [np.arange(1, h * w + 1, dtype=np.int32).reshape(h, w) for h, w in sizes]
+    pairs = [(np.repeat(one[..., None], 3, axis=2).astype(np.float32), one) for one in labels]
+    images, instances = instanseg_peer.batch(pairs, np.random.default_rng(0))
+    assert images.shape == (instanseg_peer.BATCH, 3, 32, 32)  # a multiple of 16
+    assert instances.shape == (instanseg_peer.BATCH, 1, 32, 32)
+    np.testing.assert_array_equal(images, np.repeat(instances, 3, axis=1))
 
 
 def test_torchvision_backbone_is_the_pretrained_one() -> None:
