@@ -172,9 +172,7 @@ class SelfTraining:
         report.draw_losses(folder, losses, per_epoch)
         if pairs:
             validation.restore()
-        begun_with = start.find(self.training.start)
-        if begun_with is not None:
-            start.blend(network, begun_with, START_SHARE)
+        start.blend(network.keras_model, self.training.start, START_SHARE)
         if pairs:
             scores = validation.scores
             chosen = best_epoch(scores)

@@ -13,7 +13,7 @@ from mrcnn.config import WEIGHTS, find_model, fingerprint
 from nuclei.errors import InputError
 
 if TYPE_CHECKING:
-    from mrcnn.model import MaskRCNN
+    import keras
 
 FOLDER = Path(__file__).resolve().parents[1] / "start_weights"
 FINGERPRINT = FOLDER / "fingerprint.txt"
@@ -59,20 +59,24 @@ def find(start: str | Path) -> Path | None:
     return Path(start)
 
 
-def blend(network: MaskRCNN, folder: Path, share: float) -> None:
-    """Replace a network's weights by the weighted mean of themselves and of those that it began with.
+def blend(model: keras.Model, start: str | Path, share: float) -> None:
+    """Replace a model's weights by the weighted mean of themselves and of those that it began with.
+
+    Nothing changes where these are ImageNet's, which know no nuclei.
 
     A few annotated patches teach their own organs and stains, and let others be forgotten; the mean keeps
     both. Source: Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022.
 
     Args:
-        network: trained.
-        folder: the model that it began with, of the same layers.
+        model: trained.
+        start: what it began with, as for `find`.
         share: of the latter, 0..1.
     """
     from mrcnn.modeling import weights
 
-    model = network.keras_model
+    folder = find(start)
+    if folder is None:
+        return
     trained = model.get_weights()
     weights.read(folder / WEIGHTS, model)
     pairs = zip(trained, model.get_weights(), strict=True)

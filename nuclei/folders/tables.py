@@ -47,10 +47,7 @@ def read_sources(data: Path) -> pd.DataFrame | None:
 
 
 def resolution(data: Path) -> float | None:
-    """The um/px at which most of the patches were cropped; None where nobody knows.
-
-    InputError where the table has one that is no number, such as 0,25.
-    """
+    """The um/px at which most of the patches were cropped; None where nobody knows; InputError for 0,25."""
     import pandas as pd
 
     sources = read_sources(data)
@@ -67,10 +64,7 @@ def resolution(data: Path) -> float | None:
 
 
 def write_sources(data: Path, table: pd.DataFrame, name: str = SOURCES) -> None:
-    """Write `<data>/sources.csv`, one row a cropped patch, for `read_sources`; no file where there is no row.
-
-    InputError where that fails.
-    """
+    """Write `<data>/sources.csv`, one row a cropped patch, or none without rows; InputError if that fails."""
     path = Path(data) / name
     if len(table):
         write_text(path, table.to_csv(index=False, lineterminator="\n"))
@@ -136,7 +130,7 @@ def write_selection(
     if content != before:
         # Said before it is done: a kill in between leaves no rows that seem to be somebody else's.
         record.finish(selected=sorted(known | new))
-        if before is not None and _has_rows(before, number):
+        if before is not None and _rows(before, number) != set():
             kept = set_aside([path], copy=True) / SELECTION
         with atomic_file(path) as temporary:
             temporary.write_bytes(content)
@@ -174,18 +168,16 @@ def is_edited(data: Path, number: int = 1) -> bool:
     path = Path(data) / SELECTION
     if not path.exists():
         return False
-    try:
-        return not selected_rows(path.read_bytes(), number) <= _known(data)
-    except InputError:  # no table that the program has written
-        return True
+    rows = _rows(path.read_bytes(), number)
+    return rows is None or not rows <= _known(data)
 
 
-def _has_rows(content: bytes, number: int) -> bool:
-    """Whether a selected.csv holds rows of this round or of a later one; True where it is no table."""
+def _rows(content: bytes, number: int) -> set[str] | None:
+    """`selected_rows`; None where it is no table."""
     try:
-        return bool(selected_rows(content, number))
+        return selected_rows(content, number)
     except InputError:
-        return True
+        return None
 
 
 def selected_rows(content: bytes, number: int = 1) -> set[str]:

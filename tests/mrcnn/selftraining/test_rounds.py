@@ -27,6 +27,7 @@ class Network:
     predictor = log_dir = None
 
     def __init__(self, mode, config, model_dir: Path, seed: int):
+        self.keras_model = self
         self.config, self.folder, self.state = config, Path(model_dir).parent, f"{seed} {config.to_dict()}"
 
     def find_last(self):
@@ -47,8 +48,8 @@ class Network:
         self.state += f"{len(dataset.image_ids) - len(patches)} generated"
         return {"loss": [1.0] * epochs}
 
-    def blend(self, folder: Path, share: float):
-        self.state += f"{share} {(folder / WEIGHTS).read_text()}"
+    def blend(self, start: Path | str, share: float):
+        self.state += f"{share} {start}"
 
     def save(self, folder: Path):
         (folder / WEIGHTS).write_text(hashlib.sha1(self.state.encode()).hexdigest())

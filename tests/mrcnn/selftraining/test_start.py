@@ -83,10 +83,11 @@ def test_half_precision_is_written_and_read(copied, tmp_path):
 
 
 def test_a_blend_is_the_weighted_mean_with_the_start():
-    network = model.load(start.FOLDER)
-    before = network.keras_model.get_weights()
-    network.keras_model.set_weights([weight + 1 for weight in before])
-    start.blend(network, start.FOLDER, 0.25)
+    network = model.load(start.FOLDER).keras_model
+    before = network.get_weights()
+    network.set_weights([weight + 1 for weight in before])
+    start.blend(network, "imagenet", 0.25)  # changes nothing
+    start.blend(network, "generated", 0.25)
     # 0.75 * (w + 1) + 0.25 * w
-    for weight, blended in zip(before, network.keras_model.get_weights(), strict=True):
+    for weight, blended in zip(before, network.get_weights(), strict=True):
         np.testing.assert_allclose(blended, weight + 0.75, atol=1e-5)
