@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 # Patches of each source in a batch, in proportion. Generated tissue keeps what the start weights know.
 SHARES = {"annotated": 3, "synthetic": 1, "pseudo": 1, "generated": 1}
 OUTLINED = ("annotated", "synthetic")  # of pseudo labels only the places are learnt: outlines are a guess
-START_SHARE = 0.3  # of the start's weights in those that a training ends with; see `start.blend`
 STEPS_PER_EPOCH = 25  # from one checkpoint and validation to the next; steps are rounded up to whole epochs
 MODEL = "model"  # the folder, within `out`, of the final model
 LOGS = "logs"  # the folder, within that of a training, of its checkpoints and curves
@@ -172,8 +171,6 @@ class SelfTraining:
         report.draw_losses(folder, losses, per_epoch)
         if pairs:
             validation.restore()
-        start.blend(network.keras_model, self.training.start, START_SHARE)
-        if pairs:
             scores = validation.scores
             chosen = best_epoch(scores)
             log.info(
@@ -280,7 +277,6 @@ class SelfTraining:
             "round": number,
             "rounds": self.rounds,
             "shares": SHARES,
-            "start_share": START_SHARE,
             "outlined": OUTLINED,
             # MPP is a note about the patches: it changes no weight.
             "network": {name: value for name, value in self._config().to_dict().items() if name != "MPP"},

@@ -7,13 +7,9 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mrcnn.config import WEIGHTS, find_model, fingerprint
 from nuclei.errors import InputError
-
-if TYPE_CHECKING:
-    import keras
 
 FOLDER = Path(__file__).resolve().parents[1] / "start_weights"
 FINGERPRINT = FOLDER / "fingerprint.txt"
@@ -57,30 +53,6 @@ def find(start: str | Path) -> Path | None:
         )
     find_model(Path(start))
     return Path(start)
-
-
-def blend(model: keras.Model, start: str | Path, share: float) -> None:
-    """Replace a model's weights by the weighted mean of themselves and of those that it began with.
-
-    Nothing changes where these are ImageNet's, which know no nuclei.
-
-    A few annotated patches teach their own organs and stains, and let others be forgotten; the mean keeps
-    both. Source: Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022.
-
-    Args:
-        model: trained.
-        start: what it began with, as for `find`.
-        share: of the latter, 0..1.
-    """
-    from mrcnn.modeling import weights
-
-    folder = find(start)
-    if folder is None:
-        return
-    trained = model.get_weights()
-    weights.read(folder / WEIGHTS, model)
-    pairs = zip(trained, model.get_weights(), strict=True)
-    model.set_weights([(1 - share) * after + share * before for after, before in pairs])
 
 
 def trained_or_start(model: Path) -> Path:

@@ -12,7 +12,7 @@ import pytest
 
 from mrcnn import model
 from mrcnn.config import CONFIG, WEIGHTS, NucleusConfig
-from mrcnn.selftraining import pseudo_labels, rounds, start
+from mrcnn.selftraining import pseudo_labels, rounds
 from mrcnn.selftraining.rounds import Labelling, SelfTraining, Training
 from mrcnn.selftraining.splits import Material, Source, collect
 from nuclei import tissue
@@ -27,7 +27,6 @@ class Network:
     predictor = log_dir = None
 
     def __init__(self, mode, config, model_dir: Path, seed: int):
-        self.keras_model = self
         self.config, self.folder, self.state = config, Path(model_dir).parent, f"{seed} {config.to_dict()}"
 
     def find_last(self):
@@ -48,9 +47,6 @@ class Network:
         self.state += f"{len(dataset.image_ids) - len(patches)} generated"
         return {"loss": [1.0] * epochs}
 
-    def blend(self, start: Path | str, share: float):
-        self.state += f"{share} {start}"
-
     def save(self, folder: Path):
         (folder / WEIGHTS).write_text(hashlib.sha1(self.state.encode()).hexdigest())
         (folder / CONFIG).write_text(json.dumps(self.config.to_dict()))
@@ -69,7 +65,6 @@ def labelled(monkeypatch) -> list[float]:
 
     monkeypatch.setattr(Network, "trained", [])
     monkeypatch.setattr(model, "MaskRCNN", Network)
-    monkeypatch.setattr(start, "blend", Network.blend)
     monkeypatch.setattr(model, "load", lambda *arguments, **changes: Network)
     monkeypatch.setattr(pseudo_labels, "label", label)
     return done
@@ -203,7 +198,6 @@ def test_a_model_that_was_damaged_is_copied_again(data, labelled):
     [
         ("OUTLINED", ("annotated", "synthetic", "pseudo")),
         ("STEPS_PER_EPOCH", 5),
-        ("START_SHARE", 0.5),
         ("SHARES", {"annotated": 1, "synthetic": 1, "pseudo": 1}),
     ],
 )

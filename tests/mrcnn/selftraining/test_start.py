@@ -80,14 +80,3 @@ def test_half_precision_is_written_and_read(copied, tmp_path):
     assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
     written = (tmp_path / "new" / start.FINGERPRINT.name).read_text().strip()
     assert written == start.describe(tmp_path / "new")
-
-
-def test_a_blend_is_the_weighted_mean_with_the_start():
-    network = model.load(start.FOLDER).keras_model
-    before = network.get_weights()
-    network.set_weights([weight + 1 for weight in before])
-    start.blend(network, "imagenet", 0.25)  # changes nothing
-    start.blend(network, "generated", 0.25)
-    # 0.75 * (w + 1) + 0.25 * w
-    for weight, blended in zip(before, network.get_weights(), strict=True):
-        np.testing.assert_allclose(blended, weight + 0.75, atol=1e-5)
