@@ -3,7 +3,7 @@ import json
 import re
 import shutil
 import threading
-import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -158,25 +158,24 @@ def test_first_outlines_come_while_a_person_waits(server):
     assert headers["Content-Type"] == "image/png" and body[:4] == b"\x89PNG"
 
 
-def test_a_patch_of_200_nuclei_answers_in_under_200_ms(server):
+def test_an_answer_holds_only_what_changed(server):
+    """However many nuclei a patch has; `benchmarks.annotation` and docs/measurements.md have the times."""
     server.desk.offer(0, grid(220))
     view = json.loads(ask(server, "api/patch/0")[1])
-    assert view["count"] == 220
+    assert view["count"] == len(view["added"]) == 220
     keys = [each["key"] for each in view["added"]]
-    actions = [{"do": "drop", "key": keys[0]}, {"do": "propose", "x": 8, "y": 8}, {"do": "undo"},
-               {"do": "add", "points": [[4, 4], [12, 4], [12, 12]]}, {"do": "show_from", "score": 0.6},
-               {"do": "move", "key": keys[150], "corner": 0, "x": 100, "y": 100}]  # fmt: skip
-    version, took = 0, []
-    ask(server, "api/patch/0", {"do": "propose", "x": 0, "y": 0})  # the first one imports what it needs
-    for action in actions:
-        began = time.process_time()
-        status, body, _ = ask(server, "api/patch/0", {**action, "version": version})
-        took.append(time.process_time() - began)  # of both ends; other programs may slow the clock
-        version = json.loads(body).get("version", version)
-    assert max(took) < 0.2, took
+    square = [[4, 4], [12, 4], [12, 12]]
+    actions = [({"do": "drop", "key": keys[0]}, 0, 1), ({"do": "undo"}, 1, 0),
+               ({"do": "add", "points": square}, 1, 0),
+               ({"do": "move", "key": keys[150], "corner": 0, "x": 16, "y": 179}, 1, 0)]  # fmt: skip
+    version = view["version"]
+    for action, added, removed in actions:
+        answer = json.loads(ask(server, "api/patch/0", {**action, "version": version})[1])
+        assert (len(answer["added"]), len(answer["removed"])) == (added, removed), action
+        version = answer["version"]
 
 
-def test_a_list_of_500_patches_is_quick(tmp_path):
+def test_a_list_of_500_patches_reads_each_file_once(tmp_path, monkeypatch):
     names = [f"p{number}" for number in range(500)]
     for name in names:  # what the list needs of a patch, without 500 images
         (tmp_path / "data" / name / "images").mkdir(parents=True)
@@ -186,12 +185,13 @@ def test_a_list_of_500_patches_is_quick(tmp_path):
     geojson.write(tmp_path / "annotations" / "p0.geojson", outlines, "p0.png")
     for name in names[1:]:
         shutil.copy(tmp_path / "annotations" / "p0.geojson", tmp_path / "annotations" / f"{name}.geojson")
-    began = time.process_time()
-    assert {each["nuclei"] for each in desk.patches()} == {60}
-    assert time.process_time() - began < 3
-    began = time.process_time()
-    desk.patches()
-    assert time.process_time() - began < 0.5
+    reads, read_bytes = [], Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: reads.append(path.name) or read_bytes(path))
+    for _ in range(2):
+        assert {each["nuclei"] for each in desk.patches()} == {60}
+    assert sorted(name for name in reads if name.endswith(".geojson")) == sorted(
+        f"{name}.geojson" for name in names
+    )
 
 
 def test_two_editors_of_one_folder_are_refused(desk):
