@@ -112,10 +112,11 @@ def _train(plan: Plan, run: Run, folder: Path) -> float | None:
     data = annotate_all(settings.out, plan.where) if full else _choose(plan, run) / "data"
     synthetic = None if run.row in WITHOUT_PAIRS else _multiply(plan, run)
     rounds = settings.rounds if run.row in SELF_TRAINED else 0
+    trainings = rounds + (run.row != "self_trained")  # which begins with the labels of the start weights
     went_on, began = (folder / "mrcnn").exists(), time.monotonic()
     program(
         "pseudo_label.py", data=data, synthetic=synthetic, pseudo=folder / "data_pseudo", rounds=rounds,
-        steps=plan.steps_of(run) // (rounds + 1), batch=settings.batch, seed=run.seed, out=folder / "mrcnn",
+        steps=plan.steps_of(run) // trainings, batch=settings.batch, seed=run.seed, out=folder / "mrcnn",
         start="imagenet" if run.row in FROM_IMAGENET else settings.weights,
         annotated=run.row != "self_trained",  # whose patches count as unlabelled, all but the chosen ones
         validation=0,  # the last weights of every row, whatever the number of its patches

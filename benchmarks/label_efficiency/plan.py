@@ -19,7 +19,7 @@ RUN = "run.json"  # written last into the folder of a run: it is finished
 ROWS = {
     "label_free": "label-free: Otsu, watershed",
     "start_weights": "start weights, no label",
-    "self_trained": "the same, self-trained on unlabelled patches",
+    "self_trained": "start weights, self-trained on unlabelled patches",
     "annotated_only": "annotated patches only",
     "synthetic": "+ synthetic pairs",
     "whole_method": "+ pseudo labels: the whole method",
