@@ -104,7 +104,8 @@ def batch(pairs: list[Pair], rng: np.random.Generator) -> Pair:
     side = min(SIDE, *(min(labels.shape) for _, labels in pairs)) // DIVISOR * DIVISOR
     images, labels = [], []
     for number in rng.integers(len(pairs), size=BATCH):
-        image, instances = turn(*pairs[number], rng)
+        image, instances = pairs[number]
+        image, instances = turn(image, instances, rng)
         top, left = (rng.integers(length - side + 1) for length in instances.shape)
         window = np.s_[top : top + side, left : left + side]
         images.append(image[window].transpose(2, 0, 1))
