@@ -7,6 +7,7 @@ way. What is finished stays when the run is interrupted.
 from __future__ import annotations
 
 import csv
+import logging
 from collections.abc import Callable, Container
 from dataclasses import dataclass
 from functools import cache
@@ -23,6 +24,10 @@ from nuclei.io.images import read_image
 from nuclei.io.parallel import map_ahead
 from nuclei.selection.feature_store import FeatureStore, content_key
 from nuclei.selection.quarters import has_quarters, quarters, write_quarters
+
+BLANK = 3.0  # grey levels: empty glass, whose colours vary by the noise of the scanner
+
+log = logging.getLogger(__name__)
 
 
 class Extractor(Protocol):
@@ -142,6 +147,8 @@ def load(
             f"the patch {path.parents[1]} is {width} x {height} px, not {size} x {size} px; "
             f"if all are of that size, pass --patch {width}; otherwise let --images cut them"
         )
+    if image.std(axis=(0, 1)).max() < BLANK:
+        log.warning("%s shows nothing and may be chosen all the same; take its folder out", path)
     if crops is not None:
         write_quarters(crops, stamp.key.hex(), image)
     return Loaded(name, stamp, None if stamp.key in store else image)

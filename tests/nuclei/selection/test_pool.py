@@ -143,3 +143,14 @@ def test_a_grey_patch_is_refused_before_somebody_annotates_it(data):
         read(data)
     write_patch(data, "p2", np.full_like(grey, 255))  # nothing but glass
     read(data)
+
+
+def test_a_blank_patch_is_told(data, caplog):
+    glass = np.full((SIZE, SIZE, 3), (240, 241, 242), np.uint8)  # not grey
+    glass[0, 0] -= 8  # sd 8 * sqrt(1 / 64 * 63 / 64) = 1
+    tissue = glass.copy()
+    tissue[0, :6] = 200  # sd 40 * sqrt(6 / 64 * 58 / 64) = 11.7
+    write_patch(data, "glass", glass)
+    write_patch(data, "tissue", tissue)
+    read(data, names=["glass", "tissue"])
+    assert "glass.png shows nothing" in caplog.text and "tissue.png shows" not in caplog.text
