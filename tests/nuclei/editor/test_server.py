@@ -158,8 +158,8 @@ def test_first_outlines_come_while_a_person_waits(server):
     assert headers["Content-Type"] == "image/png" and body[:4] == b"\x89PNG"
 
 
-def test_an_answer_holds_only_what_changed(server):
-    """However many nuclei a patch has; `benchmarks.annotation` and docs/measurements.md have the times."""
+def test_the_answer_to_one_edit_holds_only_what_changed(server):
+    """However many nuclei a patch has; how long answers take is in docs/measurements.md."""
     server.desk.offer(0, grid(220))
     view = json.loads(ask(server, "api/patch/0")[1])
     assert view["count"] == len(view["added"]) == 220
