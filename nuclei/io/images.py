@@ -12,6 +12,7 @@ import tifffile
 from PIL import Image
 
 from nuclei.errors import InputError, unreadable
+from nuclei.io import orientation
 from nuclei.io.files import as_read, atomic_file, check_names, is_hidden
 from nuclei.io.stderr import held_back
 from nuclei.io.tiff import TIFF_SUFFIXES, decode_tiff
@@ -238,6 +239,7 @@ def _decode_cv2(path: Path, content: bytes) -> np.ndarray:
     pixels = decode(content)
     if pixels is None:
         raise unreadable(path, "an image")
+    orientation.warn_if_turned(path, orientation.of_jpeg(content))
     if pixels.ndim == 3:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
     return pixels

@@ -9,6 +9,7 @@ import numpy as np
 import tifffile
 
 from nuclei.errors import InputError
+from nuclei.io import orientation
 
 TIFF_SUFFIXES = (".tif", ".tiff")
 COLOURS: tuple[int, ...] = (
@@ -44,6 +45,8 @@ def decode_tiff(path: Path, labels: bool) -> np.ndarray:
         if planes in (3, 4) and series.axes[0] not in "SC" and not labels:
             # So few pages, such as a stack in depth, would pass for colours.
             raise InputError(f"{path} is a stack of {planes} images; save the one to use by itself")
+        turned = page.tags.get(orientation.TAG)
+        orientation.warn_if_turned(path, int(turned.value) if turned else 1)
         pixels = series.asarray()
         if not labels and page.extrasamples == (tifffile.EXTRASAMPLE.UNSPECIFIED,):
             # A further sample that is no transparency: what it means only its author knows.
