@@ -26,14 +26,14 @@ ROWS = {
     "paper_rule": "the whole method, patches of the paper's rule",
     "random_patches": "the whole method, random patches",
     "full_supervision": "full supervision",
-    "annotated_imagenet": "annotated patches only, from ImageNet's weights",
-    "full_imagenet": "full supervision, from ImageNet's weights",
+    "annotated_only_imagenet": "annotated patches only, from ImageNet's weights",
+    "full_supervision_imagenet": "full supervision, from ImageNet's weights",
 }
 UNTRAINED = ("label_free", "start_weights")
-FROM_IMAGENET = ("annotated_imagenet", "full_imagenet")
-FULL = ("full_supervision", "full_imagenet")
+FROM_IMAGENET = ("annotated_only_imagenet", "full_supervision_imagenet")
+FULL = ("full_supervision", "full_supervision_imagenet")
 SELF_TRAINED = ("self_trained", "whole_method", "paper_rule", "random_patches")  # with pseudo labels
-WITHOUT_PAIRS = (*FULL, "annotated_only", "annotated_imagenet", "self_trained")
+WITHOUT_PAIRS = (*FULL, "annotated_only", "annotated_only_imagenet", "self_trained")
 PEERS = ("stardist", "torchvision", "cellpose")
 STANDARD = consis_based.Settings.method  # rows of other methods have their names
 METHODS = {"paper_rule": "consistency", "random_patches": "random"}

@@ -58,7 +58,11 @@ def test_the_first_table_comes_first_then_the_seeds_then_the_budgets():
     assert {name.rpartition("_")[2] for name in names[11:16]} == {"1"}
     assert names[16:18] == ["paper_rule_12_0", "paper_rule_12_1"]
     budgets = [f"{row}_3_{seed}" for seed in (0, 1) for row in STEPS_OF_THE_METHOD]
-    imagenet = [f"{row}_{seed}" for seed in (0, 1) for row in ("annotated_imagenet_12", "full_imagenet_0")]
+    imagenet = [
+        f"{row}_{seed}"
+        for seed in (0, 1)
+        for row in ("annotated_only_imagenet_12", "full_supervision_imagenet_0")
+    ]
     assert names[18:] == budgets + imagenet
     assert len(set(names)) == len(names)
 
