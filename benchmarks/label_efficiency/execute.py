@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import subprocess
 import sys
 import time
@@ -14,9 +15,11 @@ from tqdm import tqdm
 from benchmarks.label_efficiency.plan import (
     FROM_IMAGENET,
     FULL,
+    ON_TARGET,
     PEERS,
     RUN,
     SELF_TRAINED,
+    WITHOUT_LABELS,
     WITHOUT_PAIRS,
     Plan,
     Run,
@@ -38,17 +41,42 @@ STRIDE = 248  # px between patches: 4 x 4 of them cover an image of 1000 px
 
 def annotate_all(out: Path, where: Tissue) -> Path:
     """All patches of the training images, every one annotated."""
-    folder = out / "chosen" / "all"
+    return _crop_all(out / "chosen" / "all", out, where.train_images, where.train_labels)
+
+
+def _crop_all(folder: Path, out: Path, images: Path, labels: Path | None) -> Path:
+    """All patches of a folder of images, annotated from `labels` if they are given; returns their folder."""
     with turn(out, folder):
         cropped = Record(folder, "benchmark", {"stride": STRIDE})
         if not cropped.is_finished:
             cropped.begin()
             program(
-                "consis_based.py", data=folder / "data", crops=None, images=where.train_images,
+                "consis_based.py", data=folder / "data", crops=None, images=images,
                 stride=STRIDE, k1=1, out=folder / "selection", through=held(out, folder),
             )  # fmt: skip
-            annotate(folder / "data", patches.list_patches(folder / "data"), where.train_labels)
+            if labels:
+                annotate(folder / "data", patches.list_patches(folder / "data"), labels)
             cropped.finish()
+    return folder / "data"
+
+
+def _patches(plan: Plan, run: Run, folder: Path) -> Path:
+    """The patches, annotated or not, that stage 3 of a run sees."""
+    settings = plan.settings
+    if run.row in FULL:
+        return annotate_all(settings.out, plan.where)
+    if run.row not in ON_TARGET:
+        return _choose(plan, run) / "data"
+    unlabelled = _crop_all(settings.out / "chosen" / "target", settings.out, plan.where.test_images, None)
+    if run.row in WITHOUT_LABELS:
+        return unlabelled
+    chosen = _choose(plan, run) / "data"
+    for source, names in (
+        (unlabelled, patches.list_patches(unlabelled)),
+        (chosen, [name for name in patches.list_patches(chosen) if patches.is_annotated(chosen / name)]),
+    ):
+        for name in names:
+            shutil.copytree(source / name, folder / "data" / name, dirs_exist_ok=True)
     return folder / "data"
 
 
@@ -108,17 +136,16 @@ def execute(plan: Plan, run: Run, folder: Path) -> None:
 def _train(plan: Plan, run: Run, folder: Path) -> float | None:
     """Stage 3 of a run, with those before it; returns its minutes, None if it went on after a kill."""
     settings = plan.settings
-    full = run.row in FULL
-    data = annotate_all(settings.out, plan.where) if full else _choose(plan, run) / "data"
+    data = _patches(plan, run, folder)
     synthetic = None if run.row in WITHOUT_PAIRS else _multiply(plan, run)
     rounds = settings.rounds if run.row in SELF_TRAINED else 0
-    trainings = rounds + (run.row != "self_trained")  # which begins with the labels of the start weights
+    trainings = rounds + (run.row not in WITHOUT_LABELS)
     went_on, began = (folder / "mrcnn").exists(), time.monotonic()
     program(
         "pseudo_label.py", data=data, synthetic=synthetic, pseudo=folder / "data_pseudo", rounds=rounds,
         steps=plan.steps_of(run) // trainings, batch=settings.batch, seed=run.seed, out=folder / "mrcnn",
         start="imagenet" if run.row in FROM_IMAGENET else settings.weights,
-        annotated=run.row != "self_trained",  # whose patches count as unlabelled, all but the chosen ones
+        annotated=run.row not in WITHOUT_LABELS,  # whose patches count as unlabelled, all but the chosen ones
         validation=0,  # the last weights of every row, whatever the number of its patches
         through=held(settings.out, folder),
     )  # fmt: skip
@@ -151,7 +178,7 @@ def _annotated_share(where: Tissue, run: Run) -> float:
     """Share of the pixels of the training images that were outlined."""
     if run.row in FULL:
         return 1.0
-    if run.row == "self_trained":
+    if run.row in WITHOUT_LABELS:
         return 0.0
     pixels = sum(math.prod(read_image(path).shape[:2]) for path in list_images(where.train_images))
     return round(run.budget * patches.PATCH**2 / pixels, 4)

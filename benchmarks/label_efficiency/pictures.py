@@ -46,7 +46,13 @@ def draw_budgets(path: Path, figures: dict) -> None:
         for one in budgets:
             runs = of_row[one]["aji_runs"]
             axes.plot([int(one)] * len(runs), runs, "o", color=line.get_color(), markersize=4)
-    lines = {"full_supervision": "--", "self_trained": (0, (8, 3)), "start_weights": "-.", "label_free": ":"}
+    lines = {
+        "full_supervision": "--",
+        "self_trained_target": (0, (8, 3, 2, 3)),
+        "self_trained": (0, (8, 3)),
+        "start_weights": "-.",
+        "label_free": ":",
+    }
     for row, style in lines.items():
         if row in figures:
             axes.axhline(figures[row]["aji"], linestyle=style, color="grey", label=ROWS[row])

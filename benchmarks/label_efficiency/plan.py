@@ -20,9 +20,11 @@ ROWS = {
     "label_free": "label-free: Otsu, watershed",
     "start_weights": "start weights, no label",
     "self_trained": "start weights, self-trained on unlabelled patches",
+    "self_trained_target": "start weights, self-trained on the test images, unlabelled",
     "annotated_only": "annotated patches only",
     "synthetic": "+ synthetic pairs",
     "whole_method": "+ pseudo labels: the whole method",
+    "whole_method_target": "the whole method, pseudo labels in the test images",
     "paper_rule": "the whole method, patches of the paper's rule",
     "random_patches": "the whole method, random patches",
     "full_supervision": "full supervision",
@@ -32,8 +34,12 @@ ROWS = {
 UNTRAINED = ("label_free", "start_weights")
 FROM_IMAGENET = ("annotated_only_imagenet", "full_supervision_imagenet")
 FULL = ("full_supervision", "full_supervision_imagenet")
-SELF_TRAINED = ("self_trained", "whole_method", "paper_rule", "random_patches")  # with pseudo labels
-WITHOUT_PAIRS = (*FULL, "annotated_only", "annotated_only_imagenet", "self_trained")
+WITHOUT_LABELS = ("self_trained", "self_trained_target")  # beginning with the labels of the start weights
+ON_TARGET = ("self_trained_target", "whole_method_target")  # unlabelled are the images to be segmented
+SELF_TRAINED = (  # with pseudo labels
+    *WITHOUT_LABELS, "whole_method", "whole_method_target", "paper_rule", "random_patches",
+)  # fmt: skip
+WITHOUT_PAIRS = (*FULL, "annotated_only", "annotated_only_imagenet", *WITHOUT_LABELS)
 PEERS = ("stardist", "torchvision", "cellpose")
 STANDARD = consis_based.Settings.method  # rows of other methods have their names
 METHODS = {"paper_rule": "consistency", "random_patches": "random"}
@@ -113,13 +119,13 @@ def list_runs(settings: Settings) -> list[Run]:
             *(Run(peer, settings.budget, seed) for peer in settings.peers),
         ]
 
-    first = [*once, *of_seed(0), *random, Run("self_trained", settings.budget, 0)]
+    first = [*once, *of_seed(0), *random, *(Run(row, settings.budget, 0) for row in WITHOUT_LABELS)]
     others = [each for seed in range(1, settings.seeds) for each in of_seed(seed)]
     budgets = [
         Run(row, budget, seed)
         for seed in range(settings.seeds)
         for budget in settings.budgets
-        for row in ours
+        for row in (*ours, "whole_method_target")
     ]
     paper = [Run("paper_rule", settings.budget, seed) for seed in range(settings.seeds)]
     imagenet = [

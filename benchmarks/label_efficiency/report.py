@@ -200,9 +200,10 @@ def _gain_of_pairs(scores: pd.DataFrame) -> dict[str, dict[str, float]]:
 def _budgets(scores: pd.DataFrame) -> dict[str, dict[str, dict]]:
     """Row -> budget -> figures, for rows that were run with several budgets."""
     found = {}
-    for row in STEPS_OF_THE_METHOD:
-        of_row = scores[scores["row"] == row]
-        found[row] = {str(budget): summary(table, {}) for budget, table in of_row.groupby("budget")}
+    for row in (*STEPS_OF_THE_METHOD, "whole_method_target"):
+        of_row = scores[scores["row"] == row].groupby("budget")
+        if len(of_row):
+            found[row] = {str(budget): summary(table, {}) for budget, table in of_row}
     return found
 
 

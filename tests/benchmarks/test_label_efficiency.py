@@ -42,7 +42,7 @@ def add_run(out, row, budget, seed, aji, minutes=7.5):
 def test_the_first_table_comes_first_then_the_seeds_then_the_budgets():
     runs = list_runs(Settings("folder", seeds=2, draws=3, budgets=(3, 12), peers=("stardist",)))
     names = [run.name for run in runs]
-    assert names[:11] == [
+    assert names[:12] == [
         "label_free_0_0",
         "start_weights_0_0",
         "annotated_only_12_0",
@@ -54,16 +54,19 @@ def test_the_first_table_comes_first_then_the_seeds_then_the_budgets():
         "random_patches_12_1",
         "random_patches_12_2",
         "self_trained_12_0",
+        "self_trained_target_12_0",
     ]
-    assert {name.rpartition("_")[2] for name in names[11:16]} == {"1"}
-    assert names[16:18] == ["paper_rule_12_0", "paper_rule_12_1"]
-    budgets = [f"{row}_3_{seed}" for seed in (0, 1) for row in STEPS_OF_THE_METHOD]
+    assert {name.rpartition("_")[2] for name in names[12:17]} == {"1"}
+    assert names[17:19] == ["paper_rule_12_0", "paper_rule_12_1"]
+    rows = (*STEPS_OF_THE_METHOD, "whole_method_target")
+    budgets = [f"{row}_3_{seed}" for seed in (0, 1) for row in rows]
+    budgets += [f"whole_method_target_12_{seed}" for seed in (0, 1)]
     imagenet = [
         f"{row}_{seed}"
         for seed in (0, 1)
         for row in ("annotated_only_imagenet_12", "full_supervision_imagenet_0")
     ]
-    assert names[18:] == budgets + imagenet
+    assert set(names[19:]) == set(budgets + imagenet)
     assert len(set(names)) == len(names)
 
 
