@@ -9,8 +9,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.label_efficiency import pictures
-from benchmarks.label_efficiency.plan import FROM_IMAGENET, PEERS, ROWS, RUN, UNTRAINED, Plan, Run, in_order
+from benchmarks.label_efficiency import pictures, tables
+from benchmarks.label_efficiency.plan import (
+    FROM_IMAGENET,
+    FULL,
+    PEERS,
+    ROWS,
+    RUN,
+    UNTRAINED,
+    WITHOUT_LABELS,
+    Plan,
+    Run,
+    in_order,
+)
 from nuclei.errors import InputError
 from nuclei.evaluation.metrics import NAMES
 from nuclei.experiment import Tissue
@@ -20,9 +31,6 @@ STEPS_OF_THE_METHOD = ("annotated_only", "synthetic", "whole_method")  # each is
 OF_A_RUN = ("row", "budget", "seed", "steps", "annotated_share", "training_minutes", "code")
 KEPT = (*OF_A_RUN, "image", "nuclei", "predicted", *NAMES)  # of every image in every run
 SCORES = (*NAMES, "precision", "recall")
-TITLES = {  # of columns beside AJI
-    "dice": "Dice", "dq": "DQ", "sq": "SQ", "pq": "PQ", "precision": "precision", "recall": "recall",
-}  # fmt: skip
 RESAMPLES = 10_000  # of images and runs, for the intervals
 
 
@@ -70,7 +78,7 @@ def write(
     figures["made_with"] = made_with
     write_json(out / "results.json", figures)
     with atomic_file(out / "results.md") as temporary:
-        temporary.write_text(_tables(figures, groups), encoding="utf-8")
+        temporary.write_text(tables.results(_rows(scores, groups), groups, figures), encoding="utf-8")
     pictures.draw_rows(out / "rows.png", first)
     pictures.draw_budgets(out / "budgets.png", figures)
     pictures.draw_overlays(out, where, first)
@@ -207,39 +215,30 @@ def _budgets(scores: pd.DataFrame) -> dict[str, dict[str, dict]]:
     return found
 
 
+def _rows(scores: pd.DataFrame, groups: Mapping[str, list[str]]) -> list[tables.Row]:
+    """The figures of every row with every number of patches, as a reader compares them."""
+    runs = {key: table for key, table in scores.groupby(["row", "budget"])}
+    full = scores[scores["row"] == FULL[0]]
+    return [
+        tables.Row(
+            row,
+            budget,
+            summary(runs[row, budget], groups),
+            None if full.empty or row == FULL[0] else difference(runs[row, budget], full),
+        )
+        for row, budget in sorted(runs, key=lambda key: _place(*key))
+    ]
+
+
+def _place(row: str, budget: int) -> tuple[int, int, int | str]:
+    """To sort rows by: without labels, with few, by their number, with all, other tools."""
+    known = list(ROWS)
+    if row in (*UNTRAINED, *WITHOUT_LABELS):
+        return 0, 0, known.index(row)
+    if row in FULL:
+        return 2, 0, known.index(row)
+    return (1, budget, known.index(row)) if row in known else (3, budget, row)
+
+
 def _round(value: float) -> float:
     return round(float(value), 4)
-
-
-def _tables(figures: dict, groups: Mapping[str, list[str]]) -> str:
-    """All tables in Markdown."""
-    rows = {row: one for row, one in figures.items() if isinstance(one, dict) and "aji" in one}
-    of_groups = [f"aji_{name}" for name in groups]
-    head = ["", "runs", "pixels annotated", "training, min", "AJI (sd over images)", "AJI of the runs"]
-    head += [*TITLES.values(), *(f"AJI, {name}" for name in groups)]
-    lines = [_line(head), _line(["---"] * len(head))]
-    for row, one in rows.items():
-        share = f"{100 * one['annotated_share']:.1f} %"
-        minutes = "" if one["training_minutes"] is None else f"{one['training_minutes']:g}"
-        aji = f"{one['aji']:.3f} ({one['aji_sd']:.3f})", ", ".join(f"{each:.3f}" for each in one["aji_runs"])
-        others = [f"{one[name]:.3f}" for name in (*TITLES, *of_groups)]
-        lines.append(_line([ROWS.get(row, row), str(one["runs"]), share, minutes, *aji, *others]))
-    lines += ["", _line(["difference in AJI", "mean", "95 % interval"]), _line(["---"] * 3)]
-    for name, (mean, low, high) in figures["differences"].items():
-        lines.append(_line([name, f"{mean:+.3f}", f"{low:+.3f} to {high:+.3f}"]))
-    lines += ["", *_table_of_budgets(figures["budgets"])]
-    lines += ["", ", ".join(f"{name}: {value}" for name, value in figures["made_with"].items())]
-    return "\n".join(lines) + "\n"
-
-
-def _table_of_budgets(figures: dict[str, dict[str, dict]]) -> list[str]:
-    budgets = sorted({int(one) for of_row in figures.values() for one in of_row})
-    lines = [_line(["AJI by patches", *map(str, budgets)]), _line(["---"] * (len(budgets) + 1))]
-    for row, of_row in figures.items():
-        values = [f"{of_row[str(one)]['aji']:.3f}" if str(one) in of_row else "" for one in budgets]
-        lines.append(_line([ROWS[row], *values]))
-    return lines
-
-
-def _line(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"

@@ -138,8 +138,43 @@ def test_tables_plots_and_overlays_of_what_is_finished(tmp_path):
     assert scores.loc[("whole_method", 12, 0, "b"), ["nuclei", "predicted", "aji"]].tolist() == [9, 7, 0.4]
     text = (tmp_path / "results.md").read_text()
     assert text.endswith("weights: generated\n")
-    assert "| + pseudo labels: the whole method | 1 | 4.9 % |  | 0.550 (0.150) | 0.550 | 0.500 |" in text
+    lines = text.splitlines()
+    assert (
+        "| 12 patches: + pseudo labels: the whole method | 4.9 % | 1 | 100 | 0.550 (0.150) | 0.700 | 0.400 |"
+        in text
+    )
+    rows = [line.split(" | ")[0] for line in lines[2:8]]
+    assert rows == [
+        "| label-free: Otsu, watershed",
+        "| 3 patches: annotated patches only",
+        "| 3 patches: + synthetic pairs",
+        "| 3 patches: + pseudo labels: the whole method",
+        "| 12 patches: annotated patches only",
+        "| 12 patches: + pseudo labels: the whole method",
+    ]
     assert {"rows.png", "budgets.png", "best.png", "worst.png"} <= {p.name for p in tmp_path.iterdir()}
+
+
+def test_every_row_is_compared_with_full_supervision_which_comes_before_other_tools(tmp_path):
+    for row, budget, aji in (
+        ("stardist", 12, [0.1, 0.1]),
+        ("full_supervision", 0, [0.5, 0.3]),
+        ("annotated_only", 3, [0.4, 0.2]),
+        ("self_trained", 12, [0.5, 0.5]),  # whose number of patches has no meaning: it has no label
+    ):
+        add_run(tmp_path, row, budget, 0, aji)
+    report.write(tmp_path, tissue_folders(tmp_path), {}, 12, {})
+    table = [
+        line.strip("| ").split(" | ") for line in (tmp_path / "results.md").read_text().splitlines()[2:6]
+    ]
+    assert [cells[0] for cells in table] == [
+        "start weights, self-trained on unlabelled patches",
+        "3 patches: annotated patches only",
+        "full supervision",
+        "12 patches: stardist",
+    ]
+    assert table[1][-1] == "-0.100 (-0.100 to -0.100)"
+    assert "to" not in table[2][-1]
 
 
 def test_nothing_is_written_before_a_run_is_finished(tmp_path):
