@@ -9,7 +9,7 @@ from pathlib import Path
 from mrcnn import backend
 from mrcnn.config import MPP
 from mrcnn.inference import tta
-from mrcnn.selftraining.rounds import MODEL, Labelling, SelfTraining, Training
+from mrcnn.selftraining.rounds import LIKELY, MODEL, SURE, Labelling, SelfTraining, Training
 from mrcnn.selftraining.splits import collect
 from mrcnn.selftraining.start import GENERATED, find
 from nuclei import cluster
@@ -34,7 +34,7 @@ class Settings:
     batch: int = 4  # patches a step, of all sources together
     learning_rate: float = 1e-3  # at its peak; over all rounds together it falls as one cosine
     views: int = 4  # turned and mirrored views of a patch that label it together, 1 to 8
-    confidence: float = 0.4  # smallest score of a pseudo label, the mean of the views, 0..1
+    confidence: float | None = None  # smallest score of a pseudo label; None: 0.4, without annotation 0.65
     agreement: float = 0.6  # smallest overlap of the views' outlines, a view that misses it counting 0, 0..1
     doubt: float = 0.15  # below it is background; between the two it is neither learnt nor unlearnt
     seed: int = 0  # of weights, batches and augmentation
@@ -60,7 +60,7 @@ def main(settings: Settings) -> None:
         settings.start,
         settings.generated,
     )
-    labelling = Labelling(settings.views, settings.confidence, settings.agreement, settings.doubt)
+    labelling = Labelling(settings.views, smallest_score(settings), settings.agreement, settings.doubt)
     mpp = resolution(settings.data) or MPP
     model = SelfTraining(
         material,
@@ -86,6 +86,18 @@ def _write_report(settings: Settings, seconds: float) -> None:
     after_stage("model", settings.out, seconds, mrcnn=settings.out, **places)
 
 
+def smallest_score(settings: Settings) -> float:
+    """What a pseudo label needs: as asked for, or by what the network has learnt before it labels."""
+    if settings.confidence is not None:
+        return settings.confidence
+    return SURE if _has_no_outline(settings) else LIKELY
+
+
+def _has_no_outline(settings: Settings) -> bool:
+    """Whether nothing is learnt before the first labelling: the start weights label as they are."""
+    return settings.synthetic is None and not settings.annotated
+
+
 def _check(settings: Settings) -> None:
     for name, smallest in (("rounds", 0), ("steps", 1), ("batch", 1), ("validation", 0)):
         value = getattr(settings, name)
@@ -97,15 +109,14 @@ def _check(settings: Settings) -> None:
     cluster.check(settings.scheduler)
     find(settings.start)
     backend.check()
-    if not 0 <= settings.doubt <= settings.confidence <= 1:
+    if not 0 <= settings.doubt <= smallest_score(settings) <= 1:
         raise InputError(
-            f"--doubt is {settings.doubt} and --confidence {settings.confidence}; "
+            f"--doubt is {settings.doubt} and --confidence {smallest_score(settings)}; "
             "they must lie between 0 and 1, doubt not above confidence"
         )
     if not 0 <= settings.agreement <= 1:
         raise InputError(f"--agreement is {settings.agreement}; it must lie between 0 and 1")
-    without_labels = settings.synthetic is None and not settings.annotated
-    if without_labels and (find(settings.start) is None or not settings.rounds):
+    if _has_no_outline(settings) and (find(settings.start) is None or not settings.rounds):
         raise InputError(
             "nothing to train on: --synthetic is None and --no-annotated is set; give one of them, or "
             "--start with weights that know nuclei and label patches in at least one of --rounds"

@@ -29,6 +29,17 @@ def test_missing_and_empty_data(tmp_path):
     assert_refused(call(tmp_path, "pseudo_label.py"), "data/ holds no patch")
 
 
+def test_labels_that_no_annotation_checks_must_be_surer():
+    alone = {"annotated": False, "synthetic": None}
+    for given, expected in (
+        ({}, 0.4),
+        ({"annotated": False}, 0.4),
+        (alone, 0.65),
+        ({**alone, "confidence": 0.5}, 0.5),
+    ):
+        assert pseudo_label.smallest_score(Settings(**given)) == expected
+
+
 def test_no_synthetic_pairs_yet(folder):
     (folder / "data_synthetic").rename(folder / "elsewhere")
     assert_refused(call(folder, "pseudo_label.py"), "data_synthetic/ does not exist", "main_train.py")

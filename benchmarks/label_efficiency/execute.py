@@ -139,7 +139,7 @@ def _train(plan: Plan, run: Run, folder: Path) -> float | None:
     data = _patches(plan, run, folder)
     synthetic = None if run.row in WITHOUT_PAIRS else _multiply(plan, run)
     rounds = settings.rounds if run.row in SELF_TRAINED else 0
-    trainings = rounds + (run.row not in WITHOUT_LABELS)
+    trainings = rounds if run.row in WITHOUT_LABELS else rounds + 1
     went_on, began = (folder / "mrcnn").exists(), time.monotonic()
     program(
         "pseudo_label.py", data=data, synthetic=synthetic, pseudo=folder / "data_pseudo", rounds=rounds,

@@ -99,6 +99,8 @@ class Plan:
             return 0
         if run.row in FROM_IMAGENET:
             return self.settings.imagenet_steps
+        if run.row in WITHOUT_LABELS:  # as many after each labelling as the other rows, but none before
+            return self.steps * self.settings.rounds // (self.settings.rounds + 1)
         return self.settings.full_steps if run.row in FULL else self.steps
 
     def stages(self, run: Run) -> Path:

@@ -49,12 +49,16 @@ class Training:
     generated: bool = True  # whether to learn from generated tissue too
 
 
+LIKELY = 0.4  # smallest score of a pseudo label; below it about half are none
+SURE = 0.65  # the same where the start weights label alone, which report more nuclei than there are
+
+
 @dataclass(frozen=True)
 class Labelling:
     """When a detection in an unlabelled patch is believed; see `mrcnn.selftraining.pseudo_labels`."""
 
     views: int = 4  # of test-time augmentation, 1 to 8
-    confidence: float = 0.4  # smallest score of a pseudo label, 0..1
+    confidence: float = LIKELY  # smallest score of a pseudo label, 0..1
     agreement: float = 0.6  # smallest overlap of the views' outlines, 0..1
     doubt: float = 0.15  # below this score is background; in between is an ignore region
 
