@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from benchmarks.label_efficiency.plan import ROWS, in_order
+from benchmarks.label_efficiency.plan import PEERS, ROWS, in_order
 from nuclei.experiment import Tissue
 from nuclei.io.files import atomic_file
 from nuclei.io.images import list_images, read_image, read_labels, write_image
@@ -33,9 +33,12 @@ def draw_rows(path: Path, first: pd.DataFrame) -> None:
     _save(path, figure)
 
 
-def draw_budgets(path: Path, figures: dict) -> None:
-    """AJI against the number of annotated patches, with every run as a dot."""
-    figure = Figure(figsize=(6, 4), layout="constrained")
+def draw_budgets(path: Path, figures: dict, budget: int) -> None:
+    """AJI against the number of annotated patches, with every run as a dot; peers had `budget` patches.
+
+    A peer that scores below all others is named in the legend alone: the differences above are what matters.
+    """
+    figure = Figure(figsize=(10, 4), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot(xlabel="annotated patches", ylabel="mean AJI of the test images")
     for row, of_row in figures["budgets"].items():
@@ -46,18 +49,18 @@ def draw_budgets(path: Path, figures: dict) -> None:
         for one in budgets:
             runs = of_row[one]["aji_runs"]
             axes.plot([int(one)] * len(runs), runs, "o", color=line.get_color(), markersize=4)
-    lines = {
-        "full_supervision": "--",
-        "self_trained_target": (0, (8, 3, 2, 3)),
-        "self_trained": (0, (8, 3)),
-        "start_weights": "-.",
-        "label_free": ":",
-    }
+    lines = {"full_supervision": "--", "self_trained": (0, (8, 3)), "start_weights": "-.", "label_free": ":"}
     for row, style in lines.items():
         if row in figures:
             axes.axhline(figures[row]["aji"], linestyle=style, color="grey", label=ROWS[row])
+    bottom = axes.get_ylim()[0]
+    for peer, marker in zip(PEERS, "sx^", strict=True):
+        if peer in figures:
+            score = figures[peer]["aji"]
+            axes.plot(budget, score, marker, color="black", linestyle="", label=f"{peer} ({score:.2f})")
+    axes.set_ylim(bottom=bottom)
     axes.set_xticks(sorted({int(one) for of_row in figures["budgets"].values() for one in of_row}))
-    axes.legend(fontsize="small")
+    figure.legend(loc="outside right center", fontsize="small")
     axes.grid(alpha=0.3)
     _save(path, figure)
 

@@ -80,7 +80,7 @@ def write(
     with atomic_file(out / "results.md") as temporary:
         temporary.write_text(tables.results(_rows(scores, groups), groups, figures), encoding="utf-8")
     pictures.draw_rows(out / "rows.png", first)
-    pictures.draw_budgets(out / "budgets.png", figures)
+    pictures.draw_budgets(out / "budgets.png", figures, budget)
     pictures.draw_overlays(out, where, first)
     return figures
 
