@@ -239,7 +239,7 @@ def _decode_cv2(path: Path, content: bytes) -> np.ndarray:
     pixels = decode(content)
     if pixels is None:
         raise unreadable(path, "an image")
-    orientation.warn_if_turned(path, orientation.of_jpeg(content))
+    orientation.warn_if_turned(path, orientation.of_exif(content))
     if pixels.ndim == 3:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
     return pixels

@@ -51,7 +51,7 @@ def test_a_turned_tiff_is_named_be_it_an_image_or_labels(tmp_path: Path, caplog)
 def test_a_damaged_block_says_nothing() -> None:
     content = jpeg(6)
     start = content.find(b"Exif\0\0") + 6
-    assert orientation.of_jpeg(content) == 6
-    assert orientation.of_jpeg(content[: start + 4] + b"\xff\xff\xff\x7f" + content[start + 8 :]) == 1
-    assert orientation.of_jpeg(content[: start + 9]) == 1
-    assert orientation.of_jpeg(b"") == 1
+    assert orientation.of_exif(content) == 6
+    assert orientation.of_exif(content[: start + 4] + b"\xff\xff\xff\x7f" + content[start + 8 :]) == 1
+    assert orientation.of_exif(content[: start + 9]) == 1
+    assert orientation.of_exif(b"") == 1
