@@ -23,7 +23,7 @@ from benchmarks import annotated_images
 from benchmarks.label_efficiency import report
 from benchmarks.label_efficiency.begin import begin
 from benchmarks.label_efficiency.execute import execute, peer_python
-from benchmarks.label_efficiency.plan import PEERS, RUN, Plan, Settings, list_runs, turn
+from benchmarks.label_efficiency.plan import PEERS, RUN, TOOLS, Plan, Settings, list_runs, turn
 from nuclei.cli import run
 from nuclei.errors import InputError
 
@@ -35,8 +35,8 @@ def main(settings: Settings) -> None:
     kept = report.read_kept(settings.kept) if settings.kept else None
     known = set() if kept is None else set(kept["folder"])
     runs = [each for each in list_runs(settings) if each.name not in known]
-    for peer in sorted({each.row for each in runs} & set(PEERS)):
-        peer_python(peer)
+    for tool in sorted({TOOLS[each.row] for each in runs if each.row in TOOLS}):
+        peer_python(tool)
     _, groups = annotated_images.read_splits(settings.folder)
     with turn(settings.out, "begin"):
         where = annotated_images.sort_images(settings.folder, settings.out / "tissue")

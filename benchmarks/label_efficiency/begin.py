@@ -19,7 +19,8 @@ from nuclei.io.files import read_json, write_json
 
 # Settings that all runs have alike.
 SHARED = (
-    "minutes", "rounds", "batch", "samples", "effort", "views", "weights", "full_steps", "imagenet_steps",
+    "minutes", "longest", "pretraining", "rounds", "batch", "samples", "effort", "views", "weights",
+    "full_steps", "imagenet_steps",
 )  # fmt: skip
 CALIBRATION_STEPS = 25  # of two short trainings, whose difference gives the seconds a step takes
 

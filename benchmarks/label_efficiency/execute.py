@@ -15,10 +15,12 @@ from tqdm import tqdm
 from benchmarks.label_efficiency.plan import (
     FROM_IMAGENET,
     FULL,
+    NO_LABEL,
     ON_TARGET,
-    PEERS,
+    PRETRAINED,
     RUN,
     SELF_TRAINED,
+    TOOLS,
     WITHOUT_LABELS,
     WITHOUT_PAIRS,
     Plan,
@@ -26,17 +28,21 @@ from benchmarks.label_efficiency.plan import (
     held,
     turn,
 )
+from benchmarks.peers.common import MODEL as PEER_MODEL
+from benchmarks.peers.common import RECORD as PEER_RECORD
 from mrcnn.selftraining.start import start_weights
 from nuclei import label_free
 from nuclei.errors import InputError
 from nuclei.experiment import ROOT, Tissue, annotate, annotate_selected, program
 from nuclei.folders import patches
 from nuclei.folders.runs import Run as Record
-from nuclei.io.files import write_json
+from nuclei.io.files import read_json, write_json
 from nuclei.io.images import list_images, read_image, write_labels
+from nuclei.tissue import variety
 
 K2 = 4  # clusters of quarters within each cluster of patches
 STRIDE = 248  # px between patches: 4 x 4 of them cover an image of 1000 px
+GENERATED = 1000  # patches of generated tissue that a peer learns
 
 
 def annotate_all(out: Path, where: Tissue) -> Path:
@@ -116,7 +122,7 @@ def execute(plan: Plan, run: Run, folder: Path) -> None:
     if run.row == "label_free":
         for path in tqdm(list_images(plan.where.test_images), desc=run.name, unit="image"):
             write_labels(segmented / f"{path.stem}.tif", label_free.segment(read_image(path)))
-    elif run.row in PEERS:
+    elif run.row in TOOLS:
         minutes = _peer(plan, run, segmented, through)
     else:
         untrained = run.row == "start_weights"
@@ -127,7 +133,7 @@ def execute(plan: Plan, run: Run, folder: Path) -> None:
             views=plan.settings.views, format="label_tiff", through=through,
         )  # fmt: skip
     program("evaluate.py", segmented, plan.where.test_labels, out=folder, through=through)
-    steps = 0 if run.row in PEERS else plan.steps_of(run)
+    steps = 0 if run.row in TOOLS else plan.steps_of(run)
     share = _annotated_share(plan.where, run)
     made = {"steps": steps, "annotated_share": share, "training_minutes": minutes, "code": _code_version()}
     write_json(folder / RUN, {**asdict(run), **made})
@@ -152,16 +158,49 @@ def _train(plan: Plan, run: Run, folder: Path) -> float | None:
     return None if went_on else round((time.monotonic() - began) / 60, 1)
 
 
-def _peer(plan: Plan, run: Run, segmented: Path, through: list[str]) -> float:
-    """Train another tool on the same patches for as long, in its own environment."""
-    command: list[object] = [peer_python(run.row), "-m", f"benchmarks.peers.{run.row}_peer"]
-    command += ["--data", _choose(plan, run) / "data", "--images", plan.where.test_images]
-    command += ["--out", segmented, "--minutes", plan.settings.minutes, "--seed", run.seed]
-    words = [str(word) for word in command]
+def _peer(plan: Plan, run: Run, segmented: Path, through: list[str]) -> float | None:
+    """Train another tool in its own environment; returns the minutes of the training that it ended with."""
+    settings, tool = plan.settings, TOOLS[run.row]
+    flags: dict[str, object] = {"images": plan.where.test_images, "out": segmented, "seed": run.seed}
+    if run.row in NO_LABEL:
+        flags |= {"data": _generate(plan), "minutes": settings.pretraining}
+    else:
+        data, longest = _choose(plan, run) / "data", settings.longest
+        flags |= {"data": data, "minutes": settings.minutes, "longest": longest}
+    if run.row in PRETRAINED:
+        flags["start"] = _pretrain(plan, tool)
+    words = [str(peer_python(tool)), "-m", f"benchmarks.peers.{tool}_peer"]
+    for name, value in flags.items():
+        words += [f"--{name}", str(value)]
     print(f"\n$ {' '.join(words)}", flush=True)
     if subprocess.run([*through, *words], check=False, cwd=ROOT).returncode:
-        raise InputError(f"{run.row} failed; see above; leave it out with --peers")
-    return plan.settings.minutes
+        raise InputError(f"{tool} failed; see above; leave it out with --peers")
+    return read_json(segmented / PEER_RECORD)["training_minutes"]
+
+
+def _pretrain(plan: Plan, tool: str) -> Path:
+    """The folder of a tool's model that learnt generated tissue alone, which is a row of its own."""
+    run = Run(f"{tool}_no_label", 0, 0)
+    folder = plan.settings.out / "runs" / run.name
+    with turn(plan.settings.out, folder):
+        if not (folder / RUN).exists():
+            execute(plan, run, folder)
+    return folder / "segmented" / PEER_MODEL
+
+
+def _generate(plan: Plan) -> Path:
+    """Patches of generated tissue, of the kind that the start weights learnt."""
+    folder = plan.settings.out / "chosen" / "generated"
+    with turn(plan.settings.out, folder):
+        made = Record(folder, "benchmark", {"patches": GENERATED})
+        if not made.is_finished:
+            made.begin()
+            for number in tqdm(range(GENERATED), desc="generated tissue", unit="patch"):
+                patches.write_patch(
+                    folder / "data", f"{number:04d}", *variety.generate(patches.PATCH, number)
+                )
+            made.finish()
+    return folder / "data"
 
 
 def peer_python(peer: str) -> Path:
@@ -178,7 +217,7 @@ def _annotated_share(where: Tissue, run: Run) -> float:
     """Share of the pixels of the training images that were outlined."""
     if run.row in FULL:
         return 1.0
-    if run.row in WITHOUT_LABELS:
+    if run.row in (*WITHOUT_LABELS, *NO_LABEL):
         return 0.0
     pixels = sum(math.prod(read_image(path).shape[:2]) for path in list_images(where.train_images))
     return round(run.budget * patches.PATCH**2 / pixels, 4)

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from benchmarks.label_efficiency.plan import PEERS, ROWS, in_order
+from benchmarks.label_efficiency.plan import PEERS, ROWS, TOOLS, in_order, title
 from nuclei.experiment import Tissue
 from nuclei.io.files import atomic_file
 from nuclei.io.images import list_images, read_image, read_labels, write_image
@@ -28,7 +28,7 @@ def draw_rows(path: Path, first: pd.DataFrame) -> None:
         values = first[first["row"] == row].groupby("image")["aji"].mean()
         axes.plot(values, np.full(len(values), place), "o", alpha=0.4, markersize=5, color="tab:blue")
         axes.plot(values.mean(), place, "|", markersize=24, markeredgewidth=3, color="black")
-    axes.set_yticks(range(len(rows)), [ROWS.get(row, row) for row in reversed(rows)])
+    axes.set_yticks(range(len(rows)), [title(row) for row in reversed(rows)])
     axes.grid(axis="x", alpha=0.3)
     _save(path, figure)
 
@@ -54,10 +54,11 @@ def draw_budgets(path: Path, figures: dict, budget: int) -> None:
         if row in figures:
             axes.axhline(figures[row]["aji"], linestyle=style, color="grey", label=ROWS[row])
     bottom = axes.get_ylim()[0]
-    for peer, marker in zip(PEERS, "sx^", strict=True):
-        if peer in figures:
-            score = figures[peer]["aji"]
-            axes.plot(budget, score, marker, color="black", linestyle="", label=f"{peer} ({score:.2f})")
+    for row, marker in zip(TOOLS, "sx^v" * 3, strict=True):
+        if row in figures:
+            score, label = figures[row]["aji"], f"{title(row)} ({figures[row]['aji']:.2f})"
+            share, color = figures[row]["annotated_share"], "black" if row in PEERS else "grey"
+            axes.plot(budget if share else 0, score, marker, color=color, linestyle="", label=label)
     axes.set_ylim(bottom=bottom)
     axes.set_xticks(sorted({int(one) for of_row in figures["budgets"].values() for one in of_row}))
     figure.legend(loc="outside right center", fontsize="small")

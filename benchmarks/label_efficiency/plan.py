@@ -40,7 +40,17 @@ SELF_TRAINED = (  # with pseudo labels
     *WITHOUT_LABELS, "whole_method", "whole_method_target", "paper_rule", "random_patches",
 )  # fmt: skip
 WITHOUT_PAIRS = (*FULL, "annotated_only", "annotated_only_imagenet", *WITHOUT_LABELS)
-PEERS = ("stardist", "torchvision", "cellpose")
+PEERS = {
+    "stardist": "StarDist",
+    "torchvision": "torchvision's Mask R-CNN",
+    "cellpose": "Cellpose",
+    "instanseg": "InstanSeg",
+}
+IMAGENET_PEERS = ("torchvision",)  # pip installs none for the others
+# What is the method, and what the data? Each peer also learns our generated tissue: alone, and first.
+NO_LABEL = {f"{peer}_no_label": peer for peer in PEERS}
+PRETRAINED = {f"{peer}_pretrained": peer for peer in PEERS}
+TOOLS = {**{peer: peer for peer in PEERS}, **NO_LABEL, **PRETRAINED}  # the tool of a row
 STANDARD = consis_based.Settings.method  # rows of other methods have their names
 METHODS = {"paper_rule": "consistency", "random_patches": "random"}
 
@@ -48,7 +58,9 @@ METHODS = {"paper_rule": "consistency", "random_patches": "random"}
 @dataclass(frozen=True)
 class Settings:
     folder: tyro.conf.Positional[Path]  # annotated images: images/, labels/ and splits.json
-    minutes: float = 60  # of training in each row, on this device
+    minutes: float = 60  # of training in each row, on this device; of peers, of their shortest training
+    longest: float = 120  # minutes that a training of a peer may take, as long as a doubling helps
+    pretraining: float = 60  # minutes of a peer on our generated tissue; `make weights` takes about as long
     steps: int | None = None  # of every training of ours; None: as many as fit into the minutes
     budget: int = 12  # annotated patches in the first table
     budgets: tuple[int, ...] = (3, 6, 12, 24)  # in the second
@@ -62,7 +74,7 @@ class Settings:
     samples: int = 16  # synthetic pairs a patch
     effort: float = 1.0  # multiplies the training steps of the GANs
     views: int = 4  # turned and mirrored views of a tile that are averaged, 1 to 8
-    peers: tuple[str, ...] = PEERS  # other tools; `make peers` installs them
+    peers: tuple[str, ...] = tuple(PEERS)  # other tools; `make peers` installs them
     kept: Path | None = None  # scores.csv of runs made elsewhere with these settings: they are not repeated
     out: Path = Path("runs/label_efficiency")  # every run, results.json, results.md, plots and overlays
 
@@ -135,7 +147,13 @@ def list_runs(settings: Settings) -> list[Run]:
         for seed in range(settings.seeds)
         for row in FROM_IMAGENET
     ]
-    return list(dict.fromkeys(first + others + paper + budgets + imagenet))
+    generated = [Run(f"{peer}_no_label", 0, 0) for peer in settings.peers]
+    generated += [
+        Run(f"{peer}_pretrained", settings.budget, seed)
+        for seed in range(settings.seeds)
+        for peer in settings.peers
+    ]
+    return list(dict.fromkeys(first + others + paper + budgets + imagenet + generated))
 
 
 @contextlib.contextmanager
@@ -166,6 +184,18 @@ def _lock(out: Path, what: Path | str) -> Path:
 def _lock_of_program(out: Path, what: Path | str) -> Path:
     lock = _lock(out, what)
     return lock.with_name(f"{lock.name}.program")
+
+
+def title(row: str) -> str:
+    """What a row is called in tables and plots."""
+    if row not in TOOLS:
+        return ROWS[row]
+    peer = PEERS[TOOLS[row]]
+    if row in NO_LABEL:
+        return f"{peer}, our generated tissue alone"
+    if row in PRETRAINED:
+        return f"{peer}, our generated tissue first"
+    return f"{peer} from {'ImageNet' if row in IMAGENET_PEERS else 'random'} weights"
 
 
 def in_order(rows: Iterable[str]) -> list[str]:

@@ -13,9 +13,11 @@ from benchmarks.label_efficiency import pictures, tables
 from benchmarks.label_efficiency.plan import (
     FROM_IMAGENET,
     FULL,
-    PEERS,
+    IMAGENET_PEERS,
+    PRETRAINED,
     ROWS,
     RUN,
+    TOOLS,
     UNTRAINED,
     WITHOUT_LABELS,
     Plan,
@@ -113,7 +115,7 @@ def read_kept(path: Path) -> pd.DataFrame:
 
 def check_steps(kept: pd.DataFrame, plan: Plan, path: Path) -> None:
     """InputError where the trainings of ours, kept in the file `path`, had another number of steps."""
-    for row in in_order(set(kept["row"]) - {*UNTRAINED, *PEERS}):
+    for row in in_order(set(kept["row"]) - {*UNTRAINED, *TOOLS}):
         steps = plan.steps_of(Run(row, 0, 0))
         others = set(kept.loc[kept["row"] == row, "steps"]) - {steps}
         if others:
@@ -190,9 +192,11 @@ def _start(row: str, made_with: dict) -> str | None:
     """What the trainings of a row began with; None where nothing is trained."""
     if row in UNTRAINED:
         return None
-    if row in FROM_IMAGENET or row == "torchvision":
+    if row in PRETRAINED:  # a peer that learns it alone begins as it does by itself
+        return "generated tissue"
+    if row in FROM_IMAGENET or TOOLS.get(row) in IMAGENET_PEERS:
         return "imagenet"
-    return "random" if row in PEERS else made_with.get("weights")
+    return "random" if row in TOOLS else made_with.get("weights")
 
 
 def _gain_of_pairs(scores: pd.DataFrame) -> dict[str, dict[str, float]]:
@@ -230,14 +234,14 @@ def _rows(scores: pd.DataFrame, groups: Mapping[str, list[str]]) -> list[tables.
     ]
 
 
-def _place(row: str, budget: int) -> tuple[int, int, int | str]:
+def _place(row: str, budget: int) -> tuple[int, int, int]:
     """To sort rows by: without labels, with few, by their number, with all, other tools."""
     known = list(ROWS)
     if row in (*UNTRAINED, *WITHOUT_LABELS):
         return 0, 0, known.index(row)
     if row in FULL:
         return 2, 0, known.index(row)
-    return (1, budget, known.index(row)) if row in known else (3, budget, row)
+    return (1, budget, known.index(row)) if row in known else (3, 0, list(TOOLS).index(row))
 
 
 def _round(value: float) -> float:

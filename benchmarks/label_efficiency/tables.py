@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from benchmarks.label_efficiency.plan import ROWS, UNTRAINED, WITHOUT_LABELS
+from benchmarks.label_efficiency.plan import UNTRAINED, WITHOUT_LABELS, title
 
 SCORES = {"pq": "PQ", "dq": "DQ", "sq": "SQ", "dice": "Dice"}  # beside AJI
 
@@ -39,12 +39,12 @@ def results(rows: Iterable[Row], groups: Mapping[str, list[str]], figures: dict)
 
 
 def _cells(row: Row, groups: Mapping[str, list[str]]) -> list[str]:
-    one, title = row.figures, ROWS.get(row.name, row.name)
+    one, name = row.figures, title(row.name)
     if row.budget and row.name not in (*UNTRAINED, *WITHOUT_LABELS):
-        title = f"{row.budget} patches: {title}"
+        name = f"{row.budget} patches: {name}"
     less = "" if row.less_full is None else "{:+.3f} ({:+.3f} to {:+.3f})".format(*row.less_full)
     return [
-        title,
+        name,
         f"{100 * one['annotated_share']:.1f} %",
         str(one["runs"]),
         str(one["steps"] or ""),

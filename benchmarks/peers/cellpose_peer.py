@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.peers.common import Pair, Peer, run_peer
+from benchmarks.peers.common import Lesson, Pair, Peer, run_peer
 from nuclei.errors import InputError
 
 NAME = "cellpose"
@@ -27,33 +27,34 @@ MIN_NUCLEI = 5  # Cellpose leaves images with fewer out
 TRIAL_EPOCHS = 2
 
 
-def train(folder: Path, pairs: list[Pair], seconds: float, seed: int) -> dict:
+def train(folder: Path, pairs: list[Pair], lesson: Lesson) -> dict:
     """Fit for as many epochs as the time allows, counted beforehand: the learning rate follows their number.
 
     Where the machine has become slower meanwhile, the last epochs are left out. Cellpose seeds its own choice
-    of crops; `seed` decides the first weights.
+    of crops; its seed decides the first weights.
     """
     import torch
     from cellpose import dynamics
     from cellpose.train import train_seg
 
     _log_to_stdout()
-    end = time.monotonic() + seconds
+    end = time.monotonic() + lesson.seconds
     pairs = [(image, labels) for image, labels in pairs if len(np.unique(labels)) > MIN_NUCLEI]
     if not pairs:
         raise InputError(f"Cellpose needs a patch with at least {MIN_NUCLEI} nuclei; annotate one")
     # Channels first: of images that it turns itself, Cellpose keeps two channels.
     images = [image.transpose(2, 0, 1) for image, _ in pairs]
     labels = [labels for _, labels in pairs]
-    flows = dynamics.labels_to_flows(labels, device=_model(pretrained_model=False).device)
+    flows = dynamics.labels_to_flows(labels, device=_model(None).device)
+    recipe = {**RECIPE, "learning_rate": RECIPE["learning_rate"] * lesson.rate}
 
     def fit(epochs: int, where: Path) -> int:
-        torch.manual_seed(seed)
-        network = _model(pretrained_model=False).net
+        torch.manual_seed(lesson.seed)
+        network = _model(lesson.start).net
         steps = count_until(network, end)
         options = {"n_epochs": epochs, "min_train_masks": MIN_NUCLEI, "save_path": where, "model_name": NAME}
         try:
-            train_seg(network, images, flows, **options, **RECIPE)
+            train_seg(network, images, flows, **options, **recipe)
         except TimeIsUp:
             network.save_model(where / MODELS / NAME)
         return len(steps)
@@ -65,7 +66,7 @@ def train(folder: Path, pairs: list[Pair], seconds: float, seed: int) -> dict:
 
 def load(folder: Path) -> Callable[[np.ndarray], np.ndarray]:
     """The trained model; images are scaled by the mean diameter of the nuclei that it was trained on."""
-    model = _model(pretrained_model=str(folder / MODELS / NAME))
+    model = _model(folder)
     return lambda image: model.eval(image, channel_axis=2)[0]
 
 
@@ -98,12 +99,13 @@ def seconds_an_epoch(fit: Callable[[int, Path], object]) -> float:
     return max(times[-1] - times[-2], 0.01) / TRIAL_EPOCHS
 
 
-def _model(pretrained_model: str | bool):
+def _model(trained: Path | None):
+    """Cellpose with the weights of a training; None: random ones."""
     import torch
     from cellpose.models import CellposeModel
 
-    gpu = torch.cuda.is_available()
-    return CellposeModel(gpu=gpu, pretrained_model=pretrained_model, diam_mean=DIAMETER, nchan=3)
+    gpu, weights = torch.cuda.is_available(), str(trained / MODELS / NAME) if trained else False
+    return CellposeModel(gpu=gpu, pretrained_model=weights, diam_mean=DIAMETER, nchan=3)
 
 
 def _log_to_stdout() -> None:

@@ -1,5 +1,8 @@
 """What every peer does around its training: patches in, label images out, what is finished kept.
 
+Without `--longest` a peer is trained once. With it, `benchmarks.peers.search` first looks for the time and
+the learning rate that suit the patches.
+
 It runs in the peers' own environments: it may import of nuclei only what their requirements allow.
 """
 
@@ -7,13 +10,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
+from benchmarks.peers.search import best_lesson
 from nuclei.cli import run
 from nuclei.errors import InputError
 from nuclei.folders.patches import is_annotated, list_patches, read_masks, read_patch
@@ -21,7 +25,7 @@ from nuclei.folders.runs import Run
 from nuclei.io.files import write_json
 from nuclei.io.images import list_images, read_image, write_labels
 
-MODEL, RECORD = "model", "peer.json"
+MODEL, TRIALS, RECORD = "model", "trials", "peer.json"
 Pair = tuple[np.ndarray, np.ndarray]  # image (H, W, 3) uint8 RGB and labels (H, W) int32
 
 
@@ -31,7 +35,25 @@ class Settings:
     images: Path  # folder of the images to segment
     out: Path  # gets <image>.tif, the trained model and peer.json
     minutes: float = 36.0  # of training, wall clock
+    longest: float | None = None  # minutes; search from `minutes` up to this for what suits the patches
+    start: Path | None = None  # the `model` of an earlier run of this peer, to begin with
     seed: int = 0
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """How a peer is trained once."""
+
+    seconds: float
+    rate: float = 1.0  # times the learning rate that its authors recommend
+    start: Path | None = None  # folder of a model of this peer; None: what it begins with by itself
+    seed: int = 0
+
+    def at_rate(self, rate: float) -> Lesson:
+        return replace(self, rate=rate)
+
+    def twice_as_long(self) -> Lesson:
+        return replace(self, seconds=2 * self.seconds)
 
 
 @dataclass(frozen=True)
@@ -42,14 +64,14 @@ class Peer:
         name: of its module, without `_peer`.
         packages: whose versions are recorded; InputError where one is not installed.
         weights: what the training starts from, for the record.
-        train: (folder, pairs, seconds, seed) -> what to record, with `steps`; leaves the model in `folder`.
+        train: (folder, pairs, lesson) -> what to record, with `steps`; leaves the model in `folder`.
         load: folder -> the trained model as a function, (H, W, 3) uint8 -> labels (H, W) integer.
     """
 
     name: str
     packages: tuple[str, ...]
     weights: str
-    train: Callable[[Path, list[Pair], float, int], dict]
+    train: Callable[[Path, list[Pair], Lesson], dict]
     load: Callable[[Path], Callable[[np.ndarray], np.ndarray]]
 
 
@@ -68,6 +90,8 @@ def main(settings: Settings, peer: Peer) -> None:
     versions = installed(peer)
     if not settings.minutes > 0:
         raise InputError(f"--minutes is {settings.minutes:g}; it must be positive")
+    if settings.start and not settings.start.is_dir():
+        raise InputError(f"--start is {settings.start}; give the folder {MODEL}/ of an earlier run")
     images = images_to_segment(settings.images)
     names = annotated(settings.data)
     asked = {"peer": peer.name, **asdict(settings), "patches": names}
@@ -114,10 +138,15 @@ def _train(settings: Settings, peer: Peer, names: list[str], record: dict) -> No
     pairs = [(read_patch(settings.data / name), read_masks(settings.data / name)) for name in names]
     if not any(labels.any() for _, labels in pairs):
         raise InputError(f"the annotated patches in {settings.data}/ hold no nucleus at all")
+    lesson = Lesson(settings.minutes * 60, start=settings.start, seed=settings.seed)
+    trials: list[dict] = []
+    if settings.longest is not None:
+        lesson, trials = best_lesson(peer, pairs, lesson, settings.longest * 60, settings.out / TRIALS)
     model = settings.out / MODEL
     model.mkdir(exist_ok=True)
     began = time.monotonic()
-    record |= peer.train(model, pairs, settings.minutes * 60, settings.seed)
+    record |= peer.train(model, pairs, lesson)
+    record |= {"rate": lesson.rate, "trials": trials}
     record["training_minutes"] = round((time.monotonic() - began) / 60, 2)
     write_json(settings.out / RECORD, record)
 

@@ -16,10 +16,11 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks.peers.common import Pair, Peer, run_peer
+from benchmarks.peers.common import Lesson, Pair, Peer, run_peer
 from mrcnn.data.augment import turn
 
 NAME = "instanseg"
+WEIGHTS = "weights.pt"  # to begin another training with
 MODEL = "instanseg.pt"  # TorchScript with all of the post-processing, as released models are
 PIXEL_SIZE = 0.25  # um, of patches and images: 40x
 MODEL_PIXEL_SIZE = 0.5  # um, of brightfield_nuclei
@@ -42,21 +43,23 @@ LEARNING_RATE = 3e-3  # three times its default, since minutes are few
 HOT_START = 3333  # steps with the losses that converge quickly: 10 epochs of 1,000 patches
 
 
-def train(folder: Path, pairs: list[Pair], seconds: float, seed: int) -> dict:
-    """Fit for `seconds` and keep the last weights; the first losses are those of InstanSeg's hot start."""
+def train(folder: Path, pairs: list[Pair], lesson: Lesson) -> dict:
+    """Fit for its time and keep the last weights; the first losses are those of InstanSeg's hot start."""
     import torch
     from instanseg.utils.loss.instanseg_loss import InstanSeg, InstanSeg_Torchscript
     from instanseg.utils.model_loader import build_model_from_dict
 
-    rng, device = np.random.default_rng(seed), "cuda" if torch.cuda.is_available() else "cpu"
-    network = build_model_from_dict(dict(NETWORK), random_seed=seed)
+    rng, device = np.random.default_rng(lesson.seed), "cuda" if torch.cuda.is_available() else "cpu"
+    network = build_model_from_dict(dict(NETWORK), random_seed=lesson.seed)
     losses = InstanSeg(N_SIGMA, device=device, binary_loss_fn_str="dice_loss", window_size=WINDOW)
     network = losses.initialize_pixel_classifier(network, MLP_width=MLP_WIDTH).to(device).train()
-    optimizer = torch.optim.Adam(network.parameters(), LEARNING_RATE)
+    if lesson.start:
+        network.load_state_dict(torch.load(lesson.start / WEIGHTS, weights_only=True))
+    optimizer = torch.optim.Adam(network.parameters(), LEARNING_RATE * lesson.rate)
     rescaled = [prepared(*pair) for pair in pairs]
     steps, began = 0, time.monotonic()
-    with tqdm(total=round(seconds), desc=NAME, unit="s", mininterval=10) as bar:
-        while time.monotonic() - began < seconds:
+    with tqdm(total=round(lesson.seconds), desc=NAME, unit="s", mininterval=10) as bar:
+        while time.monotonic() - began < lesson.seconds:
             if steps == HOT_START:
                 losses.update_seed_loss("l1_distance")
                 losses.update_binary_loss("lovasz_hinge")
@@ -69,6 +72,7 @@ def train(folder: Path, pairs: list[Pair], seconds: float, seed: int) -> dict:
             steps += 1
             bar.set_postfix(step=steps, loss=f"{loss.item():.2f}", refresh=False)
             bar.update(min(round(time.monotonic() - began), bar.total) - bar.n)
+    torch.save(network.state_dict(), folder / WEIGHTS)
     whole = InstanSeg_Torchscript(network.cpu(), pixel_size=MODEL_PIXEL_SIZE, n_sigma=N_SIGMA)
     torch.jit.script(whole).save(str(folder / MODEL))
     return {"steps": steps, "um_per_px": MODEL_PIXEL_SIZE}

@@ -14,24 +14,27 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.peers.common import Pair, Peer, run_peer
+from benchmarks.peers.common import Lesson, Pair, Peer, run_peer
+from benchmarks.peers.search import hold_out
 from mrcnn.data.augment import turn
 
 NAME = "stardist"
 RAYS, GRID = 32, (2, 2)
+LEARNING_RATE = 3e-4
 SIDE, DIVISOR = 256, 16  # px, of a training patch; the grid and three poolings halve it four times
 TILE = 512  # px
 PERCENTILES = 1, 99.8
 VALIDATION = 0.15  # share of the patches
+BEST = "weights_best.h5"  # as StarDist names it
 
 
-def train(folder: Path, pairs: list[Pair], seconds: float, seed: int) -> dict:
-    """Fit for `seconds`, keep the weights that validate best, then fit the thresholds to the same patches."""
+def train(folder: Path, pairs: list[Pair], lesson: Lesson) -> dict:
+    """Fit for its time, keep the weights that validate best, then fit the thresholds to the same patches."""
     import keras
     from stardist.models import Config2D, StarDist2D
 
-    keras.utils.set_random_seed(seed)
-    fitted, validated = split(prepared(pairs), seed)
+    keras.utils.set_random_seed(lesson.seed)
+    fitted, validated = (_apart(part) for part in hold_out(prepared(pairs), lesson.seed, VALIDATION))
     side = min(SIDE, *(min(labels.shape) for _, labels in pairs)) // DIVISOR * DIVISOR
     config = Config2D(
         axes="YXC",
@@ -39,12 +42,15 @@ def train(folder: Path, pairs: list[Pair], seconds: float, seed: int) -> dict:
         n_rays=RAYS,
         grid=GRID,
         train_patch_size=(side, side),
+        train_learning_rate=LEARNING_RATE * lesson.rate,
         train_tensorboard=False,
     )
     model = StarDist2D(config, name=NAME, basedir=str(folder))
     model.prepare_for_training()
-    model.callbacks.append(_stop_after(seconds))
-    model.train(*fitted, validation_data=validated, augmenter=_augmenter(seed), seed=seed)
+    if lesson.start:
+        model.load_weights(str((lesson.start / NAME / BEST).resolve()))
+    model.callbacks.append(_stop_after(lesson.seconds))
+    model.train(*fitted, validation_data=validated, augmenter=_augmenter(lesson.seed), seed=lesson.seed)
     model.optimize_thresholds(*validated)
     steps = int(model.keras_model.optimizer.iterations.numpy())
     return {
@@ -82,16 +88,9 @@ def prepared(pairs: list[Pair]) -> list[Pair]:
     return [(normalised(image), fill_label_holes(labels)) for image, labels in pairs]
 
 
-def split(pairs: list[Pair], seed: int) -> tuple[tuple[list, list], tuple[list, list]]:
-    """(images, labels) to fit and to validate; a single pair serves for both."""
-    order = np.random.default_rng(seed).permutation(len(pairs))
-    count = max(1, round(VALIDATION * len(pairs)))
-    fitted, validated = order[count:], order[:count]
-    fit, validate = (
-        ([pairs[i][0] for i in part], [pairs[i][1] for i in part])
-        for part in (fitted if len(fitted) else validated, validated)
-    )
-    return fit, validate
+def _apart(pairs: list[Pair]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Images and labels as two lists."""
+    return [image for image, _ in pairs], [labels for _, labels in pairs]
 
 
 def _augmenter(seed: int) -> Callable[[np.ndarray, np.ndarray], Pair]:

@@ -28,7 +28,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 from torchvision.ops.misc import FrozenBatchNorm2d
 from tqdm import tqdm
 
-from benchmarks.peers.common import Pair, Peer, run_peer
+from benchmarks.peers.common import Lesson, Pair, Peer, run_peer
 from mrcnn.data.augment import turn
 from mrcnn.inference import tiling
 from nuclei.selection.features import efficientnet_lite0_weights
@@ -106,17 +106,17 @@ def build() -> MaskRCNN:
     )
 
 
-def train(folder: Path, pairs: list[Pair], seconds: float, seed: int) -> dict:
-    """Fit for `seconds`; the last weights are kept, since torchvision validates only to report."""
-    torch.manual_seed(seed)
-    rng = np.random.default_rng(seed)
-    network = build().to(_device()).train()
+def train(folder: Path, pairs: list[Pair], lesson: Lesson) -> dict:
+    """Fit for its time; the last weights are kept, since torchvision validates only to report."""
+    torch.manual_seed(lesson.seed)
+    rng, seconds, peak = np.random.default_rng(lesson.seed), lesson.seconds, LEARNING_RATE * lesson.rate
+    network = (_trained(lesson.start) if lesson.start else build()).to(_device()).train()
     learnt = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(learnt, LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    optimizer = torch.optim.AdamW(learnt, peak, weight_decay=WEIGHT_DECAY)
     order, steps, began = _shuffled(len(pairs), rng), 0, time.monotonic()
     with tqdm(total=round(seconds), desc=NAME, unit="s", mininterval=10) as bar:
         while (spent := time.monotonic() - began) < seconds:
-            optimizer.param_groups[0]["lr"] = LEARNING_RATE * learning_rate_factor(spent / seconds)
+            optimizer.param_groups[0]["lr"] = peak * learning_rate_factor(spent / seconds)
             chosen = [crop(*turn(*pairs[next(order)], rng), rng) for _ in range(BATCH)]
             images, targets = zip(*(as_tensors(*pair) for pair in chosen), strict=True)
             loss = sum(network(images, targets).values())
@@ -192,10 +192,14 @@ def _found(one: dict[str, np.ndarray]) -> dict:
 
 def load(folder: Path) -> Callable[[np.ndarray], np.ndarray]:
     """The trained network, tile by tile."""
+    predictor = Predictor(_trained(folder).to(_device()).eval())
+    return lambda image: tiling.segment(predictor, image)[0]  # type: ignore[arg-type]  # in place of ours
+
+
+def _trained(folder: Path) -> MaskRCNN:
     network = build()
     network.load_state_dict(torch.load(folder / WEIGHTS, weights_only=True))
-    predictor = Predictor(network.to(_device()).eval())
-    return lambda image: tiling.segment(predictor, image)[0]  # type: ignore[arg-type]  # in place of ours
+    return network
 
 
 PEER = Peer(

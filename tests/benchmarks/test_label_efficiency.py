@@ -65,7 +65,8 @@ def test_the_first_table_comes_first_then_the_seeds_then_the_budgets():
         for seed in (0, 1)
         for row in ("annotated_only_imagenet_12", "full_supervision_imagenet_0")
     ]
-    assert names[19:] == budgets + imagenet
+    generated = ["stardist_no_label_0_0", "stardist_pretrained_12_0", "stardist_pretrained_12_1"]
+    assert names[19:] == budgets + imagenet + generated
     assert len(set(names)) == len(names)
 
 
@@ -170,7 +171,7 @@ def test_every_row_is_compared_with_full_supervision_which_comes_before_other_to
         "start weights, self-trained on unlabelled patches",
         "3 patches: annotated patches only",
         "full supervision",
-        "12 patches: stardist",
+        "12 patches: StarDist from random weights",
     ]
     assert table[1][-1] == "-0.100 (-0.100 to -0.100)"
     assert "to" not in table[2][-1]
@@ -230,7 +231,7 @@ def test_a_peer_without_its_environment_is_named_at_once(tmp_path, monkeypatch):
     (tmp_path / "benchmarks" / "peers" / "requirements-stardist.txt").touch()
     with pytest.raises(InputError, match="stardist needs an environment of its own: make peers"):
         experiment.main(Settings(tmp_path / "nowhere", peers=("stardist",)))
-    kept = [run for run in list_runs(Settings("folder")) if run.row == "stardist"]
+    kept = [run for run in list_runs(Settings("folder")) if run.row.startswith("stardist")]
     kept = pd.DataFrame([{**asdict(run), "steps": 0} for run in kept]).reindex(columns=report.KEPT)
     kept.to_csv(tmp_path / "scores.csv", index=False)
     with pytest.raises(InputError, match="nowhere/splits.json does not exist"):  # it need not run again

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from benchmarks.peers import cellpose_peer, instanseg_peer, stardist_peer, torchvision_peer
-from benchmarks.peers.common import Peer, Settings, installed, main
+from benchmarks.peers.common import Lesson, Peer, Settings, installed, main
+from benchmarks.peers.search import best_lesson, hold_out
 from nuclei import tissue
 from nuclei.errors import InputError
 from nuclei.folders.patches import write_patch
@@ -26,8 +27,8 @@ class Threshold:
     def __init__(self):
         self.trained, self.segmented = [], 0
 
-    def train(self, folder, pairs, seconds, seed):
-        self.trained.append((len(pairs), seconds, seed))
+    def train(self, folder, pairs, lesson):
+        self.trained.append((len(pairs), lesson.seconds, lesson.seed))
         inside = np.concatenate([image[labels > 0].ravel() for image, labels in pairs])
         outside = np.concatenate([image[labels == 0].ravel() for image, labels in pairs])
         np.save(folder / "level.npy", (inside.mean() + outside.mean()) / 2)
@@ -154,16 +155,71 @@ def test_torchvision_has_the_environment_it_needs() -> None:
     assert installed(torchvision_peer.PEER)["torch"] == torch.__version__.split("+")[0]
 
 
-def test_stardist_splits_once_and_for_all() -> None:
+def test_patches_are_held_out_once_and_for_all() -> None:
     pairs = [(np.full(1, number), np.full(1, number)) for number in range(12)]
-    (fitted, labels), (validated, _) = stardist_peer.split(pairs, seed=0)
+    fitted, validated = hold_out(pairs, 0, stardist_peer.VALIDATION)
     assert len(fitted) == 10 and len(validated) == 2
-    assert sorted(int(each[0]) for each in fitted + validated) == list(range(12))
-    assert all(image is label or image == label for image, label in zip(fitted, labels, strict=True))
-    again = stardist_peer.split(pairs, seed=0)[1][0]
-    assert [int(each[0]) for each in again] == [int(each[0]) for each in validated]
-    (fitted, _), (validated, _) = stardist_peer.split(pairs[:1], seed=0)
-    assert len(fitted) == len(validated) == 1
+    assert sorted(int(image[0]) for image, _ in fitted + validated) == list(range(12))
+    assert all(image == label for image, label in fitted)
+    again = hold_out(pairs, 0, stardist_peer.VALIDATION)[1]
+    assert [int(image[0]) for image, _ in again] == [int(image[0]) for image, _ in validated]
+    assert hold_out(pairs[:1], 0, 0.25) == (pairs[:1], pairs[:1])
+
+
+class Pupil:
+    """A peer whose AJI on a held-out patch is what a table says of its rate and seconds."""
+
+    def __init__(self, scores: dict[tuple[float, float], float]):
+        self.scores, self.lessons = scores, []
+
+    def train(self, folder: Path, pairs, lesson: Lesson) -> dict:
+        self.lessons.append((lesson.rate, lesson.seconds, len(pairs), lesson.start))
+        np.save(folder / "score.npy", self.scores[lesson.rate, lesson.seconds])
+        return {"steps": 1}
+
+    def load(self, folder: Path):
+        score = np.load(folder / "score.npy")
+        # Of a nucleus of 100 px a part is found: its share is the AJI.
+        return lambda image: (np.arange(100) < 100 * score).astype(np.int32).reshape(10, 10)
+
+    def best(self, out: Path, longest: float) -> tuple[Lesson, list[dict]]:
+        peer = Peer("pupil", (), "none", self.train, self.load)
+        pairs = [(np.zeros((10, 10, 3), np.uint8), np.ones((10, 10), np.int32))] * 8
+        return best_lesson(peer, pairs, Lesson(60, start=Path("before")), longest, out)
+
+
+def test_the_best_rate_is_tried_for_twice_as_long_while_that_helps(tmp_path: Path) -> None:
+    table = {(0.3, 60): 0.2, (1, 60): 0.3, (3, 60): 0.5, (3, 120): 0.6, (3, 240): 0.6, (3, 480): 0.9}
+    pupil = Pupil(table)
+    lesson, trials = pupil.best(tmp_path, longest=1000)
+    assert (lesson.rate, lesson.seconds) == (3, 120)
+    assert [one["aji"] for one in trials] == [0.2, 0.3, 0.5, 0.6, 0.6]
+    assert [one["minutes"] for one in trials] == [1, 1, 1, 2, 4]
+    assert {each[2:] for each in pupil.lessons} == {(6, Path("before"))}  # two of eight are held out
+    shorter, _ = Pupil(table).best(tmp_path / "other", longest=100)
+    assert (shorter.rate, shorter.seconds) == (3, 60)
+
+
+def test_trials_that_are_finished_are_not_repeated(tmp_path: Path) -> None:
+    table = {(0.3, 60): 0.2, (1, 60): 0.3, (3, 60): 0.3}
+    Pupil(table).best(tmp_path, longest=60)
+    (tmp_path / "rate_1_seconds_60" / "trial.json").unlink()  # as after a kill
+    pupil = Pupil(table)
+    lesson, _ = pupil.best(tmp_path, longest=60)
+    assert [each[0] for each in pupil.lessons] == [1] and lesson.rate == 1
+
+
+def test_a_peer_is_trained_on_all_patches_as_the_search_found(settings: Settings) -> None:
+    threshold = Threshold()
+    main(changed(settings, longest=1), threshold.peer())
+    assert threshold.trained[-1][0] == 2 and {each[0] for each in threshold.trained[:-1]} == {1}
+    record = read_json(settings.out / "peer.json")
+    assert len(record["trials"]) == 4 and record["rate"] == 0.3  # all score alike: the first one
+
+
+def test_names_a_start_that_is_not_there(settings: Settings, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--start is .*nowhere; give the folder model/"):
+        main(changed(settings, start=tmp_path / "nowhere"), Threshold().peer())
 
 
 def test_cellpose_epoch_is_the_difference_of_two_trials(monkeypatch) -> None:
