@@ -6,6 +6,8 @@ import logging
 import struct
 from pathlib import Path
 
+import tifffile
+
 TAG = 0x0112  # in EXIF and TIFF
 _HEADER = 2**16  # bytes, in which a JPEG's EXIF block begins
 _EXIF = b"Exif\0\0"
@@ -26,6 +28,12 @@ def warn_if_turned(path: Path, orientation: int) -> None:
             path,
             orientation,
         )
+
+
+def of_tiff(page: tifffile.TiffPage) -> int:
+    """The orientation of a page; 1 where it states none."""
+    tag = page.tags.get(TAG)
+    return int(tag.value) if tag else 1
 
 
 def of_exif(content: bytes) -> int:

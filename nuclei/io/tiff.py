@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import tifffile
@@ -17,6 +18,7 @@ COLOURS: tuple[int, ...] = (
     tifffile.PHOTOMETRIC.RGB,
     tifffile.PHOTOMETRIC.YCBCR,
 )
+UM = {"nm": 1e-3, "µm": 1, "μm": 1, "mm": 1e3, "cm": 1e4}  # um in the units of OME-TIFF; there are two signs
 _JPEG = (tifffile.COMPRESSION.JPEG, tifffile.COMPRESSION.OJPEG, tifffile.COMPRESSION.JPEG_LOSSY)
 
 
@@ -45,8 +47,7 @@ def decode_tiff(path: Path, labels: bool) -> np.ndarray:
         if planes in (3, 4) and series.axes[0] not in "SC" and not labels:
             # So few pages, such as a stack in depth, would pass for colours.
             raise InputError(f"{path} is a stack of {planes} images; save the one to use by itself")
-        turned = page.tags.get(orientation.TAG)
-        orientation.warn_if_turned(path, int(turned.value) if turned else 1)
+        orientation.warn_if_turned(path, orientation.of_tiff(page))
         pixels = series.asarray()
         if not labels and page.extrasamples == (tifffile.EXTRASAMPLE.UNSPECIFIED,):
             # A further sample that is no transparency: what it means only its author knows.
@@ -81,3 +82,23 @@ def check_colours(page: tifffile.TiffPage, path: Path) -> None:
     """InputError for a page in YCbCr that no JPEG decoder turns into RGB."""
     if page.photometric == tifffile.PHOTOMETRIC.YCBCR and page.compression not in _JPEG:
         raise InputError(f"{path} is a YCbCr TIFF without JPEG compression; convert it to RGB")
+
+
+def stated_mpp(tiff: tifffile.TiffFile) -> tuple[float, float] | None:
+    """um/px along x and y that the OME-XML or the resolution tags state; None where neither does."""
+    if tiff.ome_metadata:
+        pixels = ElementTree.fromstring(tiff.ome_metadata).find(".//{*}Pixels")
+        x, y = (None if pixels is None else _um(pixels, axis) for axis in "XY")
+        if x is not None and y is not None:
+            return x, y
+    page = largest(tiff).keyframe
+    if page.resolutionunit not in (tifffile.RESUNIT.INCH, tifffile.RESUNIT.CENTIMETER):
+        return None
+    x, y = page.get_resolution(tifffile.RESUNIT.MICROMETER)
+    return (1 / x, 1 / y) if x and y else None
+
+
+def _um(pixels: ElementTree.Element, axis: str) -> float | None:
+    """The side of a pixel in an OME-XML; None where it is not told, or in an unknown unit."""
+    size, unit = pixels.get(f"PhysicalSize{axis}"), UM.get(pixels.get(f"PhysicalSize{axis}Unit", "µm"))
+    return None if size is None or unit is None else float(size) * unit

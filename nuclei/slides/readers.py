@@ -1,7 +1,8 @@
 """The levels of slides and plain images: how each kind of file is read.
 
 A *slide* is what OpenSlide knows as a scanner's format, or a tiled TIFF that has a pyramid or is longer than
-`SLIDE_SIDE`. Every other image is a *plain image*: one level, decoded as a whole.
+`SLIDE_SIDE`. Every other image is a *plain image* of one level. Slides and large TIFFs are read piece by
+piece, other images as a whole.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
-from xml.etree import ElementTree
 
 import cv2
 import numpy as np
@@ -22,8 +22,9 @@ import tifffile
 from PIL import Image, UnidentifiedImageError
 
 from nuclei.errors import InputError, unreadable
+from nuclei.io import orientation
 from nuclei.io.images import IMAGE_SUFFIXES, read_image
-from nuclei.io.tiff import COLOURS, TIFF_SUFFIXES, check_colours, largest
+from nuclei.io.tiff import COLOURS, TIFF_SUFFIXES, check_colours, largest, stated_mpp
 
 SLIDE_SUFFIXES = (".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide", ".czi")
 SUFFIXES = (*IMAGE_SUFFIXES, *SLIDE_SUFFIXES)
@@ -32,7 +33,7 @@ SLIDE_SIDE = 8192  # px; a tiled TIFF without a pyramid is a slide above this, a
 PLAIN_PIXELS = 2**30  # the largest plain image; OpenCV's own limit
 CACHE = 256 * 2**20  # bytes of decoded tiles to keep: a row of them across a slide of 100,000 px
 TRUSTED_MPP = (0.02, 20)  # um/px; outside lie the 72 dpi and the like that programs write for want of it
-UM = {"nm": 1e-3, "µm": 1, "μm": 1, "mm": 1e3, "cm": 1e4}  # um in the units of OME-TIFF; there are two signs
+ROWS = 256  # of an uncompressed image that are read at once
 log = logging.getLogger(__name__)
 
 Image.MAX_IMAGE_PIXELS = None  # Pillow's guard; PLAIN_PIXELS takes its place
@@ -86,8 +87,8 @@ def open_levels(path: Path) -> Levels:
         raise unreadable(path, f"a {kind}", error) from error
     series = largest(tiff)
     size = series.keyframe.imagewidth, series.keyframe.imagelength
-    if series.keyframe.is_tiled and (len(series.levels) > 1 or max(size) > SLIDE_SIDE):
-        return TiledTiff(path, tiff)
+    if max(size) > SLIDE_SIDE or (series.keyframe.is_tiled and len(series.levels) > 1):
+        return TiffInPieces(path, tiff)
     tiff.close()
     if suffix not in IMAGE_SUFFIXES:
         raise InputError(f"{path} is no slide that OpenSlide knows; if it is a TIFF, rename it to .tif")
@@ -100,11 +101,7 @@ class PlainImage(Levels):
     is_slide, mpp, hint, downsamples = False, None, "", (1.0,)
 
     def __init__(self, path: Path, size: tuple[int, int]) -> None:
-        if size[0] * size[1] > PLAIN_PIXELS:
-            raise InputError(
-                f"{path} is {size[0]} x {size[1]} px, too large to be decoded as a whole; "
-                "save it as a tiled TIFF, which is read piece by piece"
-            )
+        _check_can_be_decoded(path, *size)
         self._path, self.sizes = path, (size,)
 
     @functools.cached_property
@@ -116,6 +113,14 @@ class PlainImage(Levels):
 
     def close(self) -> None:
         self.__dict__.pop("_image", None)
+
+
+def _check_can_be_decoded(path: Path, width: int, height: int) -> None:
+    if width * height > PLAIN_PIXELS:
+        raise InputError(
+            f"{path} is {width} x {height} px, too large to be decoded as a whole; "
+            "save it as a tiled TIFF, which is read piece by piece"
+        )
 
 
 def _header_size(path: Path) -> tuple[int, int]:
@@ -160,10 +165,13 @@ class ScannerSlide(Levels):
         self._slide.close()
 
 
-class TiledTiff(Levels):
-    """A tiled TIFF of no scanner's format, grey or RGB(A), 8 or 16 bits, its levels as SubIFDs or pages."""
+class TiffInPieces(Levels):
+    """A TIFF of no scanner's format, grey or RGB(A), 8 or 16 bits, its levels as SubIFDs or pages.
 
-    is_slide, hint = True, ""
+    It is read in the tiles or strips that it is stored in, or where it is not compressed, a few rows at once.
+    """
+
+    hint = ""
 
     def __init__(self, path: Path, tiff: tifffile.TiffFile) -> None:
         series = largest(tiff)
@@ -177,28 +185,32 @@ class TiledTiff(Levels):
             raise InputError(f"{path} is no single RGB or grey image of 8 or 16 bits; export it as one")
         check_colours(page, path)
         for level in self._pages:
-            planes = level.samplesperpixel if level.planarconfig == tifffile.PLANARCONFIG.SEPARATE else 1
-            if math.prod(_grid(level)) * planes != len(level.dataoffsets):
+            planes = level.samplesperpixel if _is_in_planes(level) else 1
+            if not level.is_memmappable and math.prod(_grid(level)) * planes != len(level.dataoffsets):
                 size = f"{level.imagewidth} x {level.imagelength} px"
-                raise unreadable(path, "a TIFF", f"{len(level.dataoffsets)} tiles for {size}")
+                raise unreadable(path, "a TIFF", f"{len(level.dataoffsets)} pieces for {size}")
+            _check_can_be_decoded(path, *_piece(level)[::-1])
+        orientation.warn_if_turned(path, orientation.of_tiff(page))
+        self.is_slide = page.is_tiled
         self.sizes = [(level.imagewidth, level.imagelength) for level in self._pages]
         self.downsamples = [page.imagewidth / width for width, _ in self.sizes]
-        self.mpp = _mpp_of_tiff(tiff)
-        tile = page.tilewidth * page.tilelength * page.samplesperpixel * page.dtype.itemsize
-        self._tile = functools.lru_cache(max(1, CACHE // tile))(self._decode)
+        stated = stated_mpp(tiff) if self.is_slide else None  # what plain images state is seldom true
+        self.mpp = stated and _trusted(*stated)
+        piece = math.prod(_piece(page)) * page.samplesperpixel * page.dtype.itemsize
+        self._piece = functools.lru_cache(max(1, CACHE // piece))(self._decode)
 
     def region(self, level: int, left: int, top: int, width: int, height: int) -> Image.Image:
         page = self._pages[level]
         pixels = np.full((height, width, page.samplesperpixel), np.iinfo(page.dtype).max, page.dtype)
-        down, across = _grid(page)
-        rows = range(top // page.tilelength, min(down, -(-(top + height) // page.tilelength)))
-        columns = range(left // page.tilewidth, min(across, -(-(left + width) // page.tilewidth)))
-        separate = page.planarconfig == tifffile.PLANARCONFIG.SEPARATE
-        planes = [slice(k, k + 1) for k in range(page.samplesperpixel)] if separate else [slice(None)]
+        (down, across), (length, breadth) = _grid(page), _piece(page)
+        rows = range(top // length, min(down, -(-(top + height) // length)))
+        columns = range(left // breadth, min(across, -(-(left + width) // breadth)))
+        samples = range(page.samplesperpixel)
+        planes = [slice(k, k + 1) for k in samples] if _is_in_planes(page) else [slice(None)]
         for (k, plane), row, column in itertools.product(enumerate(planes), rows, columns):
-            tile = self._tile(level, (k * down + row) * across + column)
-            if tile is not None:
-                _paste(pixels[..., plane], tile, row * page.tilelength - top, column * page.tilewidth - left)
+            piece = self._piece(level, (k * down + row) * across + column)
+            if piece is not None:
+                _paste(pixels[..., plane], piece, row * length - top, column * breadth - left)
         if page.dtype == np.uint16:
             pixels = cv2.convertScaleAbs(pixels, alpha=1 / 257).reshape(pixels.shape)
         if page.extrasamples == (tifffile.EXTRASAMPLE.UNSPECIFIED,):  # no transparency
@@ -206,32 +218,61 @@ class TiledTiff(Levels):
         return _over_white(Image.fromarray(pixels.squeeze(-1) if pixels.shape[2] == 1 else pixels))
 
     def _decode(self, level: int, index: int) -> np.ndarray | None:
-        """A tile, (h, w, samples); None where the file leaves it out, which is how empty glass is stored."""
+        """A piece, (h, w, samples); None where the file leaves it out, which is how empty glass is stored."""
         page = self._pages[level]
         try:
+            if page.is_memmappable:
+                return self._rows(page, index)
             count = page.databytecounts[index]
             if count == 0:
                 return None
-            handle = self._tiff.filehandle
-            handle.seek(page.dataoffsets[index])
-            data = handle.read(count)
-            if len(data) < count:
-                raise ValueError("the file ends too early")
             tables = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader}
+            data = self._bytes(page.dataoffsets[index], count)
             return page.decode(data, index, **tables)[0][0]  # type: ignore[index]  # None only without data
         except Exception as error:  # the codecs raise types of their own
-            down, across = _grid(page)
-            x, y = index % across * page.tilewidth, index // across % down * page.tilelength
+            (down, across), (length, breadth) = _grid(page), _piece(page)
+            x, y = index % across * breadth, index // across % down * length
             log.debug("%s: %s", self._path, error)
             raise UnreadableRegion(f"{self._path} is damaged near x {x}, y {y} of level {level}") from error
+
+    def _rows(self, page: tifffile.TiffPage, index: int) -> np.ndarray:
+        """A piece of an uncompressed image, whose planes lie one after the other."""
+        plane, piece = divmod(index, _grid(page)[0])
+        first = piece * ROWS
+        samples = 1 if _is_in_planes(page) else page.samplesperpixel
+        shape = min(ROWS, page.imagelength - first), page.imagewidth, samples
+        stored = np.dtype(page.dtype).newbyteorder(self._tiff.byteorder)
+        row = math.prod(shape[1:]) * stored.itemsize
+        offset = page.dataoffsets[0] + (plane * page.imagelength + first) * row
+        pixels = np.frombuffer(self._bytes(offset, shape[0] * row), stored)
+        return pixels.reshape(shape).astype(page.dtype)
+
+    def _bytes(self, offset: int, count: int) -> bytes:
+        handle = self._tiff.filehandle
+        handle.seek(offset)
+        data = handle.read(count)
+        if len(data) < count:
+            raise ValueError("the file ends too early")
+        return data
 
     def close(self) -> None:
         self._tiff.close()
 
 
+def _piece(page: tifffile.TiffPage) -> tuple[int, int]:
+    """(height, width) of the pieces that an image is read in."""
+    return (ROWS, page.imagewidth) if page.is_memmappable else (page.chunks[0], page.chunks[1])
+
+
 def _grid(page: tifffile.TiffPage) -> tuple[int, int]:
-    """How many rows and columns of tiles there are."""
-    return -(-page.imagelength // page.tilelength), -(-page.imagewidth // page.tilewidth)
+    """How many rows and columns of pieces there are."""
+    length, breadth = _piece(page)
+    return -(-page.imagelength // length), -(-page.imagewidth // breadth)
+
+
+def _is_in_planes(page: tifffile.TiffPage) -> bool:
+    """Whether each colour lies by itself."""
+    return page.planarconfig == tifffile.PLANARCONFIG.SEPARATE
 
 
 def _paste(canvas: np.ndarray, tile: np.ndarray, top: int, left: int) -> None:
@@ -248,26 +289,6 @@ def _over_white(image: Image.Image) -> Image.Image:
     if image.getchannel("A").getextrema()[0] == 255:  # opaque, as nearly always
         return image.convert("RGB")
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-
-
-def _um(pixels: ElementTree.Element, axis: str) -> float | None:
-    """The side of a pixel in an OME-XML; None where it is not told, or in an unknown unit."""
-    size, unit = pixels.get(f"PhysicalSize{axis}"), UM.get(pixels.get(f"PhysicalSize{axis}Unit", "µm"))
-    return None if size is None or unit is None else float(size) * unit
-
-
-def _mpp_of_tiff(tiff: tifffile.TiffFile) -> tuple[float, float] | None:
-    """um/px from the OME-XML or the resolution tags."""
-    if tiff.ome_metadata:
-        pixels = ElementTree.fromstring(tiff.ome_metadata).find(".//{*}Pixels")
-        x, y = (None if pixels is None else _um(pixels, axis) for axis in "XY")
-        if x is not None and y is not None:
-            return _trusted(x, y)
-    page = largest(tiff).keyframe
-    if page.resolutionunit not in (tifffile.RESUNIT.INCH, tifffile.RESUNIT.CENTIMETER):
-        return None
-    per_um = page.get_resolution(tifffile.RESUNIT.MICROMETER)
-    return _trusted(*(1 / number if number else None for number in per_um))
 
 
 def _trusted(x: float | str | None, y: float | str | None) -> tuple[float, float] | None:

@@ -225,6 +225,51 @@ def test_a_plain_image_that_is_too_large(tmp_path, monkeypatch):
         open_source(tmp_path / "a.png")
 
 
+@pytest.mark.parametrize(
+    "stored",
+    [
+        {},  # in one piece, as ImageJ writes
+        {"bigtiff": True, "byteorder": ">"},
+        {"planarconfig": "separate"},
+        {"rowsperstrip": 7, "compression": "zlib", "predictor": True},
+        {"rowsperstrip": 7, "compression": "zlib", "planarconfig": "separate"},
+    ],
+)
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+def test_a_large_plain_tiff_is_read_piece_by_piece(tmp_path, monkeypatch, stored, depth):
+    monkeypatch.setattr(readers, "SLIDE_SIDE", 399)
+    monkeypatch.setattr(readers, "read_image", None)  # which decodes the whole
+    pixels = IMAGE.astype(depth) * (257 if depth == np.uint16 else 1)
+    where = {key: value for key, value in stored.items() if key in ("bigtiff", "byteorder")}
+    how = {key: value for key, value in stored.items() if key not in where}
+    with tifffile.TiffWriter(tmp_path / "a.tif", **where) as tiff:
+        in_planes = pixels.transpose(2, 0, 1) if "planarconfig" in how else pixels
+        tiff.write(in_planes, photometric="rgb", resolution=(40_000, 40_000), resolutionunit=3, **how)
+    with open_source(tmp_path / "a.tif") as source:
+        assert (source.width, source.height, source.mpp, source.is_slide) == (400, 300, None, False)
+        assert (source.read(37, 101, 130, 190) == IMAGE[101:291, 37:167]).all()
+        assert (source.read(0, 0, 400, 300) == IMAGE).all()
+
+
+def test_a_large_plain_tiff_that_ends_too_early(tmp_path, monkeypatch):
+    monkeypatch.setattr(readers, "SLIDE_SIDE", 399)
+    tifffile.imwrite(tmp_path / "a.tif", IMAGE, photometric="rgb")
+    content = (tmp_path / "a.tif").read_bytes()
+    (tmp_path / "a.tif").write_bytes(content[:-400])  # of the last row
+    with open_source(tmp_path / "a.tif") as source:
+        assert (source.read(0, 0, 400, 200) == IMAGE[:200]).all()
+        with pytest.raises(UnreadableRegion, match="damaged near x 0, y 256"):
+            source.read(0, 100, 400, 200)
+
+
+def test_a_tiff_of_one_piece_that_is_too_large(tmp_path, monkeypatch):
+    monkeypatch.setattr(readers, "PLAIN_PIXELS", 1000)
+    monkeypatch.setattr(readers, "SLIDE_SIDE", 399)
+    tifffile.imwrite(tmp_path / "a.tif", IMAGE, photometric="rgb", compression="zlib", rowsperstrip=300)
+    with pytest.raises(InputError, match=r"a\.tif is 400 x 300 px, too large.*tiled TIFF"):
+        open_source(tmp_path / "a.tif")
+
+
 def test_reading_beyond_the_border_is_a_mistake(tmp_path):
     write_image(tmp_path / "a.png", IMAGE)
     with open_source(tmp_path / "a.png") as source:
