@@ -59,7 +59,7 @@ METHODS = {"paper_rule": "consistency", "random_patches": "random"}
 class Settings:
     folder: tyro.conf.Positional[Path]  # annotated images: images/, labels/ and splits.json
     minutes: float = 60  # of training in each row, on this device; of peers, of their shortest training
-    longest: float = 120  # minutes that a training of a peer may take, as long as a doubling helps
+    longest: float = 60  # minutes that a training of a peer may take, as long as a doubling helps
     pretraining: float = 60  # minutes of a peer on our generated tissue; `make weights` takes about as long
     steps: int | None = None  # of every training of ours; None: as many as fit into the minutes
     budget: int = 12  # annotated patches in the first table
