@@ -4,16 +4,15 @@ FOLDER is laid out as `benchmarks.annotated_images` says; patches are chosen fro
 
 Every row of the table is trained for as many steps, of as many patches each, and scored on whole test images:
 label-free; the annotated patches alone; with their synthetic pairs; the whole method; the whole method on
-random patches, and on those of the paper's rule;
-every training image annotated; and other tools (`benchmarks.peers`) on the same patches, each with the learning
-rate and for the time that suit it, and after our generated tissue too. The seed of a run is that of all its
-stages.
+random patches, and on those of the paper's rule; every training image annotated; and other tools
+(`benchmarks.peers`) on the same patches, each with the learning rate and for the time that suit it, and after
+our generated tissue too. The seed of a run is that of all its stages.
 
 Each run is kept and never repeated; the same command goes on where it stopped, with `--kept scores.csv` on
 another machine too. First comes the table with one seed in every row, then the other seeds, the paper's
-rule, and the other budgets. The command may be started several times, side by side: each
-process takes the next run that no other one works at. With cores of its own for each (`taskset -c 0 python -m
-...`, `taskset -c 1 ...`) all together do more than one alone, and minutes compare.
+rule, the other budgets, and other tools after generated tissue. The command may be started several times,
+side by side: each process takes the next run that no other one works at. With cores of its own for each
+(`taskset -c 0 python -m ...`, `taskset -c 1 ...`) all together do more than one alone, and minutes compare.
 """
 
 from __future__ import annotations
