@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gzip
 import hashlib
 import json
 import os
+import platform
 import shutil
 import tempfile
 import time
@@ -20,7 +22,7 @@ from typing import Any
 
 from nuclei.errors import InputError, unreadable
 
-_UNFINISHED = ".unfinished-"
+_UNFINISHED = ".unfinished-"  # begins the name of what is being written: <machine>-<process>-<random>-<name>
 _NAME_KEPT = 50  # characters, of four bytes at most, of a name that has room for 255 bytes
 _OF_WINDOWS = ("thumbs.db", "desktop.ini")  # what Explorer leaves
 _PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8)  # s between attempts at a file that another program has open
@@ -30,8 +32,40 @@ def temporary_beside(path: Path) -> Path:
     """A name on the same file system as `path`, so that the rename that ends a write is atomic."""
     with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_remains(path.parent)
     # The suffix stays last: image writers choose the format by it. A longer name might be refused.
-    return path.with_name(f"{_UNFINISHED}{uuid.uuid4().hex[:8]}-{path.name[-_NAME_KEPT:]}")
+    owner = f"{_machine()}-{os.getpid()}"
+    return path.with_name(f"{_UNFINISHED}{owner}-{uuid.uuid4().hex[:8]}-{path.name[-_NAME_KEPT:]}")
+
+
+@functools.lru_cache(maxsize=10_000)  # once for each folder that this program writes into
+def _remove_remains(folder: Path) -> None:
+    """Remove what programs of this machine were writing into a folder when they were killed."""
+    if os.name == "nt":  # where nothing tells without harm whether a process is alive
+        return
+    for path in folder.glob(f"{_UNFINISHED}{_machine()}-*"):
+        process = path.name.removeprefix(_UNFINISHED).split("-")[1]
+        if process.isdigit() and not _is_alive(int(process)):
+            with contextlib.suppress(OSError):  # another program may do the same
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+@functools.cache
+def _machine() -> str:
+    """Six digits for this machine; a container numbers its processes by itself, so it counts as one."""
+    container = Path("/proc/self/ns/pid")
+    space = str(container.stat().st_ino) if container.exists() else ""
+    return digest([platform.node().encode(), space.encode()])[:6]
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):  # of another user; no number of a process
+        pass
+    return True
 
 
 @contextlib.contextmanager

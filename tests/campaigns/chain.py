@@ -18,7 +18,7 @@ from nuclei.io.images import write_image, write_labels
 BAR = re.compile(r"%\||\[\d\d:\d\d, ")  # in a line of a progress bar, with or without a total
 SIDE = 512  # px, of an image: four patches
 # What holds dates or times of files, and results that others took the place of.
-NOT_COMPARED = ("logs", "features", "replaced")
+NOT_COMPARED = ("logs", "features", "replaced", "report.html", "report.json")
 
 
 @dataclass(frozen=True)

@@ -109,6 +109,22 @@ with files.atomic_{kind}(Path({str(tmp_path / "a")!r})) as temporary:
     assert not (tmp_path / "a").exists()
     left = list(tmp_path.iterdir())
     assert left and all(files.is_hidden(path) for path in left)
+    files.write_json(tmp_path / "b", {})  # the next write into the folder removes them
+    assert names(tmp_path) == (["b"] if sys.platform != "win32" else [*(path.name for path in left), "b"])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="nothing there tells without harm what is alive")
+def test_what_others_are_writing_stays(tmp_path: Path) -> None:
+    alive = tmp_path / files.temporary_beside(tmp_path / "a").name.replace(
+        str(os.getpid()), str(os.getppid())
+    )
+    elsewhere = tmp_path / ".unfinished-abcdef-999999999-01234567-a"
+    odd = tmp_path / ".unfinished-01234567-a"  # as earlier versions named them
+    for path in (alive, elsewhere, odd):
+        path.touch()
+    files._remove_remains.cache_clear()
+    files.write_json(tmp_path / "b", {})
+    assert names(tmp_path) == sorted([alive.name, elsewhere.name, odd.name, "b"])
 
 
 def test_unwritable_place(tmp_path: Path) -> None:
