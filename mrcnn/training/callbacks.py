@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import keras
@@ -112,18 +112,6 @@ class Events(keras.callbacks.TensorBoard):
     def __init__(self, folder: Path):
         super().__init__(str(folder), write_graph=False)
 
-    def set_model(self, model):
-        with self._writing():
-            super().set_model(model)
-
-    def on_epoch_end(self, epoch, logs=None):
-        with self._writing():
-            super().on_epoch_end(epoch, logs)
-
-    def on_train_end(self, logs=None):
-        with self._writing():
-            super().on_train_end(logs)
-
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
         import tensorflow as tf  # it writes them for every backend
@@ -135,6 +123,21 @@ class Events(keras.callbacks.TensorBoard):
                 f"cannot write TensorBoard's events into {self.log_dir}; check its permissions and the free "
                 "disk space"
             ) from error
+
+
+def _telling(name: str) -> Callable:
+    """A method of TensorBoard's callback within `Events._writing`: any of them may write."""
+
+    def method(self: Events, *arguments: object, **named: object) -> object:
+        with self._writing():
+            return getattr(keras.callbacks.TensorBoard, name)(self, *arguments, **named)
+
+    return method
+
+
+for _name in vars(keras.callbacks.TensorBoard):
+    if _name == "set_model" or _name.startswith("on_"):
+        setattr(Events, _name, _telling(_name))
 
 
 def beside(

@@ -4,6 +4,7 @@ import io
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from tqdm import tqdm
 
 from mrcnn.modeling import weights
@@ -118,6 +119,16 @@ def test_the_best_of_a_resumed_training_is_better_than_those_before(trainer, tmp
 def test_without_a_better_epoch_there_are_no_best_weights(trainer, tmp_path):
     run(trainer, tmp_path, [0.8, None], before=[0.5])
     assert not checkpoint.best_path(tmp_path, "tiny").exists()
+
+
+@pytest.mark.parametrize("method", ["on_train_begin", "on_epoch_begin", "on_test_begin", "on_epoch_end"])
+def test_events_for_which_the_disk_is_full_are_told_in_one_line(tmp_path, monkeypatch, method):
+    def full(*arguments):
+        raise tf.errors.ResourceExhaustedError(None, None, "Failed to flush 1 events")
+
+    monkeypatch.setattr(keras.callbacks.TensorBoard, method, full)
+    with pytest.raises(InputError, match="cannot write TensorBoard's events into .*the free disk space"):
+        getattr(callbacks.Events(tmp_path), method)(0)
 
 
 def test_events_that_cannot_be_written_are_told_in_one_line(tmp_path):
