@@ -158,7 +158,7 @@ def _train(plan: Plan, run: Run, folder: Path) -> float | None:
     return None if went_on else round((time.monotonic() - began) / 60, 1)
 
 
-def _peer(plan: Plan, run: Run, segmented: Path, through: list[str]) -> float | None:
+def _peer(plan: Plan, run: Run, segmented: Path, through: list[str]) -> float:
     """Train another tool in its own environment; returns the minutes of the training that it ended with."""
     settings, tool = plan.settings, TOOLS[run.row]
     flags: dict[str, object] = {"images": plan.where.test_images, "out": segmented, "seed": run.seed}

@@ -54,11 +54,11 @@ def decode_tiff(path: Path, labels: bool) -> np.ndarray:
             pixels = pixels[..., :-1] if pixels.shape[-1] in (2, 4) else pixels[:-1]
         premultiplied = page.extrasamples == (tifffile.EXTRASAMPLE.ASSOCALPHA,)
         if premultiplied and not labels and pixels.dtype.kind == "u":
-            pixels = _unmultiplied(pixels if pixels.shape[-1] in (2, 4) else np.moveaxis(pixels, 0, -1))
+            pixels = unmultiplied(pixels if pixels.shape[-1] in (2, 4) else np.moveaxis(pixels, 0, -1))
         return pixels
 
 
-def _unmultiplied(pixels: np.ndarray) -> np.ndarray:
+def unmultiplied(pixels: np.ndarray) -> np.ndarray:
     """Of unsigned (H, W, 2 or 4) whose colours are multiplied by the opacity, the last, the colours alone."""
     full = np.iinfo(pixels.dtype).max
     opacity = np.maximum(pixels[..., -1:], 1) / np.float32(full)

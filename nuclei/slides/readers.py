@@ -24,7 +24,7 @@ from PIL import Image, UnidentifiedImageError
 from nuclei.errors import InputError, unreadable
 from nuclei.io import orientation
 from nuclei.io.images import IMAGE_SUFFIXES, read_image
-from nuclei.io.tiff import COLOURS, TIFF_SUFFIXES, check_colours, largest, stated_mpp
+from nuclei.io.tiff import COLOURS, TIFF_SUFFIXES, check_colours, largest, stated_mpp, unmultiplied
 
 SLIDE_SUFFIXES = (".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide", ".czi")
 SUFFIXES = (*IMAGE_SUFFIXES, *SLIDE_SUFFIXES)
@@ -205,12 +205,13 @@ class TiffInPieces(Levels):
         (down, across), (length, breadth) = _grid(page), _piece(page)
         rows = range(top // length, min(down, -(-(top + height) // length)))
         columns = range(left // breadth, min(across, -(-(left + width) // breadth)))
-        samples = range(page.samplesperpixel)
-        planes = [slice(k, k + 1) for k in samples] if _is_in_planes(page) else [slice(None)]
+        planes = [slice(k, k + 1) for k in range(pixels.shape[2])] if _is_in_planes(page) else [slice(None)]
         for (k, plane), row, column in itertools.product(enumerate(planes), rows, columns):
             piece = self._piece(level, (k * down + row) * across + column)
             if piece is not None:
                 _paste(pixels[..., plane], piece, row * length - top, column * breadth - left)
+        if page.extrasamples == (tifffile.EXTRASAMPLE.ASSOCALPHA,):
+            pixels = unmultiplied(pixels)
         if page.dtype == np.uint16:
             pixels = cv2.convertScaleAbs(pixels, alpha=1 / 257).reshape(pixels.shape)
         if page.extrasamples == (tifffile.EXTRASAMPLE.UNSPECIFIED,):  # no transparency
@@ -244,8 +245,7 @@ class TiffInPieces(Levels):
         stored = np.dtype(page.dtype).newbyteorder(self._tiff.byteorder)
         row = math.prod(shape[1:]) * stored.itemsize
         offset = page.dataoffsets[0] + (plane * page.imagelength + first) * row
-        pixels = np.frombuffer(self._bytes(offset, shape[0] * row), stored)
-        return pixels.reshape(shape).astype(page.dtype)
+        return np.frombuffer(self._bytes(offset, shape[0] * row), stored).reshape(shape).astype(page.dtype)
 
     def _bytes(self, offset: int, count: int) -> bytes:
         handle = self._tiff.filehandle

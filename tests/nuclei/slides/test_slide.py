@@ -251,6 +251,15 @@ def test_a_large_plain_tiff_is_read_piece_by_piece(tmp_path, monkeypatch, stored
         assert (source.read(0, 0, 400, 300) == IMAGE).all()
 
 
+def test_a_large_plain_tiff_with_colours_times_their_opacity(tmp_path, monkeypatch):
+    monkeypatch.setattr(readers, "SLIDE_SIDE", 399)
+    opacity = np.full((300, 400, 1), 51, np.uint8)  # a fifth
+    pixels = np.concatenate([np.full((300, 400, 3), 20, np.uint8), opacity], axis=2)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb", extrasamples=["assocalpha"])
+    with open_source(tmp_path / "a.tif") as source:  # a fifth of 100 over four fifths of white
+        assert np.abs(source.read(0, 0, 400, 300).astype(int) - 224).max() <= 1
+
+
 def test_a_large_plain_tiff_that_ends_too_early(tmp_path, monkeypatch):
     monkeypatch.setattr(readers, "SLIDE_SIDE", 399)
     tifffile.imwrite(tmp_path / "a.tif", IMAGE, photometric="rgb")
