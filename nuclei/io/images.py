@@ -14,7 +14,7 @@ from PIL import Image
 from nuclei.errors import InputError, unreadable
 from nuclei.io import orientation
 from nuclei.io.files import as_read, atomic_file, check_names, is_hidden
-from nuclei.io.stderr import held_back
+from nuclei.io.jpeg import decode
 from nuclei.io.tiff import TIFF_SUFFIXES, decode_tiff
 
 log = logging.getLogger(__name__)
@@ -25,9 +25,6 @@ _NOT_READ = ".jp2 .j2k .jpf .jpx .jxl .gif .heic .heif .avif .psd .tga .ppm .pgm
 _MICROSCOPES = ".czi .lif .lsm .nd2 .vsi .dcm .btf .zvi .oib .oif .ims .isyntax .qptiff .tf8"
 OTHER_SUFFIXES = (*_NOT_READ.split(), *_MICROSCOPES.split())
 _TWELVE_BITS = 4095
-# What libjpeg says of damage, before it fills the gap with grey; it takes longer runs of zeros in silence.
-_DAMAGE = ("Corrupt JPEG data", "Premature end of JPEG", "Invalid JPEG", "Unsupported marker")
-_ZEROS, _HEADER = bytes(64), 2**16  # bytes; such runs may be in the header, not in the pixels
 
 
 def read_image(path: Path, content: bytes | None = None) -> np.ndarray:
@@ -116,26 +113,6 @@ def is_grey(image: np.ndarray) -> bool:
     """Whether (H, W, 3) uint8 shows something, but in shades of grey; a blank image shows nothing."""
     red, green, blue = np.moveaxis(image, -1, 0)
     return bool((red == green).all() and (green == blue).all() and np.ptp(red))
-
-
-def decode(content: bytes) -> np.ndarray | None:
-    """The content of a PNG, JPEG, BMP or WebP file as OpenCV gives it: (H, W), or (H, W, 3 or 4), blue first.
-
-    None where it is none of these, or damaged: a JPEG has no checksum, so of this only what its decoder
-    notices counts. (On Windows `cv2.imread` opens no file with a Chinese name, say.)
-    """
-    if not content:
-        return None
-    with held_back() as said:
-        try:
-            pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-        except cv2.error:  # a header that tells of more pixels than there can be
-            return None
-    is_jpeg = content[:2] == b"\xff\xd8"
-    damaged = any(line.startswith(_DAMAGE) for line in said) or (
-        is_jpeg and _ZEROS in content[_HEADER:].rstrip(b"\0")
-    )
-    return None if damaged else pixels
 
 
 def write_labels(path: Path, labels: np.ndarray) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import tifffile
 
 from nuclei.errors import InputError
-from nuclei.io import orientation
+from nuclei.io import jpeg, orientation
 
 TIFF_SUFFIXES = (".tif", ".tiff")
 COLOURS: tuple[int, ...] = (
@@ -19,7 +19,6 @@ COLOURS: tuple[int, ...] = (
     tifffile.PHOTOMETRIC.YCBCR,
 )
 UM = {"nm": 1e-3, "µm": 1, "μm": 1, "mm": 1e3, "cm": 1e4}  # um in the units of OME-TIFF; there are two signs
-_JPEG = (tifffile.COMPRESSION.JPEG, tifffile.COMPRESSION.OJPEG, tifffile.COMPRESSION.JPEG_LOSSY)
 
 
 def decode_tiff(path: Path, labels: bool) -> np.ndarray:
@@ -48,6 +47,7 @@ def decode_tiff(path: Path, labels: bool) -> np.ndarray:
             # So few pages, such as a stack in depth, would pass for colours.
             raise InputError(f"{path} is a stack of {planes} images; save the one to use by itself")
         orientation.warn_if_turned(path, orientation.of_tiff(page))
+        _check_pieces(tiff, series)
         pixels = series.asarray()
         if not labels and page.extrasamples == (tifffile.EXTRASAMPLE.UNSPECIFIED,):
             # A further sample that is no transparency: what it means only its author knows.
@@ -56,6 +56,17 @@ def decode_tiff(path: Path, labels: bool) -> np.ndarray:
         if premultiplied and not labels and pixels.dtype.kind == "u":
             pixels = unmultiplied(pixels if pixels.shape[-1] in (2, 4) else np.moveaxis(pixels, 0, -1))
         return pixels
+
+
+def _check_pieces(tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> None:
+    """ValueError where a JPEG in the file is damaged, which tifffile's decoder does not tell."""
+    if series.keyframe.compression not in jpeg.IN_TIFF:
+        return
+    pages = [page for page in series.pages if page is not None]
+    for page in pages:
+        for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
+            tiff.filehandle.seek(offset)
+            jpeg.check_piece(series.keyframe, tiff.filehandle.read(count))
 
 
 def unmultiplied(pixels: np.ndarray) -> np.ndarray:
@@ -80,7 +91,7 @@ def largest(tiff: tifffile.TiffFile) -> tifffile.TiffPageSeries:
 
 def check_colours(page: tifffile.TiffPage, path: Path) -> None:
     """InputError for a page in YCbCr that no JPEG decoder turns into RGB."""
-    if page.photometric == tifffile.PHOTOMETRIC.YCBCR and page.compression not in _JPEG:
+    if page.photometric == tifffile.PHOTOMETRIC.YCBCR and page.compression not in jpeg.IN_TIFF:
         raise InputError(f"{path} is a YCbCr TIFF without JPEG compression; convert it to RGB")
 
 

@@ -17,8 +17,8 @@ import numpy as np
 import shapely
 
 from nuclei.folders.patches import starts
+from nuclei.slides.levels import UnreadableRegion
 from nuclei.slides.places import MASK_PX, MASK_SIDES
-from nuclei.slides.readers import UnreadableRegion
 from nuclei.slides.slide import SMALLEST, Source, tissue_mask
 
 FEWEST = 2  # tiles along a block: what lies at its border is seen by its neighbours alone

@@ -36,8 +36,9 @@ from nuclei.slides.crops import (
     sort_crops,
     write_crops,
 )
+from nuclei.slides.levels import UnreadableRegion
 from nuclei.slides.places import find_places, grid
-from nuclei.slides.readers import SUFFIXES, UnreadableRegion
+from nuclei.slides.readers import SUFFIXES
 from nuclei.slides.slide import MPP, Source, fingerprint, open_source
 
 WRITERS = 4  # threads that encode and write patches

@@ -21,7 +21,8 @@ from tqdm import tqdm
 
 from nuclei.errors import InputError, unreadable
 from nuclei.io.files import digest
-from nuclei.slides.readers import SLIDE_SIDE, SUFFIXES, Levels, UnreadableRegion, open_levels
+from nuclei.slides.levels import Levels, UnreadableRegion
+from nuclei.slides.readers import SLIDE_SIDE, SUFFIXES, open_levels
 
 log = logging.getLogger(__name__)
 

@@ -116,24 +116,6 @@ def test_cut_off_file(tmp_path: Path, image: np.ndarray, suffix: str) -> None:
         images.read_image(path)
 
 
-def smooth_jpeg() -> bytes:
-    pixels = np.random.default_rng(0).integers(0, 255, (256, 256, 3)).astype(np.uint8)
-    return cv2.imencode(".jpg", cv2.GaussianBlur(pixels, (0, 0), 3))[1].tobytes()
-
-
-@pytest.mark.parametrize("value", [0, 255, None], ids=["zeros", "ones", "noise"])
-def test_a_jpeg_that_is_damaged_in_its_middle_is_refused(tmp_path: Path, capfd, value: int | None) -> None:
-    content = smooth_jpeg()
-    (tmp_path / "good.jpg").write_bytes(content)
-    images.read_image(tmp_path / "good.jpg")
-    middle = len(content) // 2
-    damage = np.random.default_rng(1).bytes(512) if value is None else bytes([value]) * 512
-    (tmp_path / "bad.jpg").write_bytes(content[:middle] + damage + content[middle + 512 :])
-    with pytest.raises(InputError, match="bad.jpg cannot be read as an image: damaged"):
-        images.read_image(tmp_path / "bad.jpg")
-    assert capfd.readouterr().err == ""
-
-
 def test_the_largest_image_of_a_tiff_counts(tmp_path: Path, image: np.ndarray) -> None:
     with tifffile.TiffWriter(tmp_path / "a.tif") as tiff:
         tiff.write(image[::2, ::2], photometric="rgb")  # its thumbnail

@@ -8,8 +8,8 @@ from PIL import Image
 
 from nuclei.errors import InputError
 from nuclei.io.images import write_image
-from nuclei.slides import readers
-from nuclei.slides.readers import UnreadableRegion
+from nuclei.slides import levels, readers
+from nuclei.slides.levels import UnreadableRegion
 from nuclei.slides.slide import UNREADABLE, open_source, tissue_mask
 from tests.slide_files import GLASS, TILE, damage, tissue, write_pyramid, write_slide
 
@@ -219,7 +219,7 @@ def test_an_unreadable_file(tmp_path, monkeypatch):
 
 
 def test_a_plain_image_that_is_too_large(tmp_path, monkeypatch):
-    monkeypatch.setattr(readers, "PLAIN_PIXELS", 1000)
+    monkeypatch.setattr(levels, "PLAIN_PIXELS", 1000)
     write_image(tmp_path / "a.png", IMAGE)
     with pytest.raises(InputError, match=r"a\.png is 400 x 300 px, too large.*tiled TIFF"):
         open_source(tmp_path / "a.png")
@@ -272,7 +272,7 @@ def test_a_large_plain_tiff_that_ends_too_early(tmp_path, monkeypatch):
 
 
 def test_a_tiff_of_one_piece_that_is_too_large(tmp_path, monkeypatch):
-    monkeypatch.setattr(readers, "PLAIN_PIXELS", 1000)
+    monkeypatch.setattr(levels, "PLAIN_PIXELS", 1000)
     monkeypatch.setattr(readers, "SLIDE_SIDE", 399)
     tifffile.imwrite(tmp_path / "a.tif", IMAGE, photometric="rgb", compression="zlib", rowsperstrip=300)
     with pytest.raises(InputError, match=r"a\.tif is 400 x 300 px, too large.*tiled TIFF"):
