@@ -5,15 +5,20 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from csingan.config import SMALLEST, LayoutOptions
 from nuclei import cluster
 from nuclei.cli import run
 from nuclei.errors import InputError
 from nuclei.io.files import check_can_hold_files, overlap
+
+if TYPE_CHECKING:
+    from csingan.inputs import Task
+    from csingan.transplant_job import Find, Transplants
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +36,7 @@ class Settings:
     touching: float | None = None  # share of nuclei that touch another one, 0 to 1; by default the real one
     gap: int = 1  # px between nuclei that do not touch
     scale: tuple[float, float] = (0.9, 1.1)  # range of the change of a nucleus's diameter
+    transplants: int = 0  # further pairs: annotated nuclei on the background of unannotated patches; try 192
     shapes: Literal["own", "all"] = "own"  # own: nuclei of the patch itself; all: of all annotated patches
     seed: int = 0  # of the layouts, the training and the samples
     device: str = "auto"  # auto, cpu, cuda, cuda:1, ...
@@ -56,6 +62,10 @@ def main(settings: Settings) -> None:
         tasks = [read_folder(settings.folder)]
     else:
         tasks = read_patches(settings.data, settings.patch, settings.shapes == "all")
+    layout = LayoutOptions(settings.density, settings.touching, settings.gap, settings.scale)
+    transplants = _transplants(settings, tasks, layout)
+    if transplants:
+        transplants.check()  # before the slow training
     synthesise(
         tasks,
         settings.out,
@@ -64,12 +74,14 @@ def main(settings: Settings) -> None:
         size=settings.size,
         preset=settings.preset,
         effort=settings.effort,
-        layout=LayoutOptions(settings.density, settings.touching, settings.gap, settings.scale),
+        layout=layout,
         seed=settings.seed,
         device=settings.device,
         together=settings.together,
         scheduler=settings.scheduler,
     )
+    if transplants:
+        transplants.make(_load_finder)
     print(
         f"The synthetic pairs of {len(tasks)} patches are in {settings.synthetic}/, models and pictures in "
         f"{settings.out}/. Next: python pseudo_label.py"
@@ -79,9 +91,33 @@ def main(settings: Settings) -> None:
         after_stage("pairs", settings.out, seconds, csingan=settings.out, **of)
 
 
+def _transplants(settings: Settings, tasks: list[Task], layout: LayoutOptions) -> Transplants | None:
+    if settings.folder or settings.patch:
+        if settings.transplants:
+            log.warning("--transplants does not count with --folder or --patch, which show one patch alone")
+        return None
+    from csingan.transplant_job import Transplants
+    from mrcnn.config import fingerprint
+    from mrcnn.selftraining.start import start_weights
+
+    network = fingerprint(start_weights()) if settings.transplants else ""
+    of = settings.data, tasks, settings.synthetic, settings.out
+    return Transplants(*of, settings.transplants, layout, settings.seed, network)
+
+
+def _load_finder() -> Find:
+    from csingan.transplant_job import DOUBTFUL
+    from mrcnn import model as modellib
+    from mrcnn.inference import tiling
+    from mrcnn.selftraining.start import start_weights
+
+    predictor = modellib.load(start_weights(), DETECTION_MIN_CONFIDENCE=DOUBTFUL).predictor
+    return partial(tiling.segment, predictor)
+
+
 def _check(settings: Settings) -> None:
     cluster.check(settings.scheduler)
-    for name, smallest in (("samples", 1), ("together", 0)):
+    for name, smallest in (("samples", 1), ("together", 0), ("transplants", 0)):
         if getattr(settings, name) < smallest:
             raise InputError(f"--{name} is {getattr(settings, name)}; it must be at least {smallest}")
     if not 0 < settings.effort < float("inf"):

@@ -39,6 +39,15 @@ def write_samples(path: Path, real: Pair, synthetic: Sequence[Pair]) -> None:
     write_image(path, montage([_on_white(tile, largest) for tile in tiles], COLUMNS))
 
 
+def write_transplants(path: Path, made: Sequence[tuple[np.ndarray, Pair]]) -> None:
+    """Write a PNG of patches, (H, W, 3) uint8, each above the pair that shows its background."""
+    tiles = [
+        caption(np.vstack([host, image, outline(image, labels)]), f"patch, transplant {number}")
+        for number, (host, (image, labels)) in enumerate(made)
+    ]
+    write_image(path, montage(tiles, COLUMNS))
+
+
 def write_scales(path: Path, labels: np.ndarray, images: Sequence[np.ndarray]) -> None:
     """Write a PNG of one layout and of its image at every scale, enlarged to the size of the finest."""
     height, width = labels.shape

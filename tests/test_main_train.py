@@ -15,6 +15,7 @@ from main_train import Settings
 from nuclei.folders.patches import list_patches, read_masks, write_patch
 from nuclei.io.images import write_image
 from nuclei.report.places import REPORT
+from nuclei.tissue import generate as tissue_of_the_demo
 from tests.csingan.synthesis_runs import SIZE, tissue, write_data, write_folder
 from tests.programs import ROOT, assert_refused, call
 
@@ -204,6 +205,8 @@ def a_file_in_the_way(data: Path) -> list[str]:
         (unannotated, ["a, b", "masks"]),
         (one_nucleus, ["b.png", "one nucleus"]),
         (lambda data: ["--samples", "0"], ["--samples"]),
+        (lambda data: ["--transplants", "-1"], ["--transplants", "at least 0"]),
+        (lambda data: ["--transplants", "3"], ["every patch in data/ is annotated", "--transplants"]),
         (lambda data: ["--effort", "0"], ["--effort"]),
         (lambda data: ["--seed", "-1"], ["--seed"]),
         (lambda data: ["--size", "32"], ["--size", "64"]),
@@ -222,6 +225,16 @@ def a_file_in_the_way(data: Path) -> list[str]:
 def test_bad_input_ends_the_program_with_one_line(data, tmp_path, spoil, words):
     assert_refused(call(tmp_path, SCRIPT, *spoil(data)), *words)
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.slow
+def test_transplants_show_the_backgrounds_of_other_patches(data, tmp_path):
+    write_patch(data, "d", tissue_of_the_demo("lymphoid", 256, seed=3)[0])
+    done = call(tmp_path, SCRIPT, "--samples", "1", "--effort", "1e-9", "--transplants", "2")
+    assert done.returncode == 0, done.stderr
+    assert list_patches(tmp_path / "data_synthetic") == ["a_0", "b_0", "transplant_0", "transplant_1"]
+    assert read_masks(tmp_path / "data_synthetic" / "transplant_0").max() >= 5
+    assert (tmp_path / "runs" / "csingan" / "transplant" / "samples.png").exists()
 
 
 def test_help_names_every_constant(tmp_path):

@@ -23,7 +23,7 @@ ORDER = {
         "errors messages cli devices cluster io folders label_free pictures outlines tissue slides selection "
         "evaluation report editor experiment"
     ),
-    "csingan": "config inputs layouts networks training report train job synthesis",
+    "csingan": "config inputs layouts networks transplant training report transplant_job train job synthesis",
     "mrcnn": (
         "config backend quiet data modeling training inference compat utils visualize parallel_model model "
         "slides segmentation selftraining"

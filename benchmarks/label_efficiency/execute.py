@@ -106,13 +106,15 @@ def _choose(plan: Plan, run: Run) -> Path:
 def _multiply(plan: Plan, run: Run) -> Path:
     """Stage 2 of a run, whose stage 1 is done; returns the folder of the synthetic pairs."""
     settings, folder = plan.settings, plan.stages(run)
+    with_transplants = run.row == "transplants"
+    synthetic = folder / ("data_transplants" if with_transplants else "data_synthetic")
     with turn(plan.settings.out, folder):
         program(
-            "main_train.py", data=folder / "data", synthetic=folder / "data_synthetic",
-            out=folder / "csingan", samples=settings.samples, effort=settings.effort, seed=run.seed,
-            through=held(settings.out, folder),
+            "main_train.py", data=folder / "data", synthetic=synthetic, out=folder / "csingan",
+            samples=settings.samples, transplants=settings.transplants if with_transplants else 0,
+            effort=settings.effort, seed=run.seed, through=held(settings.out, folder),
         )  # fmt: skip
-    return folder / "data_synthetic"
+    return synthetic
 
 
 def execute(plan: Plan, run: Run, folder: Path) -> None:

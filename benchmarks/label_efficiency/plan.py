@@ -23,6 +23,7 @@ ROWS = {
     "self_trained_target": "start weights, self-trained on the test images, unlabelled",
     "annotated_only": "annotated patches only",
     "synthetic": "+ synthetic pairs",
+    "transplants": "+ transplants: annotated nuclei on unlabelled backgrounds",
     "whole_method": "+ pseudo labels: the whole method",
     "whole_method_target": "the whole method, pseudo labels in the test images",
     "paper_rule": "the whole method, patches of the paper's rule",
@@ -72,6 +73,7 @@ class Settings:
     rounds: int = 1  # of pseudo labels in the whole method
     batch: int = 4  # patches a step
     samples: int = 16  # synthetic pairs a patch
+    transplants: int = 192  # further pairs of the row of that name
     effort: float = 1.0  # multiplies the training steps of the GANs
     views: int = 4  # turned and mirrored views of a tile that are averaged, 1 to 8
     peers: tuple[str, ...] = tuple(PEERS)  # other tools; `make peers` installs them
@@ -153,7 +155,10 @@ def list_runs(settings: Settings) -> list[Run]:
         for seed in range(settings.seeds)
         for peer in settings.peers
     ]
-    return list(dict.fromkeys(first + others + paper + budgets + imagenet + generated))
+    transplants = [
+        Run("transplants", budget, seed) for seed in range(settings.seeds) for budget in settings.budgets
+    ]
+    return list(dict.fromkeys(first + others + paper + budgets + imagenet + generated + transplants))
 
 
 @contextlib.contextmanager

@@ -74,12 +74,16 @@ class Collage:
     Args:
         image: (H, W, 3) uint8 RGB.
         labels: (H, W) int32 label image.
+        background: image and labels of another patch whose background is shown; None: of this one.
     """
 
-    def __init__(self, image: np.ndarray, labels: np.ndarray):
+    def __init__(
+        self, image: np.ndarray, labels: np.ndarray, background: tuple[np.ndarray, np.ndarray] | None = None
+    ):
+        shown, nuclei = background or (image, labels)
         self.patch = image
-        self._directed = is_directed(image)
-        self._background = _without_nuclei(image, labels)
+        self._directed = is_directed(shown)
+        self._background = _without_nuclei(shown, nuclei)
         self._nuclei = _nuclei(image, labels)
 
     def __call__(self, layout: np.ndarray, rng: np.random.Generator) -> np.ndarray:

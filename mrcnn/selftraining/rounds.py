@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from mrcnn.selftraining.patch_dataset import PatchDataset
 
 # Patches of each source in a batch, in proportion. Generated tissue keeps what the start weights know.
-SHARES = {"annotated": 3, "synthetic": 1, "pseudo": 1, "generated": 1}
-OUTLINED = ("annotated", "synthetic")  # of pseudo labels only the places are learnt: outlines are a guess
+SHARES = {"annotated": 3, "synthetic": 1, "transplanted": 3, "pseudo": 1, "generated": 1}
+OUTLINED = ("annotated", "synthetic", "transplanted")  # pseudo labels teach places: outlines are a guess
 STEPS_PER_EPOCH = 25  # from one checkpoint and validation to the next; steps are rounded up to whole epochs
 MODEL = "model"  # the folder, within `out`, of the final model
 LOGS = "logs"  # the folder, within that of a training, of its checkpoints and curves

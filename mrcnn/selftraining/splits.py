@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from nuclei.errors import InputError
 from nuclei.folders import patches
-from nuclei.folders.pairs import check_folder
+from nuclei.folders.pairs import TRANSPLANT, check_folder
 
 VALIDATION = 2  # annotated patches that are kept from training,
 VALIDATION_SHARE = 20  # but no more than one in so many: each of a few may be the only one of its tissue
@@ -51,7 +51,7 @@ class Source:
 class Material:
     """All patches of a run, none of them broken."""
 
-    learnt: dict[str, Source]  # "annotated" and "synthetic", those that there are
+    learnt: dict[str, Source]  # "annotated", "synthetic" and "transplanted", those that there are
     validation: Source
     unlabelled: Source
 
@@ -94,8 +94,9 @@ def collect(
     learnt = {"annotated": learnt_from} if annotated else {}
     if synthetic is not None:
         check_folder(synthetic, data, known.names)
-        learnt["synthetic"] = synthetic_pairs(synthetic, held_back)
-        learnt["synthetic"].check()
+        pairs = synthetic_pairs(synthetic, held_back)
+        pairs.check()
+        learnt |= by_kind(pairs)
     if unlabelled:
         unknown.check(masks=False)
     if known.names and validation is None and not held_back.names:  # said last: an error is one line
@@ -138,8 +139,9 @@ def hold_back(annotated: Source, wanted: int | None, seed: int) -> tuple[Source,
 def synthetic_pairs(folder: Path, held_back: Source) -> Source:
     """The synthetic pairs in `folder`, without those of patches that are held back.
 
-    Its name, <patch>_<number>, tells of which patch a pair is: the texture is that patch's alone. Outlines of
-    held-back nuclei may be in other pairs, where stage 2 was asked to exchange them (`--shapes all`).
+    Its name, <patch>_<number>, tells of which patch a pair is: the texture is that patch's alone. Held-back
+    nuclei may be in transplants, and their outlines in other pairs, where stage 2 was asked to exchange them
+    (`--shapes all`).
 
     Raises:
         InputError: there is no such folder, or no pair is left.
@@ -154,3 +156,11 @@ def synthetic_pairs(folder: Path, held_back: Source) -> Source:
             "make pairs of others with main_train.py, or set --validation 0"
         )
     return Source(folder, names)
+
+
+def by_kind(pairs: Source) -> dict[str, Source]:
+    """What stage 3 calls the pairs: "synthetic", and "transplanted" those on other patches' backgrounds."""
+    transplants = [name for name in pairs.names if name.rpartition("_")[0] == TRANSPLANT]
+    others = [name for name in pairs.names if name not in set(transplants)]
+    kinds = {"synthetic": others, "transplanted": transplants}
+    return {kind: Source(pairs.folder, names) for kind, names in kinds.items() if names}

@@ -17,6 +17,8 @@ from nuclei.folders.patches import fingerprint, image_path, write_patch
 from nuclei.folders.runs import Run, is_record
 from nuclei.io.files import read_json
 
+TRANSPLANT = "transplant"  # takes the place of the patch for pairs that show the nuclei of several
+DONORS = "annotations"  # in what these depend on: ANNOTATION of each of the patches, by name
 ANNOTATION = "annotation"  # in what pairs depend on: the fingerprint of their patch in the folder of data
 _KIND = "pairs"
 _FINGERPRINT = "fingerprint"  # in the facts of their run: that of the pairs
@@ -87,9 +89,10 @@ def check_folder(folder: Path, data: Path, annotated: Collection[str]) -> None:
             raise InputError(
                 f"the synthetic pairs of {patch} in {folder}/ are not complete; run main_train.py again"
             )
-        made_from = record["depends_on"].get(ANNOTATION)
-        if made_from and patch in annotated and made_from != fingerprint(data, [patch]):
-            raise InputError(
-                f"{data / patch}/ has changed since the synthetic pairs of {patch} in {folder}/ were made; "
-                "run main_train.py again"
-            )
+        depends_on = record["depends_on"]
+        for donor, made_from in depends_on.get(DONORS, {patch: depends_on.get(ANNOTATION)}).items():
+            if made_from and donor in annotated and made_from != fingerprint(data, [donor]):
+                raise InputError(
+                    f"{data / donor}/ has changed since the synthetic pairs of {patch} in {folder}/ were "
+                    "made; run main_train.py again"
+                )

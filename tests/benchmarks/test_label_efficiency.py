@@ -66,7 +66,8 @@ def test_the_first_table_comes_first_then_the_seeds_then_the_budgets():
         for row in ("annotated_only_imagenet_12", "full_supervision_imagenet_0")
     ]
     generated = ["stardist_no_label_0_0", "stardist_pretrained_12_0", "stardist_pretrained_12_1"]
-    assert names[19:] == budgets + imagenet + generated
+    transplants = [f"transplants_{budget}_{seed}" for seed in (0, 1) for budget in (3, 12)]
+    assert names[19:] == budgets + imagenet + generated + transplants
     assert len(set(names)) == len(names)
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mrcnn.selftraining.splits import Source, collect, hold_back, sort_patches, synthetic_pairs
+from mrcnn.selftraining.splits import Source, by_kind, collect, hold_back, sort_patches, synthetic_pairs
 from nuclei.errors import InputError
 from nuclei.folders import patches
 
@@ -62,6 +62,15 @@ def test_pairs_of_held_back_patches_are_left_out(tmp_path):
         synthetic_pairs(tmp_path, Source("data", ["a", "a_b", "c"]))
     with pytest.raises(InputError, match="nowhere/ does not exist; run main_train.py"):
         synthetic_pairs(tmp_path / "nowhere", annotated(""))
+
+
+def test_transplants_are_a_kind_of_their_own():
+    names = ["a_0", "transplant_0", "transplant_1", "transplanted_0"]
+    kinds = {kind: source.names for kind, source in by_kind(Source("pairs", names)).items()}
+    assert kinds == {
+        "synthetic": ["a_0", "transplanted_0"], "transplanted": ["transplant_0", "transplant_1"]
+    }  # fmt: skip
+    assert list(by_kind(Source("pairs", ["a_0"]))) == ["synthetic"]
 
 
 def test_the_fingerprint_changes_with_names_images_and_masks(data):
