@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nuclei.folders import patches
+from nuclei.folders.pairs import TRANSPLANT
 from nuclei.io.images import read_image
 from nuclei.report import measures
 from nuclei.report.embedded import picture, zoomable
@@ -44,6 +45,7 @@ def pairs(places: Places) -> Section:
         rows.append((name, *found.values()))
         section.warnings += [f"{name}: {doubt}" for doubt in measures.doubts(found)]
         section.parts += [heading(name), _row(name, real, dict(list(made.items())[:SHOWN]))]
+    section.parts += _transplants(places)
     section.parts += _curves(places, next(iter(names)))
     section.parts = [table(HEAD, rows), paragraph(WORDS), *section.parts]
     return section
@@ -69,6 +71,14 @@ def _row(name: str, real: measures.Pair, made: dict[str, measures.Pair]) -> str:
         alt = f"Synthetic pair {number} made from {name}: image and outlines"
         figures.append(zoomable(image, {"outlines": labels}, f"synthetic {number}", alt))
     return grid(figures)
+
+
+def _transplants(places: Places) -> list[str]:
+    path = places.csingan / TRANSPLANT / "samples.png"
+    if not path.exists():
+        return []
+    alt = "Unannotated patches, and below each annotated nuclei on its background"
+    return [heading("Transplants"), grid([picture(read_image(path), "patch, transplant", alt)], wide=True)]
 
 
 def _curves(places: Places, name: str) -> list[str]:

@@ -86,6 +86,14 @@ def test_nothing_is_loaded_from_elsewhere_and_names_are_text(run):
     assert all("aria-label=" in svg for svg in re.findall(r'<svg class="(?:zoom|plot)[^>]*>', text))
 
 
+def test_transplants_are_shown(run):
+    write_report(run / "runs" / REPORT, remember(run / "runs" / REPORT))
+    assert "Transplants" not in written(run / "runs" / REPORT)
+    write_image(run / "runs" / "csingan" / "transplant" / "samples.png", np.zeros((9, 9, 3), np.uint8))
+    write_report(run / "runs" / REPORT, remember(run / "runs" / REPORT))
+    assert "Transplants" in written(run / "runs" / REPORT)
+
+
 def test_what_is_not_there_yet_is_said(tmp_path):
     patches.write_patch(tmp_path / "data", "a", *tissue.generate("glandular", SIDE, 0)[:1])
     write_report(tmp_path / REPORT, remember(tmp_path / REPORT))
