@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from csingan.config import LayoutOptions
 from csingan.inputs import Task
+from csingan.layouts.sampler import DoesNotFit
 from csingan.transplant import Host, Pair, transplant
 from nuclei.errors import InputError
 from nuclei.folders import patches
@@ -23,6 +24,7 @@ from nuclei.io.locks import alone
 DOUBTFUL = 0.2  # smallest score of what may be a nucleus of a host,
 SURE = 0.5  # and of what surely is one
 FEWEST = 6  # of these, for stain and size to be known
+HOSTS = 256  # patches that lend their backgrounds, at most; they are kept in memory
 PICTURE = "samples.png"
 SHOWN = 7  # transplants in the picture
 
@@ -128,8 +130,8 @@ class Transplants:
             self.pictures.set_aside()
 
     def _read_hosts(self, find: Find, rng: np.random.Generator) -> Iterator[Host]:
-        """Patches with enough nuclei, in random order; no more than there are transplants."""
-        names = rng.permutation(self.hosts).tolist()[: self.count]
+        """Patches with enough nuclei, in random order."""
+        names = rng.permutation(self.hosts).tolist()[: min(self.count, HOSTS)]
         for name in tqdm(names, "backgrounds", unit="patch"):
             image = patches.read_patch(self.data / name)
             labels, scores = find(image)
@@ -141,7 +143,10 @@ class Transplants:
         for number in tqdm(range(self.count), "transplants", unit="pair"):
             donor = self.donors[int(rng.integers(len(self.donors)))]
             host = hosts[number % len(hosts)]
-            yield transplant(host, (donor.image, donor.labels), self.options, rng)
+            try:
+                yield transplant(host, (donor.image, donor.labels), self.options, rng)
+            except DoesNotFit as error:
+                raise InputError(f"{donor.name}, transplanted: {error}") from error
 
     def _draw(self, hosts: Sequence[Host]) -> None:
         from csingan.report import write_transplants

@@ -56,11 +56,9 @@ class Finder:
         return labels, np.full(labels.max(), self.score)
 
 
-def transplants(root: Path, count: int = 5, seed: int = 0, network: str = "n") -> Transplants:
-    tasks = read_patches(root / "data")
-    return Transplants(
-        root / "data", tasks, root / "synthetic", root / "out", count, LayoutOptions(), seed, network
-    )
+def transplants(root: Path, count=5, seed=0, network="n", options=None) -> Transplants:
+    tasks, options = read_patches(root / "data"), options or LayoutOptions()
+    return Transplants(root / "data", tasks, root / "synthetic", root / "out", count, options, seed, network)
 
 
 def images(root: Path) -> dict[str, bytes]:
@@ -122,3 +120,10 @@ def test_a_patch_of_that_name_is_refused(root: Path) -> None:
 def test_backgrounds_without_sure_nuclei_are_refused(root: Path) -> None:
     with pytest.raises(InputError, match="no patch in .*data/ shows 6 nuclei or more"):
         transplants(root).make(Finder(score=0.3).load)
+
+
+def test_nuclei_that_do_not_fit_are_told(root: Path) -> None:
+    crowded = LayoutOptions(density=(20, 20), touching=0, gap=SIDE)
+    with pytest.raises(InputError, match=r"^[ab], transplanted: .*density"):
+        transplants(root, options=crowded).make(Finder().load)
+    transplants(root).make(Finder().load)  # nothing is in the way
