@@ -59,10 +59,13 @@ class Transplants:
     network: str
 
     @cached_property
+    def _names(self) -> list[str]:
+        return patches.list_patches(self.data)
+
+    @cached_property
     def hosts(self) -> list[str]:
         """The patches that nobody annotated."""
-        names = patches.list_patches(self.data)
-        return [name for name in names if not patches.is_annotated(self.data / name)]
+        return [name for name in self._names if not patches.is_annotated(self.data / name)]
 
     @cached_property
     def pairs(self) -> Pairs:
@@ -94,7 +97,7 @@ class Transplants:
                 f"every patch in {self.data}/ is annotated, so there is no background for --transplants; "
                 "add patches, or set it to 0"
             )
-        if TRANSPLANT in patches.list_patches(self.data):
+        if TRANSPLANT in self._names:
             raise InputError(f"{self.data / TRANSPLANT}/ has the name of the transplants; rename it")
         self.pairs.check()
         self.pictures.check()

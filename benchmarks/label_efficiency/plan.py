@@ -26,6 +26,8 @@ ROWS = {
     "transplants": "+ transplants: annotated nuclei on unlabelled backgrounds",
     "whole_method": "+ pseudo labels: the whole method",
     "whole_method_target": "the whole method, pseudo labels in the test images",
+    "paper_rule_alone": "annotated patches only, by the paper's rule",
+    "random_patches_alone": "annotated patches only, random ones",
     "paper_rule": "the whole method, patches of the paper's rule",
     "random_patches": "the whole method, random patches",
     "full_supervision": "full supervision",
@@ -40,7 +42,8 @@ ON_TARGET = ("self_trained_target", "whole_method_target")  # unlabelled are the
 SELF_TRAINED = (  # with pseudo labels
     *WITHOUT_LABELS, "whole_method", "whole_method_target", "paper_rule", "random_patches",
 )  # fmt: skip
-WITHOUT_PAIRS = (*FULL, "annotated_only", "annotated_only_imagenet", *WITHOUT_LABELS)
+ALONE = ("annotated_only", "paper_rule_alone", "random_patches_alone")
+WITHOUT_PAIRS = (*FULL, *ALONE, "annotated_only_imagenet", *WITHOUT_LABELS)
 PEERS = {
     "stardist": "StarDist",
     "torchvision": "torchvision's Mask R-CNN",
@@ -53,7 +56,10 @@ NO_LABEL = {f"{peer}_no_label": peer for peer in PEERS}
 PRETRAINED = {f"{peer}_pretrained": peer for peer in PEERS}
 TOOLS = {**{peer: peer for peer in PEERS}, **NO_LABEL, **PRETRAINED}  # the tool of a row
 STANDARD = consis_based.Settings.method  # rows of other methods have their names
-METHODS = {"paper_rule": "consistency", "random_patches": "random"}
+METHODS = {
+    "paper_rule": "consistency", "paper_rule_alone": "consistency",
+    "random_patches": "random", "random_patches_alone": "random",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -141,7 +147,7 @@ def list_runs(settings: Settings) -> list[Run]:
         Run(row, budget, seed)
         for seed in range(settings.seeds)
         for budget in settings.budgets
-        for row in (*ours, "whole_method_target")
+        for row in (*ours, "whole_method_target", *ALONE[1:])
     ]
     paper = [Run("paper_rule", settings.budget, seed) for seed in range(settings.seeds)]
     imagenet = [

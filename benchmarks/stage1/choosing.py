@@ -122,8 +122,8 @@ def _execute(settings: Settings, one: Run, folds: list[list[str]]) -> None:
         )  # fmt: skip
     annotate_selected(folder / "data", where.train_labels)
     program(
-        "pseudo_label.py", data=folder / "data", synthetic=None, rounds=0, steps=settings.steps, seed=seed,
-        validation=0, out=folder / "mrcnn",
+        "pseudo_label.py", data=folder / "data", synthetic=None, pseudo=folder / "data_pseudo", rounds=0,
+        steps=settings.steps, seed=seed, validation=0, out=folder / "mrcnn",
     )  # fmt: skip
     program(
         "segment.py", where.test_images, model=folder / "mrcnn" / "model", out=folder / "segmented",
