@@ -63,7 +63,7 @@ def choose_patches(
     *,
     budget: str | None = None,
     k2: int = 4,
-    method: str = "representative",
+    method: str = "consistency",
     number: int = 1,
     size: int = PATCH,
     features: str = "efficientnet_lite0",

@@ -48,7 +48,7 @@ def select(
     exact_up_to: int | None = None,
     rows: np.ndarray | None = None,
     keys: Sequence[bytes] | None = None,
-    criterion: str = "representative",
+    criterion: str = "consistency",
 ) -> list[Selected]:
     """Choose one patch of each of `k1` clusters (Lou et al. 2022, section III-A).
 

@@ -58,7 +58,7 @@ def layout(crops: Path) -> dict[str, list[str]]:
         {"k1": 3},
         {"k2": 3},
         {"budget": "40%"},
-        {"method": "consistency"},
+        {"method": "representative"},
         {"method": "random"},
         {"seed": 1},
         {"exact_up_to": 1},

@@ -54,7 +54,8 @@ def test_scores_of_the_paper_worked_out_by_hand():
 
 
 def test_scores_of_representative_patches_worked_out_by_hand():
-    near, far = sorted(select(*two_clusters(), k1=2, k2=2), key=lambda record: record.index)
+    chosen = select(*two_clusters(), k1=2, k2=2, criterion="representative")
+    near, far = sorted(chosen, key=lambda record: record.index)
     # Of seven quarters around (0, 0) and five at (40, 0) the first patch shows both.
     assert near.index == 0 and near.members == (0, 1, 2)
     assert near.terms == pytest.approx({"coarse": 0, "fine": 0}, abs=1e-5)
@@ -121,7 +122,7 @@ def test_no_rival_minds_rounding(method):
 def test_copies_of_a_patch_have_one_key():
     features, quarters = (np.repeat(array, 2, axis=0) for array in two_clusters())
     keys = [key for key in random_keys(5) for _ in range(2)]
-    chosen = select(features, quarters, 2, 2, keys=keys)
+    chosen = select(features, quarters, 2, 2, keys=keys, criterion="representative")
     assert sorted(record.index for record in chosen) == [0, 8]  # the first of both copies
     with pytest.raises(ValueError, match="9 keys do not fit 10 patches"):
         select(features, quarters, 2, 2, keys=keys[1:])
