@@ -11,6 +11,7 @@ import pandas as pd
 
 from benchmarks.label_efficiency import pictures, tables
 from benchmarks.label_efficiency.plan import (
+    ALONE,
     FROM_IMAGENET,
     FULL,
     IMAGENET_PEERS,
@@ -210,9 +211,9 @@ def _gain_of_pairs(scores: pd.DataFrame) -> dict[str, dict[str, float]]:
 
 
 def _budgets(scores: pd.DataFrame) -> dict[str, dict[str, dict]]:
-    """Row -> budget -> figures, for rows that were run with several budgets."""
+    """Row -> budget -> figures, for rows with annotated patches that may be run with several budgets."""
     found = {}
-    for row in (*STEPS_OF_THE_METHOD, "whole_method_target"):
+    for row in (*STEPS_OF_THE_METHOD, "transplants", "whole_method_target", *ALONE[1:]):
         of_row = scores[scores["row"] == row].groupby("budget")
         if len(of_row):
             found[row] = {str(budget): summary(table, {}) for budget, table in of_row}
