@@ -28,7 +28,7 @@ class Settings:
     mpp: float = 0.25  # um per px at which slides are read; matters with images only
     source_mpp: float | None = None  # um per px of images and slides that do not say it themselves
     patch: int = 256  # px, the side of a patch
-    method: METHODS = "consistency"  # the paper's; `representative` is ours; from `random` on, baselines
+    method: METHODS = "consistency"  # the paper's rule; `representative` is ours; the others, baselines
     k1: int = 12  # clusters of patches, so the number of patches to annotate
     budget: str | None = None  # instead of k1: a share of the pixels ("5%") or a number of patches ("12")
     k2: int = 4  # clusters of quarters within each cluster of patches

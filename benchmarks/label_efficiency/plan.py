@@ -41,8 +41,8 @@ ON_TARGET = ("self_trained_target", "whole_method_target")  # unlabelled are the
 SELF_TRAINED = (  # with pseudo labels
     *WITHOUT_LABELS, "whole_method", "whole_method_target", "paper_rule", "random_patches",
 )  # fmt: skip
-ALONE = ("annotated_only", "paper_rule_alone", "random_patches_alone")
-WITHOUT_PAIRS = (*FULL, *ALONE, "annotated_only_imagenet", *WITHOUT_LABELS)
+CHOSEN_OTHERWISE = ("paper_rule_alone", "random_patches_alone")  # annotated patches only
+WITHOUT_PAIRS = (*FULL, "annotated_only", *CHOSEN_OTHERWISE, "annotated_only_imagenet", *WITHOUT_LABELS)
 PEERS = {
     "stardist": "StarDist",
     "torchvision": "torchvision's Mask R-CNN",
@@ -146,7 +146,7 @@ def list_runs(settings: Settings) -> list[Run]:
         Run(row, budget, seed)
         for seed in range(settings.seeds)
         for budget in settings.budgets
-        for row in (*ours, "whole_method_target", *ALONE[1:])
+        for row in (*ours, "whole_method_target", *CHOSEN_OTHERWISE)
     ]
     paper = [Run("paper_rule", settings.budget, seed) for seed in range(settings.seeds)]
     imagenet = [

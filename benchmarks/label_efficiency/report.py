@@ -11,7 +11,7 @@ import pandas as pd
 
 from benchmarks.label_efficiency import pictures, tables
 from benchmarks.label_efficiency.plan import (
-    ALONE,
+    CHOSEN_OTHERWISE,
     FROM_IMAGENET,
     FULL,
     IMAGENET_PEERS,
@@ -213,7 +213,7 @@ def _gain_of_pairs(scores: pd.DataFrame) -> dict[str, dict[str, float]]:
 def _budgets(scores: pd.DataFrame) -> dict[str, dict[str, dict]]:
     """Row -> budget -> figures, for rows with annotated patches that may be run with several budgets."""
     found = {}
-    for row in (*STEPS_OF_THE_METHOD, "transplants", "whole_method_target", *ALONE[1:]):
+    for row in (*STEPS_OF_THE_METHOD, "transplants", "whole_method_target", *CHOSEN_OTHERWISE):
         of_row = scores[scores["row"] == row].groupby("budget")
         if len(of_row):
             found[row] = {str(budget): summary(table, {}) for budget, table in of_row}
