@@ -100,9 +100,8 @@ def _transplants(settings: Settings, tasks: list[Task], layout: LayoutOptions) -
     from mrcnn.config import fingerprint
     from mrcnn.selftraining.start import start_weights
 
-    network = fingerprint(start_weights()) if settings.transplants else ""
     of = settings.data, tasks, settings.synthetic, settings.out
-    return Transplants(*of, settings.transplants, layout, settings.seed, network)
+    return Transplants(*of, settings.transplants, layout, settings.seed, fingerprint(start_weights()))
 
 
 def _load_finder() -> Find:

@@ -11,7 +11,7 @@ from mrcnn.config import MPP
 from mrcnn.inference import tta
 from mrcnn.selftraining.rounds import LIKELY, MODEL, SURE, Labelling, SelfTraining, Training
 from mrcnn.selftraining.splits import collect
-from mrcnn.selftraining.start import GENERATED, find
+from mrcnn.selftraining.start import GENERATED, RATE, find, peak_rate
 from nuclei import cluster
 from nuclei.cli import run
 from nuclei.errors import InputError
@@ -30,9 +30,9 @@ class Settings:
     annotated: bool = True  # train on the annotated patches themselves too
     validation: int | None = None  # annotated patches not learnt, to choose weights by; None: 2, or one in 20
     rounds: int = 1  # how often to label the unlabelled patches and train again
-    steps: int = 500  # training steps before the first labelling, and again after each; in whole 25s
+    steps: int = 300  # training steps before the first labelling, and again after each; in whole 25s
     batch: int = 4  # patches a step, of all sources together
-    learning_rate: float = 1e-3  # at its peak; over all rounds together it falls as one cosine
+    learning_rate: float | None = None  # at its peak; None: 0.00025, from imagenet or unannotated 0.001
     views: int = 4  # turned and mirrored views of a patch that label it together, 1 to 8
     confidence: float | None = None  # smallest score of a pseudo label; None: 0.4, without annotation 0.65
     agreement: float = 0.6  # smallest overlap of the views' outlines, a view that misses it counting 0, 0..1
@@ -55,7 +55,7 @@ def main(settings: Settings) -> None:
     training = Training(
         settings.steps,
         settings.batch,
-        settings.learning_rate,
+        _peak_rate(settings),
         settings.seed,
         settings.start,
         settings.generated,
@@ -86,6 +86,13 @@ def _write_report(settings: Settings, seconds: float) -> None:
     after_stage("model", settings.out, seconds, mrcnn=settings.out, **places)
 
 
+def _peak_rate(settings: Settings) -> float:
+    """The learning rate at its peak: as asked for, or as suits what there is to learn."""
+    if settings.learning_rate is not None:
+        return settings.learning_rate
+    return RATE if _has_no_outline(settings) else peak_rate(settings.start)
+
+
 def smallest_score(settings: Settings) -> float:
     """What a pseudo label needs: as asked for, or by what the network has learnt before it labels."""
     if settings.confidence is not None:
@@ -103,7 +110,7 @@ def _check(settings: Settings) -> None:
         value = getattr(settings, name)
         if value is not None and value < smallest:
             raise InputError(f"--{name} is {value}; it must be at least {smallest}")
-    if not settings.learning_rate > 0:
+    if settings.learning_rate is not None and not settings.learning_rate > 0:
         raise InputError(f"--learning-rate is {settings.learning_rate}; it must be above 0")
     tta.check(settings.views)
     cluster.check(settings.scheduler)

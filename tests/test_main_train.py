@@ -235,6 +235,10 @@ def test_transplants_show_the_backgrounds_of_other_patches(data, tmp_path):
     assert list_patches(tmp_path / "data_synthetic") == ["a_0", "b_0", "transplant_0", "transplant_1"]
     assert read_masks(tmp_path / "data_synthetic" / "transplant_0").max() >= 5
     assert (tmp_path / "runs" / "csingan" / "transplant" / "samples.png").exists()
+    without = call(tmp_path, SCRIPT, "--samples", "1", "--effort", "1e-9", "--transplants", "0")
+    assert list_patches(tmp_path / "data_synthetic") == ["a_0", "b_0"]
+    assert "transplants 2 -> 0" in without.stderr
+    assert "network" not in without.stderr  # nothing else has changed
 
 
 def test_help_names_every_constant(tmp_path):

@@ -30,7 +30,7 @@ from benchmarks.label_efficiency.plan import (
 )
 from benchmarks.peers.common import MODEL as PEER_MODEL
 from benchmarks.peers.common import RECORD as PEER_RECORD
-from mrcnn.selftraining.start import start_weights
+from mrcnn.selftraining.start import RATE, start_weights
 from nuclei import label_free
 from nuclei.errors import InputError
 from nuclei.experiment import ROOT, Tissue, annotate, annotate_selected, program
@@ -147,12 +147,13 @@ def _train(plan: Plan, run: Run, folder: Path) -> float | None:
     data = _patches(plan, run, folder)
     synthetic = None if run.row in WITHOUT_PAIRS else _multiply(plan, run)
     rounds = settings.rounds if run.row in SELF_TRAINED else 0
-    trainings = rounds if run.row in WITHOUT_LABELS else rounds + 1
     went_on, began = (folder / "mrcnn").exists(), time.monotonic()
     program(
         "pseudo_label.py", data=data, synthetic=synthetic, pseudo=folder / "data_pseudo", rounds=rounds,
-        steps=plan.steps_of(run) // trainings, batch=settings.batch, seed=run.seed, out=folder / "mrcnn",
+        steps=plan.steps_of(run) // plan.trainings_of(run), batch=settings.batch, seed=run.seed,
+        out=folder / "mrcnn",
         start="imagenet" if run.row in FROM_IMAGENET else settings.weights,
+        learning_rate=RATE if run.row in FULL else None,  # which has much to learn
         annotated=run.row not in WITHOUT_LABELS,  # whose patches count as unlabelled, all but the chosen ones
         validation=0,  # the last weights of every row, whatever the number of its patches
         through=held(settings.out, folder),

@@ -64,10 +64,10 @@ METHODS = {
 @dataclass(frozen=True)
 class Settings:
     folder: tyro.conf.Positional[Path]  # annotated images: images/, labels/ and splits.json
-    minutes: float = 60  # of training in each row, on this device; of peers, of their shortest training
+    minutes: float = 60  # of training in the whole method, on this device; of the shortest one of a peer
     longest: float = 60  # minutes that a training of a peer may take, as long as a doubling helps
     pretraining: float = 60  # minutes of a peer on our generated tissue; `make weights` takes about as long
-    steps: int | None = None  # of every training of ours; None: as many as fit into the minutes
+    steps: int | None = None  # of the whole method, all rounds together; None: as fit into the minutes
     budget: int = 12  # annotated patches in the first table
     budgets: tuple[int, ...] = (3, 6, 12, 24)  # in the second
     seeds: int = 2  # runs of every row
@@ -110,7 +110,7 @@ class Plan:
 
     settings: Settings
     where: Tissue
-    steps: int  # of every training from `settings.weights`
+    steps: int  # of the whole method; each of its trainings has an equal part, and so has that of other rows
 
     def steps_of(self, run: Run) -> int:
         """Training steps of a run of ours, of all rounds together."""
@@ -118,9 +118,14 @@ class Plan:
             return 0
         if run.row in FROM_IMAGENET:
             return self.settings.imagenet_steps
-        if run.row in WITHOUT_LABELS:  # as many after each labelling as the other rows, but none before
-            return self.steps * self.settings.rounds // (self.settings.rounds + 1)
-        return self.settings.full_steps if run.row in FULL else self.steps
+        if run.row in FULL:
+            return self.settings.full_steps
+        return self.trainings_of(run) * self.steps // (self.settings.rounds + 1)
+
+    def trainings_of(self, run: Run) -> int:
+        """How often a run of ours trains: before the first labelling, if it has outlines, and after each."""
+        rounds = self.settings.rounds if run.row in SELF_TRAINED else 0
+        return rounds if run.row in WITHOUT_LABELS else rounds + 1
 
     def stages(self, run: Run) -> Path:
         """The folder of stages 1 and 2 of a run; those with the same patches share it."""

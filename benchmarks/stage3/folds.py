@@ -25,7 +25,7 @@ from benchmarks.annotated_images import Pair
 from mrcnn.config import NucleusConfig
 from mrcnn.selftraining.rounds import LIKELY, Labelling, SelfTraining, Training
 from mrcnn.selftraining.splits import Material, Source
-from mrcnn.selftraining.start import GENERATED
+from mrcnn.selftraining.start import GENERATED, peak_rate
 from nuclei.cli import run
 from nuclei.errors import InputError
 from nuclei.evaluation.metrics import aji, panoptic_quality
@@ -47,7 +47,7 @@ class Settings:
     rounds: int = 0  # of pseudo labels on the held-out images
     confidence: float = LIKELY  # smallest score of a pseudo label
     start: str = GENERATED  # what the training begins with: generated, imagenet, or a model's folder
-    learning_rate: float = 1e-3  # at its peak
+    learning_rate: float | None = None  # at its peak; None: as suits the start
     network: tuple[str, ...] = ()  # attributes of the network's configuration: NAME=VALUE
     views: tuple[int, ...] = (1, 4)  # turned and mirrored views that are averaged, each scored by itself
     seed: int = 0  # of the patches and the training
@@ -137,7 +137,10 @@ def _train(settings: Settings, chosen: Mapping[str, Pair], held: Mapping[str, Pa
         settings.out / "pseudo",
         rounds=settings.rounds,
         training=Training(
-            settings.steps, learning_rate=settings.learning_rate, seed=settings.seed, start=settings.start
+            settings.steps,
+            learning_rate=settings.learning_rate or peak_rate(settings.start),
+            seed=settings.seed,
+            start=settings.start,
         ),
         labelling=Labelling(confidence=settings.confidence),
     ).run()

@@ -28,7 +28,7 @@ class Settings:
     )  # the model in half precision goes here; by default in the place of the present one
     steps: int = 1500  # of training
     batch: int = 4  # images a step
-    learning_rate: float = 1e-3  # at its peak
+    learning_rate: float = start.RATE  # at its peak
     seed: int = 2  # of the tissue, the weights and the augmentation
 
 

@@ -41,9 +41,9 @@ log = logging.getLogger(__name__)
 class Training:
     """How a network is trained in each round."""
 
-    steps: int = 500  # in each round
+    steps: int = 300  # in each round
     batch: int = 4  # patches a step
-    learning_rate: float = 1e-3  # at its peak; over all rounds together it falls as one cosine
+    learning_rate: float = start.GENTLE_RATE  # at its peak; over all rounds together it falls as one cosine
     seed: int = 0  # of weights, batches and augmentation
     start: str | Path = start.GENERATED  # what the first round begins with; see `mrcnn.selftraining.start`
     generated: bool = True  # whether to learn from generated tissue too

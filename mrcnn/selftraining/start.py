@@ -14,6 +14,9 @@ from nuclei.errors import InputError
 FOLDER = Path(__file__).resolve().parents[1] / "start_weights"
 FINGERPRINT = FOLDER / "fingerprint.txt"
 GENERATED, IMAGENET = "generated", "imagenet"
+# Peaks of the learning rate: to learn nuclei, or what pseudo labels say of them; and from a few outlines,
+# without forgetting what other nuclei look like.
+RATE, GENTLE_RATE = 1e-3, 2.5e-4
 MODEL = Path("runs/mrcnn/model")  # where stage 3 leaves its model
 
 log = logging.getLogger(__name__)
@@ -53,6 +56,11 @@ def find(start: str | Path) -> Path | None:
         )
     find_model(Path(start))
     return Path(start)
+
+
+def peak_rate(start: str | Path) -> float:
+    """The peak of the learning rate at which a few outlines are learnt from this start."""
+    return RATE if str(start) == IMAGENET else GENTLE_RATE
 
 
 def trained_or_start(model: Path) -> Path:

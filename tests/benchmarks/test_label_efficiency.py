@@ -16,7 +16,7 @@ import pytest
 from benchmarks.label_efficiency import __main__ as experiment
 from benchmarks.label_efficiency import execute, report
 from benchmarks.label_efficiency.begin import begin
-from benchmarks.label_efficiency.plan import RUN, Plan, Run, Settings, held, list_runs, turn
+from benchmarks.label_efficiency.plan import ROWS, RUN, Plan, Run, Settings, held, list_runs, turn
 from benchmarks.label_efficiency.report import STEPS_OF_THE_METHOD
 from nuclei.errors import InputError
 from nuclei.evaluation.metrics import NAMES
@@ -198,6 +198,18 @@ def test_what_all_runs_share_is_kept_and_other_settings_are_refused(tmp_path):
             begin(replace(settings, **other), where)
 
 
+def test_every_training_of_ours_has_as_many_steps_but_those_with_more_to_learn(tmp_path):
+    plan = Plan(
+        Settings("folder", rounds=2, full_steps=900, imagenet_steps=800), tissue_folders(tmp_path), 60
+    )
+    steps = {run.row: plan.steps_of(run) for run in list_runs(plan.settings) if run.row in ROWS}
+    assert steps["start_weights"] == 0
+    assert steps["annotated_only"] == steps["synthetic"] == steps["paper_rule_alone"] == 20
+    assert steps["self_trained"] == 40  # after each of two labellings
+    assert steps["whole_method"] == steps["random_patches"] == 60  # and before
+    assert (steps["full_supervision"], steps["annotated_only_imagenet"]) == (900, 800)
+
+
 def test_runs_made_elsewhere_count_and_are_not_repeated(tmp_path):
     where = tissue_folders(tmp_path / "tissue")
     elsewhere, here = tmp_path / "elsewhere", tmp_path / "here"
@@ -206,7 +218,7 @@ def test_runs_made_elsewhere_count_and_are_not_repeated(tmp_path):
     report.write(elsewhere, where, {}, 12, {})
     add_run(here, "synthetic", 12, 0, [0.7, 0.3], minutes=3)
     kept = report.read_kept(elsewhere / "scores.csv")
-    plan = Plan(Settings("folder"), where, 100)
+    plan = Plan(Settings("folder"), where, 200)
     report.check_steps(kept, plan, elsewhere / "scores.csv")
     assert set(kept["folder"]) == {"label_free_0_0", "synthetic_12_1"}
     figures = report.write(here, where, {}, 12, {}, kept)
@@ -218,7 +230,7 @@ def test_runs_made_elsewhere_count_and_are_not_repeated(tmp_path):
     assert figures["synthetic"]["aji_runs"] == [0.5, 0.8]
     assert len(pd.read_csv(here / "scores.csv")) == 6
     with pytest.raises(InputError, match="has trainings of 100 steps, not 200"):
-        report.check_steps(kept, replace(plan, steps=200), elsewhere / "scores.csv")
+        report.check_steps(kept, replace(plan, steps=400), elsewhere / "scores.csv")
     with pytest.raises(InputError, match=r"of 100 steps, not 3000 \(full_supervision\)"):
         report.check_steps(kept.assign(row="full_supervision"), plan, elsewhere / "scores.csv")
     (elsewhere / "scores.csv").write_text("row,image\n")
@@ -303,6 +315,6 @@ def test_a_run_that_is_finished_or_another_process_works_at_is_passed_over(tmp_p
     assert executed == ["annotated_only_12_0"]
     executed.clear()
     elsewhere = replace(settings, out=tmp_path / "elsewhere", steps=150, kept=out / "scores.csv")
-    with pytest.raises(InputError, match="of 100 steps, not 150"):
+    with pytest.raises(InputError, match="of 100 steps, not 75"):
         experiment.main(elsewhere)
     assert not executed

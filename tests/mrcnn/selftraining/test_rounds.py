@@ -291,7 +291,7 @@ def test_a_loss_that_is_no_number_is_told_with_the_way_out(data, labelled, monke
         raise FloatingPointError("the loss is no longer finite; train with a smaller learning rate")
 
     monkeypatch.setattr(Network, "train", diverged)
-    with pytest.raises(InputError, match="train_0: the loss is no longer finite.*--learning-rate 0.0005"):
+    with pytest.raises(InputError, match="train_0: the loss is no longer finite.*--learning-rate 0.000125"):
         training(data).run()
 
 
