@@ -11,7 +11,7 @@ from mrcnn.config import MPP
 from mrcnn.inference import tta
 from mrcnn.selftraining.rounds import LIKELY, MODEL, SURE, Labelling, SelfTraining, Training
 from mrcnn.selftraining.splits import collect
-from mrcnn.selftraining.start import GENERATED, RATE, find, peak_rate
+from mrcnn.selftraining.start import GENERATED, find, peak_rate
 from nuclei import cluster
 from nuclei.cli import run
 from nuclei.errors import InputError
@@ -32,7 +32,7 @@ class Settings:
     rounds: int = 1  # how often to label the unlabelled patches and train again
     steps: int = 300  # training steps before the first labelling, and again after each; in whole 25s
     batch: int = 4  # patches a step, of all sources together
-    learning_rate: float | None = None  # at its peak; None: 0.00025, from imagenet or unannotated 0.001
+    learning_rate: float | None = None  # its peak; None: 0.00025, or 0.001 from imagenet and without outlines
     views: int = 4  # turned and mirrored views of a patch that label it together, 1 to 8
     confidence: float | None = None  # smallest score of a pseudo label; None: 0.4, without annotation 0.65
     agreement: float = 0.6  # smallest overlap of the views' outlines, a view that misses it counting 0, 0..1
@@ -55,7 +55,7 @@ def main(settings: Settings) -> None:
     training = Training(
         settings.steps,
         settings.batch,
-        _peak_rate(settings),
+        settings.learning_rate or peak_rate(settings.start, outlines=not _has_no_outline(settings)),
         settings.seed,
         settings.start,
         settings.generated,
@@ -84,13 +84,6 @@ def _write_report(settings: Settings, seconds: float) -> None:
 
     places = {name: getattr(settings, name) for name in ("data", "synthetic", "pseudo")}
     after_stage("model", settings.out, seconds, mrcnn=settings.out, **places)
-
-
-def _peak_rate(settings: Settings) -> float:
-    """The learning rate at its peak: as asked for, or as suits what there is to learn."""
-    if settings.learning_rate is not None:
-        return settings.learning_rate
-    return RATE if _has_no_outline(settings) else peak_rate(settings.start)
 
 
 def smallest_score(settings: Settings) -> float:

@@ -138,7 +138,7 @@ def _train(settings: Settings, chosen: Mapping[str, Pair], held: Mapping[str, Pa
         rounds=settings.rounds,
         training=Training(
             settings.steps,
-            learning_rate=settings.learning_rate or peak_rate(settings.start),
+            learning_rate=settings.learning_rate or peak_rate(settings.start, outlines=settings.patches != 0),
             seed=settings.seed,
             start=settings.start,
         ),

@@ -14,8 +14,8 @@ from nuclei.errors import InputError
 FOLDER = Path(__file__).resolve().parents[1] / "start_weights"
 FINGERPRINT = FOLDER / "fingerprint.txt"
 GENERATED, IMAGENET = "generated", "imagenet"
-# Peaks of the learning rate: to learn nuclei, or what pseudo labels say of them; and from a few outlines,
-# without forgetting what other nuclei look like.
+# Peaks of the learning rate: where there is much to learn, and where a few outlines must not make the network
+# forget what other nuclei look like.
 RATE, GENTLE_RATE = 1e-3, 2.5e-4
 MODEL = Path("runs/mrcnn/model")  # where stage 3 leaves its model
 
@@ -58,9 +58,14 @@ def find(start: str | Path) -> Path | None:
     return Path(start)
 
 
-def peak_rate(start: str | Path) -> float:
-    """The peak of the learning rate at which a few outlines are learnt from this start."""
-    return RATE if str(start) == IMAGENET else GENTLE_RATE
+def peak_rate(start: str | Path, outlines: bool = True) -> float:
+    """The peak of the learning rate that suits a start.
+
+    Args:
+        start: as in `find`.
+        outlines: whether outlines are learnt; False: pseudo labels alone, which teach only places.
+    """
+    return GENTLE_RATE if outlines and str(start) != IMAGENET else RATE
 
 
 def trained_or_start(model: Path) -> Path:

@@ -80,3 +80,16 @@ def test_half_precision_is_written_and_read(copied, tmp_path):
     assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
     written = (tmp_path / "new" / start.FINGERPRINT.name).read_text().strip()
     assert written == start.describe(tmp_path / "new")
+
+
+@pytest.mark.parametrize(
+    ("begin", "outlines", "peak"),
+    [
+        (start.GENERATED, True, 2.5e-4),
+        ("my/model", True, 2.5e-4),
+        (start.IMAGENET, True, 1e-3),
+        (start.GENERATED, False, 1e-3),
+    ],
+)
+def test_few_outlines_are_learnt_gently_from_weights_that_know_nuclei(begin, outlines, peak):
+    assert start.peak_rate(begin, outlines) == peak
