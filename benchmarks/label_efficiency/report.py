@@ -201,11 +201,14 @@ def _start(row: str, made_with: dict) -> str | None:
 
 
 def _gain_of_pairs(scores: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """Annotated patches -> AJI with their synthetic pairs less that without, and its 95 % interval."""
+    """Annotated patches -> AJI with their synthetic pairs less that without, and its 95 % interval.
+
+    Only trainings of equal length are compared: with few patches a longer one forgets more.
+    """
     found = {}
     for budget, table in scores.groupby("budget"):
         rows = [table[table["row"] == row] for row in ("synthetic", "annotated_only")]
-        if all(len(row) for row in rows):
+        if all(len(row) for row in rows) and set(rows[0]["steps"]) == set(rows[1]["steps"]):
             found[str(budget)] = dict(zip(("aji", "low", "high"), difference(*rows), strict=True))
     return found
 

@@ -26,7 +26,7 @@ from nuclei.io.images import write_image, write_labels
 from tests.programs import ROOT
 
 
-def add_run(out, row, budget, seed, aji, minutes=7.5):
+def add_run(out, row, budget, seed, aji, minutes=7.5, steps=100):
     """A finished run that scored so on the images a, b, ..."""
     folder = out / "runs" / Run(row, budget, seed).name
     folder.mkdir(parents=True)
@@ -34,7 +34,7 @@ def add_run(out, row, budget, seed, aji, minutes=7.5):
     table = pd.DataFrame({"image": list("abcd")[: len(aji)], "nuclei": 9, "predicted": 7, **scores})
     table.to_csv(folder / "scores.csv", index=False)
     code = {"code": "abc123"}
-    fields = {"row": row, "budget": budget, "seed": seed, "steps": 100}
+    fields = {"row": row, "budget": budget, "seed": seed, "steps": steps}
     write_json(folder / RUN, {**fields, "annotated_share": 0.049, "training_minutes": minutes, **code})
     return folder
 
@@ -182,6 +182,15 @@ def test_every_row_is_compared_with_full_supervision_which_comes_before_other_to
 def test_nothing_is_written_before_a_run_is_finished(tmp_path):
     assert report.write(tmp_path, tissue_folders(tmp_path), {}, 12, {}) == {}
     assert not (tmp_path / "results.json").exists()
+
+
+def test_pairs_are_not_compared_with_a_shorter_training(tmp_path):
+    add_run(tmp_path, "annotated_only", 3, 0, [0.5], steps=50)
+    add_run(tmp_path, "synthetic", 3, 0, [0.6])
+    add_run(tmp_path, "annotated_only", 12, 0, [0.5])
+    add_run(tmp_path, "synthetic", 12, 0, [0.6])
+    figures = report.write(tmp_path, tissue_folders(tmp_path / "tissue"), {}, 12, {})
+    assert figures["gain_of_pairs"] == {"12": {"aji": 0.1, "low": 0.1, "high": 0.1}}
 
 
 def test_what_all_runs_share_is_kept_and_other_settings_are_refused(tmp_path):
