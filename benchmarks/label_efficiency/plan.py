@@ -110,7 +110,9 @@ class Plan:
 
     settings: Settings
     where: Tissue
-    steps: int  # of the whole method; each of its trainings has an equal part, and so has that of other rows
+    steps: (
+        int  # of the whole method, in equal parts for its trainings; those of other rows have one part each
+    )
 
     def steps_of(self, run: Run) -> int:
         """Training steps of a run of ours, of all rounds together."""
