@@ -5,8 +5,8 @@ FOLDER is laid out as `benchmarks.annotated_images` says; patches are chosen fro
 Every row is scored on whole test images: label-free; the annotated patches alone; with their synthetic pairs;
 the whole method; the whole method on random patches, and on those of the paper's rule; every training image
 annotated; and other tools (`benchmarks.peers`) on the same patches, each with the learning rate and for the
-time that suit it, and after our generated tissue too. Our trainings have as many steps each, but for those
-with more to learn. The seed of a run is that of all its stages.
+time that suit it, and after our generated tissue too. Our trainings have equal steps, but for those with
+more to learn. The seed of a run is that of all its stages.
 
 Each run is kept and never repeated; the same command goes on where it stopped, with `--kept scores.csv` on
 another machine too. First comes the table with one seed in every row, then the other seeds, the paper's

@@ -110,9 +110,7 @@ class Plan:
 
     settings: Settings
     where: Tissue
-    steps: (
-        int  # of the whole method, in equal parts for its trainings; those of other rows have one part each
-    )
+    steps: int  # of the whole method, in equal parts for its trainings; others have one part each
 
     def steps_of(self, run: Run) -> int:
         """Training steps of a run of ours, of all rounds together."""
