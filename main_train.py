@@ -101,7 +101,7 @@ def _transplants(settings: Settings, tasks: list[Task], layout: LayoutOptions) -
     from mrcnn.selftraining.start import start_weights
 
     of = settings.data, tasks, settings.synthetic, settings.out
-    return Transplants(*of, settings.transplants, layout, settings.seed, fingerprint(start_weights()))
+    return Transplants(*of, settings.transplants, layout, settings.seed, lambda: fingerprint(start_weights()))
 
 
 def _load_finder() -> Find:

@@ -46,7 +46,7 @@ class Transplants:
         count: how many pairs.
         options: of the layouts.
         seed: of the choice of backgrounds and donors, and of the layouts.
-        network: fingerprint of what finds nuclei.
+        network: gives the fingerprint of what finds nuclei.
     """
 
     data: Path
@@ -56,7 +56,7 @@ class Transplants:
     count: int
     options: LayoutOptions
     seed: int
-    network: str
+    network: Callable[[], str]
 
     @cached_property
     def _names(self) -> list[str]:
@@ -85,7 +85,7 @@ class Transplants:
             **asdict(self.options),
             DONORS: {task.name: task.annotation for task in self.donors},
             "backgrounds": f"{len(self.hosts)} ({patches.fingerprint(self.data, self.hosts)})",
-            "network": self.network,
+            "network": self.network(),
         }
 
     def check(self) -> None:

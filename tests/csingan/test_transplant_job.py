@@ -58,7 +58,9 @@ class Finder:
 
 def transplants(root: Path, count=5, seed=0, network="n", options=None) -> Transplants:
     tasks, options = read_patches(root / "data"), options or LayoutOptions()
-    return Transplants(root / "data", tasks, root / "synthetic", root / "out", count, options, seed, network)
+    return Transplants(
+        root / "data", tasks, root / "synthetic", root / "out", count, options, seed, lambda: network
+    )
 
 
 def images(root: Path) -> dict[str, bytes]:
