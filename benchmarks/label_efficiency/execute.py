@@ -137,7 +137,7 @@ def execute(plan: Plan, run: Run, folder: Path) -> None:
     program("evaluate.py", segmented, plan.where.test_labels, out=folder, through=through)
     steps = 0 if run.row in TOOLS else plan.steps_of(run)
     share = _annotated_share(plan.where, run)
-    made = {"steps": steps, "annotated_share": share, "training_minutes": minutes, "code": _code_version()}
+    made = {"steps": steps, "annotated_share": share, "minutes": minutes, "code": _code_version()}
     write_json(folder / RUN, {**asdict(run), **made})
 
 

@@ -31,7 +31,7 @@ from nuclei.experiment import Tissue
 from nuclei.io.files import atomic_file, read_json, write_json
 
 STEPS_OF_THE_METHOD = ("annotated_only", "synthetic", "whole_method")  # each is to beat the one before
-OF_A_RUN = ("row", "budget", "seed", "steps", "annotated_share", "training_minutes", "code")
+OF_A_RUN = ("row", "budget", "seed", "steps", "annotated_share", "minutes", "code")
 KEPT = (*OF_A_RUN, "image", "nuclei", "predicted", *NAMES)  # of every image in every run
 SCORES = (*NAMES, "precision", "recall")
 RESAMPLES = 10_000  # of images and runs, for the intervals
@@ -59,7 +59,7 @@ def write(
         the figures of results.json: a dict a row of the first table, each with the mean over images and runs
         (`aji`, `pq`, ..., `precision`, `recall`), `aji_sd` over images, `aji_runs`, `runs`, the commits of
         their `code`, `annotated_share`, `steps`, `start` (what the training began with) and
-        `training_minutes` (of the runs that nothing interrupted; None where there is none); `differences`
+        `minutes` of training (of the runs that nothing interrupted; None where there is none); `differences`
         in AJI between rows with their 95 % intervals; `gain_of_pairs` by annotated patches; `budgets`;
         `made_with`.
     """
@@ -145,8 +145,8 @@ def summary(table: pd.DataFrame, groups: Mapping[str, list[str]]) -> dict:
     figures["code"] = sorted(table["code"].dropna().unique())
     figures["steps"] = int(table["steps"].iloc[0])
     figures["annotated_share"] = float(table["annotated_share"].iloc[0])
-    minutes = table.drop_duplicates(["budget", "seed"])["training_minutes"].dropna()
-    figures["training_minutes"] = round(float(minutes.mean()), 1) if len(minutes) else None
+    minutes = table.drop_duplicates(["budget", "seed"])["minutes"].dropna()
+    figures["minutes"] = round(float(minutes.mean()), 1) if len(minutes) else None
     return figures
 
 

@@ -11,19 +11,13 @@ import numpy as np
 from scipy import ndimage
 
 from csingan.layouts.orientation import is_directed
+from csingan.networks.background import HALO, rearrange, without_nuclei
 
-HALO = 3  # px around a nucleus that belong to it rather than to the background, as edges are blurred
 AROUND = 4.0  # px, standard deviation of the blur that gives the colour around a nucleus, beyond its halo
 FADE = 1.0  # px, standard deviation of the blur that blends a nucleus and its halo with their surroundings
 MARGIN = HALO + 3  # px around a nucleus in its crop
 ALIKE = 3  # a new nucleus is drawn from that many real ones of the most similar size and elongation,
 STRETCH = 0.5  # unless they need more stretching (log of the factor, sum of both axes), which shows stripes
-VIEWS = 5  # of the background in one initial image
-SMOOTH = 24.0  # px, standard deviation of the blur of the random fields that mix and bend the views
-SHARPNESS = 12.0  # of the transition from one view to another
-AVOID = 2.0  # standard deviations of the random field by which a hole counts against a view
-WARP = 6.0  # px, standard deviation of the displacement that bends a view
-TEXTURE = 4.0  # px, standard deviation of the blur; what it removes from a view is its texture
 
 
 class InitialImage(Protocol):
@@ -83,11 +77,11 @@ class Collage:
         shown, nuclei = background or (image, labels)
         self.patch = image
         self._directed = is_directed(shown)
-        self._background = _without_nuclei(shown, nuclei)
+        self._background = without_nuclei(shown, nuclei)
         self._nuclei = _nuclei(image, labels)
 
     def __call__(self, layout: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        canvas = _rearrange(self._background, layout.shape, self._directed, rng)
+        canvas = rearrange(self._background, layout.shape, self._directed, rng)
         territories = _territories(layout)
         for label, box in enumerate(ndimage.find_objects(layout), start=1):
             if box is not None:
@@ -164,75 +158,6 @@ def _continued(image: np.ndarray, mask: np.ndarray, others: np.ndarray) -> np.nd
 def _widened(box: tuple[slice, ...]) -> tuple[slice, ...]:
     """A box with `MARGIN` around it, as far as the image goes."""
     return tuple(slice(max(side.start - MARGIN, 0), side.stop + MARGIN) for side in box)
-
-
-def _without_nuclei(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Four layers (H, W, 4) float32: the colours, with nuclei filled in from around, and where (0..1)."""
-    side = 2 * HALO + 1
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
-    holes = cv2.dilate((labels > 0).astype(np.uint8), disc)
-    filled = cv2.inpaint(image, holes, side, cv2.INPAINT_NS)
-    soft = cv2.GaussianBlur(holes.astype(np.float32), (0, 0), 2 * HALO)
-    return np.dstack([filled.astype(np.float32), soft])
-
-
-def _rearrange(
-    background: np.ndarray, shape: tuple[int, int], directed: bool, rng: np.random.Generator
-) -> np.ndarray:
-    """A new background, (H, W, 3) float32: a mixture of views of the patch's background that avoids holes.
-
-    The mean of several textures has too little contrast. So the colours are the weighted mean of the views,
-    and their textures are added with weights that preserve the variance: Heitz and Neyret, "High-Performance
-    By-Example Noise using a Histogram-Preserving Blending Operator", HPG 2018.
-    """
-    views = np.stack([_view(background, shape, directed, rng) for _ in range(VIEWS)])
-    layers, holes = views[..., :3], views[..., 3:].clip(0, 1)
-    fields = np.stack([_smooth_field(shape, rng) for _ in range(VIEWS)])[..., None]
-    # The transition from one view to another takes a few pixels.
-    weights = np.exp(SHARPNESS * (fields - AVOID * holes))
-    weights /= weights.sum(axis=0)
-    colours = np.stack([cv2.GaussianBlur(layer, (0, 0), TEXTURE) for layer in layers])
-    of_texture = weights * (1 - holes) + 1e-6  # equal weights where all views have a hole
-    of_texture /= np.sqrt(np.square(of_texture).sum(axis=0))
-    return (weights * colours).sum(axis=0) + (of_texture * (layers - colours)).sum(axis=0)
-
-
-def _view(
-    background: np.ndarray, shape: tuple[int, int], directed: bool, rng: np.random.Generator
-) -> np.ndarray:
-    """The layers of a background turned, mirrored and bent, (*shape, 4)."""
-    layers = np.rot90(background, int(2 * rng.integers(2) if directed else rng.integers(4)))
-    if not directed and rng.random() < 0.5:
-        layers = layers[:, ::-1]
-    places = [
-        _fold(start + WARP * _smooth_field(shape, rng) + along, length)
-        for start, along, length in zip(
-            _corner(layers.shape, shape, rng), np.indices(shape), layers.shape, strict=False
-        )
-    ]
-    # Linear interpolation would remove the finest texture.
-    layers = np.ascontiguousarray(layers)
-    return cv2.remap(layers, places[1], places[0], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
-
-
-def _corner(have: tuple[int, ...], want: tuple[int, int], rng: np.random.Generator) -> list[np.int64]:
-    """Random start along each axis; a background that is too small starts anywhere and is mirrored."""
-    return [rng.integers(a - b + 1 if a >= b else a) for a, b in zip(have, want, strict=False)]
-
-
-def _fold(places: np.ndarray, length: int) -> np.ndarray:
-    """Mirror coordinates along an axis of `length` px into its range, float32.
-
-    With cubic interpolation, cv2 itself mirrors only once.
-    """
-    away = np.mod(places + 0.5, 2 * length)
-    return (np.minimum(away, 2 * length - away) - 0.5).astype(np.float32)
-
-
-def _smooth_field(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """A smooth random field (H, W) of mean 0 and standard deviation 1, see `SMOOTH`."""
-    field = cv2.GaussianBlur(rng.standard_normal(shape, np.float32), (0, 0), SMOOTH)
-    return (field - field.mean()) / field.std()
 
 
 def _paint(

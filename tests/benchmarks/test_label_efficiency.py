@@ -35,7 +35,7 @@ def add_run(out, row, budget, seed, aji, minutes=7.5, steps=100):
     table.to_csv(folder / "scores.csv", index=False)
     code = {"code": "abc123"}
     fields = {"row": row, "budget": budget, "seed": seed, "steps": steps}
-    write_json(folder / RUN, {**fields, "annotated_share": 0.049, "training_minutes": minutes, **code})
+    write_json(folder / RUN, {**fields, "annotated_share": 0.049, "minutes": minutes, **code})
     return folder
 
 
@@ -125,8 +125,8 @@ def test_tables_plots_and_overlays_of_what_is_finished(tmp_path):
     assert (whole["aji_test_near"], whole["aji_test_far"]) == (0.7, 0.4)
     assert figures["annotated_only"]["runs"] == 2
     assert figures["annotated_only"]["code"] == ["abc123"]
-    assert figures["annotated_only"]["training_minutes"] == 7.5
-    assert whole["training_minutes"] is None
+    assert figures["annotated_only"]["minutes"] == 7.5
+    assert whole["minutes"] is None
     assert figures["differences"]["whole_method - label_free"][0] == pytest.approx(0.25)
     assert figures["differences"]["whole_method - annotated_only"][0] == pytest.approx(0.15)
     assert figures["differences"]["annotated_only - label_free"][0] == pytest.approx(0.1)
@@ -232,7 +232,7 @@ def test_runs_made_elsewhere_count_and_are_not_repeated(tmp_path):
     assert set(kept["folder"]) == {"label_free_0_0", "synthetic_12_1"}
     figures = report.write(here, where, {}, 12, {}, kept)
     assert figures["synthetic"]["aji_runs"] == [0.5, 0.4]
-    assert figures["synthetic"]["training_minutes"] == 5.2  # of 3 and 7.5
+    assert figures["synthetic"]["minutes"] == 5.2  # of 3 and 7.5
     assert figures["label_free"]["aji"] == pytest.approx(0.3)
     add_run(here, "synthetic", 12, 1, [0.9, 0.7])  # made here as well: once is enough
     figures = report.write(here, where, {}, 12, {}, kept)
