@@ -12,6 +12,7 @@ from skimage.color import rgb2hed
 HALO = 3  # px around a nucleus that belong to it rather than to the background, as edges are blurred
 RIM = 3  # px beyond the halo where what is stained like a nucleus is one's blurred edge
 RING = 4  # px around a hole that a piece of background must fit
+REACH = 256  # px around a hole in which pieces are looked for; a patch as a whole
 LOST = 40.0  # grey levels by which a piece fits worse that has nothing but nuclei to show
 ROUNDS = 4  # of filling holes; each can use what the one before has filled
 SEAM = 1.5  # px, standard deviation of the blur by which a piece passes into its surroundings
@@ -45,7 +46,8 @@ def without_nuclei(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
         # Within a round pieces come from what was there before, so that none is copied on and on.
         source, before = filled.copy(), holes.copy()
         for window, hole in _holes(labels, holes):
-            _cover(filled[window], holes[window], hole, source, stained)
+            near = widened(window, REACH)
+            _cover(filled[window], holes[window], hole, source[near], stained[near])
         stained &= holes | ~before  # what was filled can be copied too
         if (holes == before).all():
             break
@@ -56,22 +58,27 @@ def without_nuclei(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 def _holes(labels: np.ndarray, holes: np.ndarray) -> Iterator[tuple[Window, np.ndarray]]:
     """The window of each nucleus with its surroundings, and what is to be filled there of it and its edge."""
-    reach = HALO + RIM
     for label, box in enumerate(ndimage.find_objects(labels), start=1):
         if box is None:
             continue
-        rows, columns = (slice(max(side.start - reach - RING, 0), side.stop + reach + RING) for side in box)
-        hole = _grown(labels[rows, columns] == label, reach) & holes[rows, columns]
+        window = widened(box, HALO + RIM + RING)
+        hole = _grown(labels[window] == label, HALO + RIM) & holes[window]
         if hole.any():
-            yield (rows, columns), hole
+            yield window, hole
+
+
+def widened(box: tuple[slice, ...], by: int) -> Window:
+    """Rows and columns of a box with `by` px around it, as far as the image goes."""
+    rows, columns = (slice(max(side.start - by, 0), side.stop + by) for side in box)
+    return rows, columns
 
 
 def _cover(
     filled: np.ndarray, holes: np.ndarray, hole: np.ndarray, source: np.ndarray, stained: np.ndarray
 ) -> None:
-    """Fill a hole (h, w) of `filled` with the best piece of `source` (H, W, 3), and take it from `holes`.
+    """Fill a hole (h, w) of `filled` with the best piece of `source` (h', w', 3), and take it from `holes`.
 
-    `stained` (H, W) shows no background, and is not copied.
+    `stained` (h', w') shows no background, and is not copied.
     """
     known = _grown(hole, RING) & ~holes
     if not known.any():

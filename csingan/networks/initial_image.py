@@ -11,7 +11,7 @@ import numpy as np
 from scipy import ndimage
 
 from csingan.layouts.orientation import is_directed
-from csingan.networks.background import HALO, rearrange, without_nuclei
+from csingan.networks.background import HALO, rearrange, widened, without_nuclei
 
 AROUND = 4.0  # px, standard deviation of the blur that gives the colour around a nucleus, beyond its halo
 FADE = 1.0  # px, standard deviation of the blur that blends a nucleus and its halo with their surroundings
@@ -85,7 +85,7 @@ class Collage:
         territories = _territories(layout)
         for label, box in enumerate(ndimage.find_objects(layout), start=1):
             if box is not None:
-                window = _widened(box)
+                window = widened(box, MARGIN)
                 _paint(canvas[window], layout[window] == label, territories[window], self._nuclei, rng)
         return canvas.round().clip(0, 255).astype(np.uint8)
 
@@ -135,7 +135,7 @@ def _nuclei(image: np.ndarray, labels: np.ndarray) -> list[_Nucleus]:
     for label, box in enumerate(ndimage.find_objects(labels), start=1):
         if box is None:
             continue
-        window = _widened(box)
+        window = widened(box, MARGIN)
         mask, others = labels[window] == label, ~np.isin(territories[window], (0, label))
         nuclei.append(_Nucleus(_continued(image[window], mask, others).astype(np.float32), _shape(mask)))
     return nuclei
@@ -153,11 +153,6 @@ def _continued(image: np.ndarray, mask: np.ndarray, others: np.ndarray) -> np.nd
             rows, columns = places[:, wanted]
             continued[wanted] = image[rows, columns]
     return continued
-
-
-def _widened(box: tuple[slice, ...]) -> tuple[slice, ...]:
-    """A box with `MARGIN` around it, as far as the image goes."""
-    return tuple(slice(max(side.start - MARGIN, 0), side.stop + MARGIN) for side in box)
 
 
 def _paint(
