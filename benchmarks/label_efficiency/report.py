@@ -11,7 +11,6 @@ import pandas as pd
 
 from benchmarks.label_efficiency import pictures, tables
 from benchmarks.label_efficiency.plan import (
-    CHOSEN_OTHERWISE,
     FROM_IMAGENET,
     FULL,
     IMAGENET_PEERS,
@@ -214,12 +213,12 @@ def _gain_of_pairs(scores: pd.DataFrame) -> dict[str, dict[str, float]]:
 
 
 def _budgets(scores: pd.DataFrame) -> dict[str, dict[str, dict]]:
-    """Row -> budget -> figures, for rows with annotated patches that may be run with several budgets."""
-    found = {}
-    for row in (*STEPS_OF_THE_METHOD, "transplants", "whole_method_target", *CHOSEN_OTHERWISE):
-        of_row = scores[scores["row"] == row].groupby("budget")
-        if len(of_row):
-            found[row] = {str(budget): summary(table, {}) for budget, table in of_row}
+    """Row -> budget -> figures, for our rows with annotated patches."""
+    found: dict[str, dict[str, dict]] = {}
+    ours = scores[scores["row"].isin(set(ROWS) - set(WITHOUT_LABELS)) & (scores["budget"] > 0)]
+    for row in in_order(ours["row"].unique()):
+        of_row = ours[ours["row"] == row].groupby("budget")
+        found[row] = {str(budget): summary(table, {}) for budget, table in of_row}
     return found
 
 
