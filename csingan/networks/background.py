@@ -12,7 +12,7 @@ from skimage.color import rgb2hed
 HALO = 3  # px around a nucleus that belong to it rather than to the background, as edges are blurred
 RIM = 3  # px beyond the halo where what is stained like a nucleus is one's blurred edge
 RING = 4  # px around a hole that a piece of background must fit
-REACH = 256  # px around a hole in which pieces are looked for; a patch as a whole
+REACH = 256  # px around a hole in which pieces are looked for: all of a patch of 256 px
 LOST = 40.0  # grey levels by which a piece fits worse that has nothing but nuclei to show
 ROUNDS = 4  # of filling holes; each can use what the one before has filled
 SEAM = 1.5  # px, standard deviation of the blur by which a piece passes into its surroundings
