@@ -38,9 +38,9 @@ VERSIONS = {
     "gan": 3,  # stage 2: a trained CSinGAN
     "pairs": 3,  # and what is drawn from it
     "training": 2,  # stage 3: a trained Mask R-CNN
-    "labelling": 1,  # and its pseudo labels
-    "segmentation": 2,  # segment.py
-    "slide": 1,  # and one slide of it
+    "labelling": 2,  # and its pseudo labels
+    "segmentation": 3,  # segment.py
+    "slide": 2,  # and one slide of it
     "benchmark": 1,
 }
 RECORD = "settings.json"

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from skimage.measure import label, regionprops
 
 from mrcnn.config import NucleusConfig
 from mrcnn.inference import tta
@@ -114,3 +115,52 @@ def test_agreement_is_the_overlap_with_the_average_and_zero_where_a_view_finds_n
 
 def test_equal_views_agree_wholly():
     assert agree([detections(([3, 4, 9, 12], 0.5))] * 4)["agreement"] == pytest.approx([1])
+
+
+@pytest.mark.parametrize(
+    ("width", "side"),
+    [
+        (14, 512),  # to 28 px
+        (17, 448),  # 1.65 times as large, and 448 is the nearest multiple of 64
+        (18, 256),  # not small
+        (8, 512),  # twice at most
+    ],
+)
+def test_a_tile_of_small_nuclei_is_enlarged(width, side):
+    few = [([20 * i, 0, 20 * i + width, width], 0.9) for i in range(5)]
+    assert tta.enlarged_side(detections(*few), 256) == side
+
+
+def test_few_or_doubtful_nuclei_do_not_enlarge_a_tile():
+    small = [([20 * i, 0, 20 * i + 14, 14], 0.9) for i in range(5)]
+    doubtful = [(box, 0.3) for box, _ in small]
+    large = [([0, 0, 40, 40], 0.9)] * 5
+    assert tta.enlarged_side(detections(*small[:4]), 256) == 256
+    assert tta.enlarged_side(detections(*small[:4], *doubtful), 256) == 256
+    assert tta.enlarged_side(detections(*small[:4], *large), 256) == 256
+
+
+class SeesEnlarged(BrightSpot):
+    """Finds every bright spot, but in a tile of 128 px none that is narrower than 10 px."""
+
+    def __init__(self):
+        self.asked = []
+
+    def _find_in(self, image):
+        self.asked.append(len(image))
+        spots = [spot.bbox for spot in regionprops(label(image[..., 0] > 127))]
+        return detections(*[(box, 0.8) for box in spots if len(image) > 128 or box[2] - box[0] >= 10])
+
+
+@pytest.mark.parametrize("n_views", [1, 2, 4])
+def test_all_views_of_small_nuclei_are_enlarged_and_the_first_look_is_given_up(n_views):
+    boxes = [[20 * i, 20 * i, 20 * i + 12, 20 * i + 12] for i in range(5)] + [[110, 10, 118, 18]]
+    tiles = np.zeros((2, 128, 128, 3), np.uint8)  # the second one is empty and stays as it is
+    for y1, x1, y2, x2 in boxes:
+        tiles[0, y1:y2, x1:x2] = 255
+    predictor = SeesEnlarged()
+    found, nothing = tta.predict(predictor, tiles, n_views)
+    assert sorted(found["boxes"].round().astype(int).tolist()) == sorted(boxes)
+    assert found["scores"] == pytest.approx([0.8] * 6)
+    assert len(nothing["scores"]) == 0
+    assert predictor.asked == [128] * 2 + [256] * n_views + [128] * (n_views - 1)
