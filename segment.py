@@ -14,7 +14,7 @@ from tqdm import tqdm
 from mrcnn import backend
 from mrcnn.config import check_takes_tiles, find_model, resolution
 from mrcnn.inference import tta
-from mrcnn.selftraining.start import MODEL, trained_or_start, warn_of_start
+from mrcnn.selftraining.start import FOLDER, MODEL, trained_or_start, warn_of_start
 from nuclei import cluster
 from nuclei.cli import run
 from nuclei.errors import InputError
@@ -68,9 +68,10 @@ def main(settings: Settings) -> None:
     # Imported here: --help need not wait.
     from nuclei.report.write import after_stage
 
-    # The report of a run lies beside its model, whose folder is runs/mrcnn/model.
+    # The report of a run lies beside its model, runs/mrcnn/model. The start weights are no run's.
+    of_run = MODEL if settings.model.resolve() == FOLDER else settings.model
     seconds, of = time.monotonic() - began, {"segmented": settings.out, "images": settings.images}
-    after_stage("segmented", settings.model.parent, seconds, **of)
+    after_stage("segmented", of_run.parent, seconds, **of)
 
 
 def _segment_images(paths: list[Path], model: Path, out: Path, how: dict) -> None:

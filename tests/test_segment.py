@@ -13,6 +13,7 @@ from pycocotools.coco import COCO
 from mrcnn import model, segmentation
 from mrcnn.config import NucleusConfig
 from mrcnn.inference import tiling
+from mrcnn.selftraining.start import FOLDER
 from nuclei import tissue
 from nuclei.errors import InputError
 from nuclei.evaluation import metrics
@@ -62,6 +63,14 @@ def test_without_a_model_the_start_weights_outline_nuclei(tmp_path, monkeypatch,
     main(Settings((Path("a.png"),)))
     assert "no model trained yet (runs/mrcnn/model/): outlines by the start weights" in caplog.text
     assert metrics.aji(truth, read_labels(Path("segmented/a.tif"))) > 0.5
+
+
+def test_the_report_of_start_weights_given_by_name_is_where_it_always_is(segmented, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_image(Path("a.png"), PIXELS)
+    main(Settings((Path("a.png"),), model=FOLDER))
+    assert Path("runs/report.html").exists()
+    assert not (FOLDER.parents[1] / "report.html").exists()
 
 
 def test_bad_images_are_named_and_nothing_is_written(saved, tmp_path):
