@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from mrcnn.inference.predictor import Predictor
 
 SMALL, WIDTH = 18, 28  # px; a tile whose median nucleus is narrower than SMALL is enlarged until it has WIDTH
-_LARGEST = 2  # times as large as it is that a tile is looked at
+_LARGEST = 2  # times its side, to which a tile is enlarged at most
 _STEP = 64  # px; the network takes multiples of it
-_SURE, _SOME = 0.4, 5  # the width of fewer nuclei than this many, with such a score, says little
+_SURE, _SOME = 0.4, 5  # nuclei with this score or more are measured, if there are at least this many
 SAME = 0.5  # overlap of two boxes, intersection over union, above which they show the same object
 
 
@@ -69,8 +69,8 @@ def predict(predictor: Predictor, tiles: np.ndarray, n_views: int) -> list[dict[
 
     Args:
         predictor: of the network.
-        tiles: (B, S, S, 3) uint8.
-        n_views: 1 to 8; 1 is the network's own answer.
+        tiles: (B, S, S, 3) uint8 RGB; S a multiple of 64 px.
+        n_views: 1 to 8; 1 is the network's own answer, on the enlarged tile where nuclei are small.
     """
     firsts = predictor.predict(tiles)
     return [_look_again(predictor, tile, first, n_views) for tile, first in zip(tiles, firsts, strict=True)]
@@ -79,7 +79,7 @@ def predict(predictor: Predictor, tiles: np.ndarray, n_views: int) -> list[dict[
 def _look_again(
     predictor: Predictor, tile: np.ndarray, first: dict[str, np.ndarray], n_views: int
 ) -> dict[str, np.ndarray]:
-    """What is found on a tile, (S, S, 3), of which the first look is known."""
+    """What `n_views` views find on a tile, (S, S, 3); `first` is one of them unless the tile is enlarged."""
     side, larger = len(tile), enlarged_side(first, len(tile))
     found = [first] if larger == side else []
     views = VIEWS[len(found) : n_views]
