@@ -65,7 +65,8 @@ METHODS = {
 class Settings:
     folder: tyro.conf.Positional[Path]  # annotated images: images/, labels/ and splits.json
     minutes: float = 60  # of training in the whole method, on this device; of the shortest one of a peer
-    longest: float = 60  # minutes that a training of a peer may take, as long as a doubling helps
+    longest: float | None = 60  # minutes that a training of a peer may take, as long as a doubling helps;
+    # None: one training of `minutes`, at the learning rate that the peer's authors recommend
     pretraining: float = 60  # minutes of a peer on our generated tissue; `make weights` takes about as long
     steps: int | None = None  # of the whole method, all rounds together; None: as fit into the minutes
     budget: int = 12  # annotated patches in the first table

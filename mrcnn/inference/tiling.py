@@ -112,9 +112,8 @@ def find_on_tiles(
         overlap: px that neighbouring tiles share.
         n_views: as in `segment`.
     """
-    filled = [*tiles, *[tiles[-1]] * (count - len(tiles))]
     instances: list[Instance] = []
-    for found, corner in zip(tta.predict(predictor, np.stack(filled), n_views), corners, strict=False):
+    for found, corner in zip(tta.predict(predictor, np.stack(tiles), n_views, count), corners, strict=True):
         instances += _instances(found, corner, tiles[0].shape[0], shape, overlap)
     return instances
 

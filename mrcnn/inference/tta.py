@@ -56,7 +56,9 @@ def check(n_views: int) -> None:
         raise InputError(f"--views is {n_views}; it must lie between 1 and {len(VIEWS)}")
 
 
-def predict(predictor: Predictor, tiles: np.ndarray, n_views: int) -> list[dict[str, np.ndarray]]:
+def predict(
+    predictor: Predictor, tiles: np.ndarray, n_views: int, count: int | None = None
+) -> list[dict[str, np.ndarray]]:
     """Objects on square tiles, from the first `n_views` of `VIEWS`; as `Predictor.predict` returns them.
 
     A first look measures the nuclei. Where they are small the tile is enlarged, and what the first look
@@ -71,8 +73,11 @@ def predict(predictor: Predictor, tiles: np.ndarray, n_views: int) -> list[dict[
         predictor: of the network.
         tiles: (B, S, S, 3) uint8 RGB; S a multiple of 64 px.
         n_views: 1 to 8; 1 is the network's own answer, on the enlarged tile where nuclei are small.
+        count: tiles that the first look shows to the network, copies of the last one among them: for another
+            number it is compiled again; None: as many as there are.
     """
-    firsts = predictor.predict(tiles)
+    copies = [tiles[-1:]] * ((count or len(tiles)) - len(tiles))
+    firsts = predictor.predict(np.concatenate([tiles, *copies]))[: len(tiles)]
     return [_look_again(predictor, tile, first, n_views) for tile, first in zip(tiles, firsts, strict=True)]
 
 

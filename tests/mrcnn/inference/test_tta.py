@@ -164,3 +164,12 @@ def test_all_views_of_small_nuclei_are_enlarged_and_the_first_look_is_given_up(n
     assert found["scores"] == pytest.approx([0.8] * 6)
     assert len(nothing["scores"]) == 0
     assert predictor.asked == [128] * 2 + [256] * n_views + [128] * (n_views - 1)
+
+
+def test_copies_that_fill_a_batch_are_not_looked_at_again():
+    tile = np.zeros((1, 128, 128, 3), np.uint8)
+    for i in range(5):
+        tile[0, 20 * i : 20 * i + 12, 20 * i : 20 * i + 12] = 255
+    predictor = SeesEnlarged()
+    assert len(tta.predict(predictor, tile, n_views=1, count=4)) == 1
+    assert predictor.asked == [128] * 4 + [256]
