@@ -120,12 +120,14 @@ def _multiply(plan: Plan, run: Run) -> Path:
 def execute(plan: Plan, run: Run, folder: Path) -> None:
     """Train, segment the test images, score; `RUN` is written last."""
     segmented, through = folder / "segmented", held(plan.settings.out, folder)
+    steps = plan.steps_of(run)
     minutes: float | None = 0.0
     if run.row == "label_free":
         for path in tqdm(list_images(plan.where.test_images), desc=run.name, unit="image"):
             write_labels(segmented / f"{path.stem}.tif", label_free.segment(read_image(path)))
     elif run.row in TOOLS:
-        minutes = _peer(plan, run, segmented, through)
+        record = _peer(plan, run, segmented, through)
+        steps, minutes = record["steps"], record["training_minutes"]
     else:
         untrained = run.row == "start_weights"
         minutes = 0.0 if untrained else _train(plan, run, folder)
@@ -135,7 +137,6 @@ def execute(plan: Plan, run: Run, folder: Path) -> None:
             views=plan.settings.views, format="label_tiff", through=through,
         )  # fmt: skip
     program("evaluate.py", segmented, plan.where.test_labels, out=folder, through=through)
-    steps = 0 if run.row in TOOLS else plan.steps_of(run)
     share = _annotated_share(plan.where, run)
     made = {"steps": steps, "annotated_share": share, "minutes": minutes, "code": _code_version()}
     write_json(folder / RUN, {**asdict(run), **made})
@@ -161,8 +162,8 @@ def _train(plan: Plan, run: Run, folder: Path) -> float | None:
     return None if went_on else round((time.monotonic() - began) / 60, 1)
 
 
-def _peer(plan: Plan, run: Run, segmented: Path, through: list[str]) -> float:
-    """Train another tool in its own environment; returns the minutes of the training that it ended with."""
+def _peer(plan: Plan, run: Run, segmented: Path, through: list[str]) -> dict:
+    """Train another tool in its own environment; returns its record of the training that it ended with."""
     settings, tool = plan.settings, TOOLS[run.row]
     flags: dict[str, object] = {"images": plan.where.test_images, "out": segmented, "seed": run.seed}
     if run.row in NO_LABEL:
@@ -178,7 +179,7 @@ def _peer(plan: Plan, run: Run, segmented: Path, through: list[str]) -> float:
     print(f"\n$ {' '.join(words)}", flush=True)
     if subprocess.run([*through, *words], check=False, cwd=ROOT).returncode:
         raise InputError(f"{tool} failed; see above; leave it out with --peers")
-    return read_json(segmented / PEER_RECORD)["training_minutes"]
+    return read_json(segmented / PEER_RECORD)
 
 
 def _pretrain(plan: Plan, tool: str) -> Path:

@@ -297,6 +297,16 @@ def test_a_program_that_fails_under_a_lock_says_so(tmp_path):
     assert subprocess.run(command, check=False, cwd=ROOT).returncode == 3
 
 
+def test_another_tools_run_has_its_own_steps_and_minutes(tmp_path, monkeypatch):
+    where = tissue_folders(tmp_path / "tissue")
+    write_image(where.train_images / "a.png", np.zeros((512, 512, 3), np.uint8))
+    monkeypatch.setattr(execute, "_peer", lambda *_: {"steps": 1234, "training_minutes": 5.6})
+    monkeypatch.setattr(execute, "program", lambda *_, **__: None)
+    execute.execute(Plan(Settings("folder", out=tmp_path), where, 600), Run("stardist", 1, 0), tmp_path)
+    made = json.loads((tmp_path / RUN).read_text())
+    assert (made["steps"], made["minutes"], made["annotated_share"]) == (1234, 5.6, 0.25)
+
+
 @pytest.mark.slow
 def test_a_run_that_is_finished_or_another_process_works_at_is_passed_over(tmp_path, monkeypatch, capsys):
     folder, out = tmp_path / "images", tmp_path / "out"
