@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from csingan.train import Pyramid
 
-SHOWN = 12  # synthetic pairs on the sample sheet
+SHOWN = 12  # synthetic pairs on the sample sheet, and measured for the log
 TOGETHER_ON_GPU = 16  # patches that train in one batch on a GPU, by default
 
 log = logging.getLogger(__name__)
@@ -200,7 +200,7 @@ def _draw(job: Job, model: Pyramid) -> None:
     write_samples(job.folder / "samples.png", real, pairs[:SHOWN])
     write_scales(job.folder / "scales.png", layouts[0], sample_scales(model, layouts[0], job.seed))
     job.pictures.finish()
-    log.info("%s: %slook at %s", job.task.name, describe(real, pairs), job.folder / "samples.png")
+    log.info("%s: %slook at %s", job.task.name, describe(real, pairs[:SHOWN]), job.folder / "samples.png")
 
 
 def _shape(job: Job) -> tuple[int, ...]:

@@ -18,7 +18,8 @@ ROUNDS = 4  # of filling holes; each can use what the one before has filled
 SEAM = 1.5  # px, standard deviation of the blur by which a piece passes into its surroundings
 STAIN = 1.5  # px, standard deviation of the blur that removes chromatin from the haematoxylin
 VIEWS = 5  # of the background in one rearrangement
-SMOOTH = 24.0  # px, standard deviation of the blur of the random fields that mix and bend the views
+SMOOTH = 24.0  # px, standard deviation of the blur of the random fields that mix and bend the views,
+COARSE = 4  # px, a pixel of the grid on which they are drawn, then enlarged: all that is this smooth needs
 SHARPNESS = 12.0  # of the transition from one view to another
 WARP = 6.0  # px, standard deviation of the displacement that bends a view
 TEXTURE = 4.0  # px, standard deviation of the blur; what it removes from a view is its texture
@@ -149,7 +150,7 @@ def _view(
     places = [
         _fold(start + WARP * _smooth_field(shape, rng) + along, length)
         for start, along, length in zip(
-            _corner(turned.shape, shape, rng), np.indices(shape), turned.shape, strict=False
+            _corner(turned.shape, shape, rng), np.indices(shape, np.float32), turned.shape, strict=False
         )
     ]
     # Linear interpolation would remove the finest texture.
@@ -157,9 +158,9 @@ def _view(
     return cv2.remap(turned, places[1], places[0], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
 
 
-def _corner(have: tuple[int, ...], want: tuple[int, int], rng: np.random.Generator) -> list[np.int64]:
+def _corner(have: tuple[int, ...], want: tuple[int, int], rng: np.random.Generator) -> list[int]:
     """Random start along each axis; a background that is too small starts anywhere and is mirrored."""
-    return [rng.integers(a - b + 1 if a >= b else a) for a, b in zip(have, want, strict=False)]
+    return [int(rng.integers(a - b + 1 if a >= b else a)) for a, b in zip(have, want, strict=False)]
 
 
 def _fold(places: np.ndarray, length: int) -> np.ndarray:
@@ -173,5 +174,7 @@ def _fold(places: np.ndarray, length: int) -> np.ndarray:
 
 def _smooth_field(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
     """A smooth random field (H, W) of mean 0 and standard deviation 1, see `SMOOTH`."""
-    field = cv2.GaussianBlur(rng.standard_normal(shape, np.float32), (0, 0), SMOOTH)
+    coarse = rng.standard_normal([-(-side // COARSE) for side in shape], np.float32)
+    field = cv2.GaussianBlur(coarse, (0, 0), SMOOTH / COARSE)
+    field = cv2.resize(field, shape[::-1])
     return (field - field.mean()) / field.std()

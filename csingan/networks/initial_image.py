@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import cv2
@@ -97,7 +98,7 @@ class _Shape:
     centre: np.ndarray
     axes: np.ndarray
 
-    @property
+    @cached_property
     def size(self) -> np.ndarray:
         """Logarithms of both standard deviations, in px."""
         return np.log(np.linalg.norm(self.axes, axis=0))
@@ -202,7 +203,8 @@ def _with_halo_of(canvas: np.ndarray, fitted: np.ndarray, mask: np.ndarray, othe
 
 def _draw_alike(new: _Shape, nuclei: list[_Nucleus], rng: np.random.Generator) -> int:
     """The index of a nucleus of similar size and elongation; of the most similar one where there is none."""
-    stretch = np.array([np.abs(nucleus.shape.size - new.size).sum() for nucleus in nuclei])
+    sizes = np.array([nucleus.shape.size for nucleus in nuclei])
+    stretch = np.abs(sizes - new.size).sum(axis=1)
     nearest = np.argsort(stretch)[:ALIKE]
     alike = nearest[stretch[nearest] <= max(STRETCH, stretch.min())]
     return rng.choice(alike)

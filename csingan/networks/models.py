@@ -60,7 +60,7 @@ class Generator(nn.Module):
         parts = [part.unflatten(1, (self.patches, -1)) for part in (noise, base, layout)]
         x = F.pad(torch.cat(parts, dim=2).flatten(1, 2), [LAYERS] * 4, mode="replicate")
         for layer in self.layers[:-1]:
-            x = F.leaky_relu(layer(x), _SLOPE)
+            x = F.leaky_relu(layer(x), _SLOPE, inplace=True)
         return base + self.layers[-1](x)
 
 

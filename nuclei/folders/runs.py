@@ -35,8 +35,8 @@ VERSIONS = {
     "crops": 1,  # stage 1: the patches cut from images
     "selection": 1,  # those to annotate
     "quarters": 1,  # and the quarters of all, by cluster
-    "gan": 3,  # stage 2: a trained CSinGAN
-    "pairs": 3,  # and what is drawn from it
+    "gan": 4,  # stage 2: a trained CSinGAN
+    "pairs": 4,  # and what is drawn from it
     "training": 2,  # stage 3: a trained Mask R-CNN
     "labelling": 2,  # and its pseudo labels
     "segmentation": 3,  # segment.py

@@ -98,3 +98,14 @@ def test_a_directed_background_keeps_its_direction():
     upright = background.rearrange(stripes(), (128, 128), True, np.random.default_rng(0))
     along, across = (np.abs(np.diff(upright, axis=axis)).mean() for axis in (0, 1))
     assert across > 3 * along
+
+
+def test_a_smooth_field_is_blurred_noise_of_mean_0_and_deviation_1():
+    field = background._smooth_field((1024, 1000), np.random.default_rng(0))
+    assert field.shape == (1024, 1000)
+    assert field.mean() == pytest.approx(0, abs=1e-4)
+    assert field.std() == pytest.approx(1, abs=1e-4)
+    # White noise blurred with a standard deviation s correlates with itself by exp(-(d / 2s)^2) at d px.
+    away = round(2 * background.SMOOTH)
+    for here, there in ((field[away:], field[:-away]), (field[:, away:], field[:, :-away])):
+        assert np.corrcoef(here.ravel(), there.ravel())[0, 1] == pytest.approx(np.exp(-1), abs=0.1)
