@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from benchmarks.label_efficiency.plan import PEERS, ROWS, TOOLS, in_order, title
+from benchmarks.label_efficiency.plan import NO_LABEL, PEERS, ROWS, TOOLS, in_order, title
 from nuclei.experiment import Tissue
 from nuclei.io.files import atomic_file
 from nuclei.io.images import list_images, read_image, read_labels, write_image
@@ -54,13 +54,16 @@ def draw_budgets(path: Path, figures: dict, budget: int) -> None:
         if row in figures:
             axes.axhline(figures[row]["aji"], linestyle=style, color="grey", label=ROWS[row])
     bottom = axes.get_ylim()[0]
+    places = {int(one) for of_row in figures["budgets"].values() for one in of_row}
     for row, marker in zip(TOOLS, "sx^v" * 3, strict=True):
         if row in figures:
             score, label = figures[row]["aji"], f"{title(row)} ({figures[row]['aji']:.2f})"
-            share, color = figures[row]["annotated_share"], "black" if row in PEERS else "grey"
-            axes.plot(budget if share else 0, score, marker, color=color, linestyle="", label=label)
+            color = "black" if row in PEERS else "lightgrey" if row in NO_LABEL else "grey"
+            place = 0 if row in NO_LABEL else budget
+            axes.plot(place, score, marker, color=color, linestyle="", label=label)
+            places.add(place)
     axes.set_ylim(bottom=bottom)
-    axes.set_xticks(sorted({int(one) for of_row in figures["budgets"].values() for one in of_row}))
+    axes.set_xticks(sorted(places))
     figure.legend(loc="outside right center", fontsize="small")
     axes.grid(alpha=0.3)
     _save(path, figure)
