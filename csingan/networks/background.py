@@ -164,12 +164,12 @@ def _corner(have: tuple[int, ...], want: tuple[int, int], rng: np.random.Generat
 
 
 def _fold(places: np.ndarray, length: int) -> np.ndarray:
-    """Mirror coordinates along an axis of `length` px into its range, float32.
+    """Mirror coordinates along an axis of `length` px into its range.
 
     With cubic interpolation, cv2 itself mirrors only once.
     """
     away = np.mod(places + 0.5, 2 * length)
-    return (np.minimum(away, 2 * length - away) - 0.5).astype(np.float32)
+    return np.minimum(away, 2 * length - away) - 0.5
 
 
 def _smooth_field(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
