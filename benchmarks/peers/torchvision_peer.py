@@ -170,23 +170,25 @@ def _device() -> torch.device:
 
 
 class Predictor:
-    """A trained network as `mrcnn.inference.tiling` takes ours, so that both are stitched alike."""
+    """A trained network as `mrcnn.inference.tiling` takes ours, so that both are tiled and stitched alike."""
 
     def __init__(self, network: MaskRCNN) -> None:
         self.network = network
         self.config = SimpleNamespace(IMAGE_SHAPE=(SIDE, SIDE, 3))
+        # Masks fill their boxes, as ours do; torchvision would put each into an image of its own.
+        network.transform.postprocess = lambda found, *_: found
 
     def predict(self, batch: np.ndarray) -> list[dict]:
         """Of each of (B, S, S, 3) uint8 tiles: boxes (y1, x1, y2, x2) px, masks in them, scores, classes."""
+        # Where nuclei are small the tile comes enlarged, which its resizing would undo.
+        self.network.transform.min_size, self.network.transform.max_size = batch.shape[1:2], batch.shape[1]
         with torch.inference_mode():
             found = self.network([_as_tensor(tile).to(_device()) for tile in batch])
         return [_found({name: value.cpu().numpy() for name, value in one.items()}) for one in found]
 
 
 def _found(one: dict[str, np.ndarray]) -> dict:
-    x1, y1, x2, y2 = one["boxes"].T
-    boxes = np.stack([np.floor(y1), np.floor(x1), np.ceil(y2), np.ceil(x2)], axis=1).astype(int)
-    masks = [mask[0, y1:y2, x1:x2] for mask, (y1, x1, y2, x2) in zip(one["masks"], boxes, strict=True)]
+    boxes, masks = one["boxes"][:, [1, 0, 3, 2]], one["masks"][:, 0]
     return {"boxes": boxes, "masks": masks, "scores": one["scores"], "class_ids": one["labels"]}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -308,15 +309,40 @@ def test_torchvision_learning_rate_warms_up_and_drops() -> None:
     assert factors == pytest.approx([0.001, 0.501, 1, 0.1, 0.01])
 
 
-def test_torchvision_finds_what_the_network_shows() -> None:
-    mask = torch.zeros(1, 64, 64)
-    mask[0, 20:31, 10:26] = 1
-    boxes = torch.tensor([[9.6, 19.7, 26.2, 31.4]])
-    answer = {"boxes": boxes, "masks": mask[None], "scores": torch.ones(1), "labels": torch.ones(1).long()}
-    predictor = torchvision_peer.Predictor(lambda images: [answer for _ in images])
+class Shows:
+    """In place of a network: the same boxes, (N, 4) of a tile of 64 px, however large it sees the tile."""
+
+    def __init__(self, boxes: list[list[float]]) -> None:
+        self.boxes, self.transform, self.sides = torch.tensor(boxes), SimpleNamespace(), []
+
+    def __call__(self, images: list[torch.Tensor]) -> list[dict[str, torch.Tensor]]:
+        side, count = images[0].shape[-1], len(self.boxes)
+        assert self.transform.min_size == (side,) and self.transform.max_size == side  # it resizes nothing
+        self.sides.append(side)
+        one = {"boxes": self.boxes * side / 64, "masks": torch.ones(count, 1, 28, 28)}
+        one |= {"scores": torch.ones(count), "labels": torch.ones(count).long()}
+        return [one for _ in images]
+
+
+def _segment(network: Shows) -> np.ndarray:
+    predictor = torchvision_peer.Predictor(network)
     predictor.config.IMAGE_SHAPE = (64, 64, 3)
-    labels, scores = torchvision_peer.tiling.segment(predictor, np.zeros((64, 64, 3), np.uint8))
-    assert np.array_equal(labels > 0, mask[0].bool().numpy()) and len(scores) == 1
+    return torchvision_peer.tiling.segment(predictor, np.zeros((64, 64, 3), np.uint8))[0]
+
+
+def test_torchvision_finds_what_the_network_shows() -> None:
+    labels = _segment(Shows([[9.6, 19.7, 26.2, 31.4]]))  # x1, y1, x2, y2; pixels with their centre inside
+    expected = np.zeros((64, 64), bool)
+    expected[20:31, 10:26] = True
+    assert np.array_equal(labels > 0, expected) and labels.max() == 1
+
+
+def test_torchvision_sees_small_nuclei_enlarged() -> None:
+    boxes = [[x, y, x + 12.0, y + 12.0] for y in (4.0, 40.0) for x in (4.0, 24.0, 44.0)]
+    network = Shows(boxes)
+    labels = _segment(network)
+    assert network.sides == [64, 128]
+    assert np.bincount(labels.ravel()).tolist() == [64**2 - 6 * 144, *[144] * 6]
 
 
 @pytest.mark.slow
