@@ -44,7 +44,7 @@ class Desk:
         self.names = list(names)
         self.data = data
         self.store = Store(data, folder, start)
-        self.store.check(names)
+        self.store.check()
         self.costs = Costs(costs)
         self.lock = threading.RLock()
         self._open: dict[int, Editing] = {}

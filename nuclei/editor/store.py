@@ -38,8 +38,8 @@ class Store:
         self.data, self.folder, self.start = data, folder, start
         self._counts: dict[str, tuple[int, int]] = {}
 
-    def check(self, names: Sequence[str]) -> None:
-        """InputError where a patch has an annotation in another format, which nobody would see here."""
+    def check(self) -> None:
+        """InputError where there is an annotation in another format, which nobody would see here."""
         if not self.folder.is_dir():
             return
         for path in sorted(self.folder.iterdir()):

@@ -80,11 +80,6 @@ class TissueSlide:
             chosen[blobs < np.quantile(blobs, 1 - self.share)] = -1
         return chosen
 
-    @property
-    def tissue_pixels(self) -> int:
-        """About how many pixels show tissue."""
-        return int((self._places >= 0).mean() * self.width * self.height)
-
     def region(self, left: int, top: int, width: int, height: int, level: int = 0) -> np.ndarray:
         """A region, (height, width, 3) uint8 RGB; all in px of that level."""
         scale = LEVELS[level]
