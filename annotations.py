@@ -17,7 +17,7 @@ from mrcnn.selftraining.start import FOLDER, MODEL, trained_or_start, warn_of_st
 from nuclei.cli import run
 from nuclei.errors import InputError
 from nuclei.folders.patches import is_annotated
-from nuclei.folders.tables import SELECTION, read_selection
+from nuclei.folders.selected import SELECTION, read_selection
 from nuclei.io.files import check_can_hold_files
 from nuclei.outlines.shapes import SUFFIXES, Format
 

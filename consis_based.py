@@ -105,7 +105,7 @@ def _check_settings(settings: Settings) -> None:
 
 
 def _report(choice: Choice, data: Path, out: Path) -> None:
-    from nuclei.folders.tables import SELECTION
+    from nuclei.folders.selected import SELECTION
     from nuclei.selection.choose import CONTACT_SHEET
 
     print(*choice.names, sep="\n")

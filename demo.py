@@ -16,8 +16,9 @@ from tqdm import tqdm
 from mrcnn.selftraining.start import start_weights
 from nuclei.cli import run
 from nuclei.experiment import Tissue, annotate_selected, program, tissue_folders
-from nuclei.folders import patches, tables
+from nuclei.folders import patches
 from nuclei.folders.runs import Run
+from nuclei.folders.selected import read_selection
 from nuclei.io.files import write_json
 from nuclei.io.images import list_images, read_image, read_labels, write_image, write_labels
 from nuclei.pictures import caption, montage, outline
@@ -173,7 +174,7 @@ def _draw(out: Path, where: Tissue) -> None:
     pictures = out / "pictures"
     shutil.rmtree(pictures, ignore_errors=True)  # of an earlier choice of patches
     pictures.mkdir(parents=True)
-    names = tables.read_selection(out / "data")
+    names = read_selection(out / "data")
     write_image(out / PAGE, _chain(out, where, names))
     copies = {
         "1_contact_sheet.png": out / "selection" / "contact_sheet.png",

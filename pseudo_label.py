@@ -15,7 +15,7 @@ from mrcnn.selftraining.start import GENERATED, find, peak_rate
 from nuclei import cluster
 from nuclei.cli import run
 from nuclei.errors import InputError
-from nuclei.folders.tables import resolution
+from nuclei.folders.sources import resolution
 from nuclei.io.files import check_can_hold_files, overlap
 
 

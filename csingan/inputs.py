@@ -27,7 +27,7 @@ from nuclei.folders.patches import (
     read_masks,
     read_patch,
 )
-from nuclei.folders.tables import read_selection
+from nuclei.folders.selected import read_selection
 from nuclei.io.ids import check_ids
 from nuclei.io.images import LABEL_SUFFIXES, has_transparency, list_images, read_image, read_labels
 from nuclei.outlines.polygons import numbered

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nuclei.errors import InputError
-from nuclei.folders import patches, tables
+from nuclei.folders import patches
+from nuclei.folders.selected import read_selection
+from nuclei.folders.sources import read_sources
 from nuclei.io.images import read_labels
 from nuclei.report.write import LATER
 
@@ -34,7 +36,7 @@ def tissue_folders(folder: Path) -> Tissue:
 
 def annotate_selected(data: Path, labels: Path) -> None:
     """Play the annotator: cut the masks of the selected patches, and of no other, out of the true labels."""
-    selected = tables.read_selection(data)
+    selected = read_selection(data)
     for name in set(patches.list_patches(data)) - set(selected):
         if patches.is_annotated(data / name):  # by an earlier run that selected otherwise
             patches.write_patch(data, name, patches.read_patch(data / name))
@@ -43,7 +45,7 @@ def annotate_selected(data: Path, labels: Path) -> None:
 
 def annotate(data: Path, names: Iterable[str], labels: Path) -> None:
     """Cut the masks of these patches out of the label images that `labels` holds, one a training image."""
-    table = tables.read_sources(data)
+    table = read_sources(data)
     if table is None:
         raise InputError(f"{data}/ has no table of where its patches were cropped; crop them with --images")
     sources = table.set_index("patch")

@@ -57,7 +57,9 @@ def leave_linux() -> None:
 
 def use_files(folder: Path) -> None:
     """Everything that touches files below the stages: what is written comes back, and replaces the old."""
-    from nuclei.folders import patches, tables
+    from nuclei.folders import patches
+    from nuclei.folders.selected import read_selection, write_selection
+    from nuclei.folders.sources import read_sources
     from nuclei.io.files import atomic_folder, read_json, write_json
     from nuclei.io.images import write_image
     from nuclei.io.locks import locked
@@ -84,8 +86,8 @@ def use_files(folder: Path) -> None:
     labels = np.eye(8, dtype=np.int32)
     patches.write_masks(folder / "data" / names[0], labels)
     assert (patches.read_masks(folder / "data" / names[0]) == labels).all()
-    tables.write_selection(folder / "data", tables.read_sources(folder / "data"))
-    assert tables.read_selection(folder / "data") == names
+    write_selection(folder / "data", read_sources(folder / "data"))
+    assert read_selection(folder / "data") == names
 
     for _ in range(2):  # the second takes the place of the first
         write_quarters(folder / "crops", "aa", image)

@@ -14,7 +14,8 @@ from mrcnn.inference import tiling
 from mrcnn.selftraining.start import FOLDER
 from nuclei import label_free, tissue
 from nuclei.errors import InputError
-from nuclei.folders import patches, tables
+from nuclei.folders import patches
+from nuclei.folders.selected import SELECTION
 from nuclei.io.images import read_image, read_labels, write_labels
 from nuclei.outlines.polygons import fill_holes, renumber
 from tests.nuclei.outlines.test_polygons import hard_labels
@@ -34,7 +35,7 @@ def folder(tmp_path, monkeypatch, caplog):
             labels = np.zeros_like(labels)
             labels[10:23, 10:22] = hard_labels()
         patches.write_patch(tmp_path / "data", name, image, labels if name == "b" else None)
-    (tmp_path / "data" / tables.SELECTION).write_text("patch\na\nb\n")
+    (tmp_path / "data" / SELECTION).write_text("patch\na\nb\n")
     monkeypatch.chdir(tmp_path)
     caplog.set_level("INFO")
     return tmp_path
@@ -101,7 +102,7 @@ def test_a_patch_may_have_any_name(folder, form, name):
     (folder / "data" / "b").rename(folder / "data" / name)
     image = folder / "data" / name / "images" / "b.png"
     image.rename(image.with_name(f"{name}.png"))
-    (folder / "data" / tables.SELECTION).write_text(f"patch\n{name}\n")
+    (folder / "data" / SELECTION).write_text(f"patch\n{name}\n")
     before = masks(folder, name)
     annotations.main(Export(start="none", format=(form,)))
     shutil.rmtree(folder / "data" / name / "masks")

@@ -14,7 +14,7 @@ import consis_based
 from consis_based import Settings
 from nuclei.errors import InputError
 from nuclei.folders.patches import list_patches, read_patch, write_masks
-from nuclei.folders.tables import read_selection
+from nuclei.folders.selected import read_selection
 from nuclei.io.images import write_image
 from nuclei.selection.baselines import BASELINES
 from nuclei.selection.criteria import CRITERIA

@@ -6,8 +6,9 @@ import pytest
 
 import demo
 from nuclei import experiment
-from nuclei.folders import patches, tables
+from nuclei.folders import patches
 from nuclei.folders.runs import Run
+from nuclei.folders.selected import read_selection, write_selection
 from nuclei.io.images import write_image, write_labels
 from nuclei.slides.cropping import crop_images
 from tests.programs import call
@@ -25,7 +26,7 @@ def test_the_scripts_run_as_programs_from_images_to_scores(tmp_path):
     assert figures["aji_label_free"] > 0.2
 
     out = tmp_path / "demo"
-    selected = tables.read_selection(out / "data")
+    selected = read_selection(out / "data")
     names = patches.list_patches(out / "data")
     # Only what was selected is annotated; the rest is labelled by the network.
     assert sorted(name for name in names if patches.is_annotated(out / "data" / name)) == sorted(selected)
@@ -66,7 +67,7 @@ def test_only_the_selected_patches_end_up_annotated(tmp_path, monkeypatch):
     data = tmp_path / "data"
     crop_images(tmp_path / "images", data, size=32, stride=32)
     patches.write_masks(data / "a_x0_y0", np.ones((32, 32), np.int32))  # left by a run that was stopped
-    tables.write_selection(data, pd.DataFrame([{"patch": "a_x32_y0"}]))
+    write_selection(data, pd.DataFrame([{"patch": "a_x32_y0"}]))
     experiment.annotate_selected(data, tmp_path / "labels")
     assert not patches.is_annotated(data / "a_x0_y0")
     assert patches.read_masks(data / "a_x32_y0")[4:8, 8:18].all()

@@ -25,7 +25,9 @@ from nuclei.editor.desk import Desk
 from nuclei.editor.drawing import Drawing, Propose
 from nuclei.editor.server import Server
 from nuclei.experiment import annotate, program
-from nuclei.folders import patches, tables
+from nuclei.folders import patches
+from nuclei.folders.selected import read_selection
+from nuclei.folders.sources import SOURCES
 from nuclei.io.files import write_json
 
 
@@ -46,7 +48,7 @@ def main(settings: Settings) -> None:
         "consis_based.py", data=data, crops=None, images=where.train_images, stride=STRIDE, k1=settings.k1,
         k2=K2, out=out / "chosen",
     )  # fmt: skip
-    names = tables.read_selection(data)
+    names = read_selection(data)
     truth = _truth(out / "truth", data, names, where.train_labels)
     results = {}
     for row, (start, model, learnt) in _starts(settings, truth, names).items():
@@ -63,7 +65,7 @@ def _truth(folder: Path, data: Path, names: list[str], labels: Path) -> Path:
     for name in names:
         if not patches.is_patch(folder / name):
             patches.write_patch(folder, name, patches.read_patch(data / name))
-    for table in data.glob(tables.SOURCES):
+    for table in data.glob(SOURCES):
         shutil.copy(table, folder / table.name)
     annotate(folder, [name for name in names if not patches.is_annotated(folder / name)], labels)
     return folder

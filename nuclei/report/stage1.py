@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from nuclei.folders import patches, tables
+from nuclei.folders import patches
+from nuclei.folders.selected import SELECTION, read_selection
+from nuclei.folders.sources import read_sources
 from nuclei.io.images import read_image
 from nuclei.report.embedded import picture, thumb, zoomable
 from nuclei.report.page import Section, duration, figure, grid, heading, table
@@ -25,7 +27,7 @@ def pool(places: Places) -> Section:
     if not places.data.is_dir():
         return section
     names = [path.name for path in sorted(places.data.iterdir()) if patches.is_patch(path)]
-    sources = tables.read_sources(places.data) if names else None
+    sources = read_sources(places.data) if names else None
     if names:
         images = "" if sources is None else f", from {sources['source'].nunique()} images"
         section.count = f"{len(names)}{images}"
@@ -48,9 +50,9 @@ def chosen(places: Places) -> Section:
         look="Each cluster should be one kind of tissue, and its chosen patch (large mark) a typical one.",
         settings=settings_of(places.selection),
     )
-    if not (places.data / tables.SELECTION).exists():
+    if not (places.data / SELECTION).exists():
         return section
-    names = tables.read_selection(places.data)
+    names = read_selection(places.data)
     section.count = f"{len(names)} patches"
     if (places.selection / MAP_TABLE).exists():
         section.parts.append(_map(places, names))

@@ -14,14 +14,8 @@ import pandas as pd
 from nuclei.errors import InputError
 from nuclei.folders.patches import PATCH, is_annotated, list_patches
 from nuclei.folders.runs import Run
-from nuclei.folders.tables import (
-    SELECTION,
-    earlier_rounds,
-    is_edited,
-    put_selection,
-    read_sources,
-    selected_rows,
-)
+from nuclei.folders.selected import SELECTION, earlier_rounds, is_edited, put_selection, selected_rows
+from nuclei.folders.sources import read_sources
 from nuclei.io.files import check_can_hold_files, digest
 from nuclei.selection.budget import patches_of_budget, pool_pixels
 from nuclei.selection.elsewhere import take_features

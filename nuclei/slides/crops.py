@@ -14,7 +14,7 @@ import pandas as pd
 from nuclei.errors import InputError
 from nuclei.folders.patches import is_annotated, is_patch, read_patch, source_stem
 from nuclei.folders.runs import REPLACED, set_aside
-from nuclei.folders.tables import SOURCES_BEGUN, read_sources, write_sources
+from nuclei.folders.sources import SOURCES_BEGUN, read_sources, write_sources
 from nuclei.slides.places import grid
 
 log = logging.getLogger(__name__)

@@ -24,7 +24,9 @@ import tyro
 
 from nuclei import tissue
 from nuclei.errors import InputError
-from nuclei.folders import patches, runs, tables
+from nuclei.folders import patches, runs
+from nuclei.folders.selected import SELECTION, read_selection
+from nuclei.folders.sources import SOURCES, read_sources
 from nuclei.io.images import read_image, read_labels, write_image, write_labels
 from nuclei.outlines import registry, shapes
 from nuclei.outlines.checks import to_labels
@@ -232,9 +234,9 @@ def _records(folder: Path, image: np.ndarray) -> dict[str, Format]:
     from nuclei.slides.cropping import crop_images
     from tests.tiny_network import config
 
-    selected = folder / tables.SELECTION
+    selected = folder / SELECTION
     selected.write_text("patch,cluster,score\np,0,1.5\n")
-    table = folder / tables.SOURCES
+    table = folder / SOURCES
     table.write_text("patch,source,x,y\np,a.png,0,0\n")
     run = runs.Run(folder / "run", "benchmark", {"steps": 5})
     run.begin()
@@ -251,8 +253,8 @@ def _records(folder: Path, image: np.ndarray) -> dict[str, Format]:
             crop_images(folder / "slides", out / "data", 64, 64, 0.25, None, out / "overviews", False)
 
     return {
-        "selected.csv": Format(selected, lambda: tables.read_selection(folder), is_text=True),
-        "sources.csv": Format(table, lambda: tables.read_sources(folder), is_text=True),
+        "selected.csv": Format(selected, lambda: read_selection(folder), is_text=True),
+        "sources.csv": Format(table, lambda: read_sources(folder), is_text=True),
         "settings.json": Format(run.folder / runs.RECORD, lambda: run.state, is_text=True),
         "config.json": Format(
             folder / "model" / "config.json", lambda: find_model(folder / "model"), is_text=True

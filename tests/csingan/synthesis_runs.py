@@ -14,7 +14,7 @@ from csingan.inputs import read_folder, read_patches
 from csingan.synthesis import synthesise
 from nuclei.folders import runs
 from nuclei.folders.patches import list_patches, read_patch, write_patch
-from nuclei.folders.tables import write_selection
+from nuclei.folders.selected import write_selection
 from nuclei.io.images import write_image
 
 SIZE = 64

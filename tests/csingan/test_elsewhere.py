@@ -5,7 +5,7 @@ import pytest
 from csingan.inputs import read_patches
 from csingan.synthesis import synthesise
 from nuclei.folders.patches import read_masks, read_patch, write_patch
-from nuclei.folders.tables import write_selection
+from nuclei.folders.selected import write_selection
 from tests.csingan.synthesis_runs import tissue
 
 

@@ -20,7 +20,7 @@ from csingan.inputs import (
 )
 from nuclei.errors import InputError
 from nuclei.folders.patches import write_patch
-from nuclei.folders.tables import write_selection
+from nuclei.folders.selected import write_selection
 from nuclei.io.images import write_image, write_labels
 
 

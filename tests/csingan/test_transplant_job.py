@@ -14,7 +14,7 @@ from csingan.transplant_job import Transplants
 from nuclei.errors import InputError
 from nuclei.folders.pairs import check_folder
 from nuclei.folders.patches import list_patches, read_masks, read_patch, write_patch
-from nuclei.folders.tables import write_selection
+from nuclei.folders.selected import write_selection
 
 SIDE = 96
 

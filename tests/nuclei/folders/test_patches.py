@@ -3,11 +3,10 @@ import sys
 
 import cv2
 import numpy as np
-import pandas as pd
 import pytest
 
 from nuclei.errors import InputError
-from nuclei.folders import patches, tables
+from nuclei.folders import patches
 
 IMAGE = np.random.default_rng(0).integers(0, 255, (8, 8, 3)).astype(np.uint8)
 LABELS = np.zeros((8, 8), np.int32)
@@ -114,70 +113,6 @@ def test_windows_reach_the_border(length, size, stride, expected):
     assert patches.starts(length, size, stride) == expected
 
 
-def test_the_selection_comes_back_in_its_order(data):
-    tables.write_selection(data, pd.DataFrame({"patch": ["b", "a"], "score": [1.5, 2]}))
-    assert tables.read_selection(data) == ["b", "a"]
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        (None, "run consis_based.py first"),
-        ("name\na\n", "has no column patch"),
-        ("patch\n", "selects no patch"),
-        ("patch\nz\n", "names the patch 'z', which is not in"),
-        ("patch\na\na/\n", "names the patch 'a/',.*names of folders in .*, one a row, comma separated"),
-        ("patch\n../data/a\n", "names the patch '../data/a',"),
-        ("patch\n.\n", "names the patch '.',"),
-        (f"patch\n{'a' * 300}\n", "names the patch 'aaa"),
-        ("patch,round\na,1,\n", "its rows have more cells than its first row; mend it"),
-        ("patch\ta\n", "has no column patch; its columns are separated by tabs"),
-        ("patch;score\na;1,5\nb;1,5,2\n", "has no column patch; its columns are separated by semicolons"),
-    ],
-)
-def test_bad_selections_are_refused(data, text, message):
-    if text is not None:
-        (data / "selected.csv").write_text(text)
-    with pytest.raises(InputError, match=message):
-        tables.read_selection(data)
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["patch,score\n b ,1\na,2\n", "Patch\nb\na\n", "sep=,\npatch\nb\na\n", "\ufeffsep=,\n patch \nb\n a\n"],
-)
-def test_a_selection_is_read_as_a_person_reads_it(data, text):
-    (data / "selected.csv").write_text(text, encoding="utf-8")
-    assert tables.read_selection(data) == ["b", "a"]
-
-
-def test_a_patch_is_found_however_a_system_spells_its_name(data):
-    for name in ("Pra\u0308p", "\u00e4", " c "):  # as macOS, as Linux, and with blanks that a table loses
-        patches.write_patch(data, name, IMAGE)
-    (data / "selected.csv").write_text("patch\nPr\u00e4p\na\u0308\n c \n", encoding="utf-8")
-    assert tables.read_selection(data) == ["Pra\u0308p", "\u00e4", " c "]
-
-
-def test_a_patch_that_is_selected_twice_counts_once_and_is_told(data, caplog):
-    (data / "selected.csv").write_text("patch\nb\na\nb\n")
-    assert tables.read_selection(data) == ["b", "a"]
-    assert "names 'b' more than once" in caplog.text
-
-
-def test_a_selection_names_no_place_outside_of_the_data(data, tmp_path):
-    (data / "selected.csv").write_text(f"patch\n{data / 'a'}\n")
-    with pytest.raises(InputError, match="names the patch '/.*/a', which is not in"):
-        tables.read_selection(data)
-
-
-def test_an_edited_selection_is_kept_when_a_new_one_is_written(data):
-    assert tables.write_selection(data, pd.DataFrame([{"patch": "a"}])) is None
-    assert tables.write_selection(data, pd.DataFrame([{"patch": "a"}])) is None
-    before = tables.write_selection(data, pd.DataFrame([{"patch": "b"}]))
-    assert before.read_text() == "patch\na\n"
-    assert tables.read_selection(data) == ["b"]
-
-
 def test_hidden_files_among_the_masks_are_passed_over(data):
     before = patches.read_masks(data / "a"), patches.fingerprint(data, ["a"])
     (data / "a" / "masks" / "._0.png").write_bytes(b"of macOS")
@@ -207,21 +142,6 @@ def test_new_masks_leave_everything_else_as_it_was(data):
     assert sorted(path.name for path in (data / "a").iterdir()) == ["images", "masks", "notes.txt", "whole"]
 
 
-def test_a_selection_may_have_empty_rows_and_names_that_look_like_nothing(data):
-    for name in ("NA", "007"):
-        patches.write_patch(data, name, IMAGE)
-    (data / "selected.csv").write_text("patch,round\nNA,1\n,\n007,\n")
-    assert tables.read_selection(data) == ["NA", "007"]
-
-
-def test_an_edited_selection_is_kept_in_whatever_encoding(data):
-    edited = "patch,note\na,K\u00f6ln\n".encode("latin-1")
-    (data / "selected.csv").write_bytes(edited)
-    before = tables.write_selection(data, pd.DataFrame({"patch": ["a"]}))
-    assert before.read_bytes() == edited
-    assert (data / "selected.csv").read_text() == "patch\na\n"
-
-
 @pytest.mark.parametrize(
     ("pixels", "message"),
     [
@@ -240,12 +160,6 @@ def test_a_mask_may_have_sixteen_bits_or_colours(data):
     for mask in (np.uint16(LABELS == 2) * 255, np.uint8((LABELS == 2)[..., None] * [0, 0, 255])):
         write_mask(data / "a" / "masks" / "0.png", mask)
         assert (patches.read_masks(data / "a") == 1).sum() == (LABELS == 2).sum()
-
-
-def test_no_edited_selection_is_lost_however_often_a_new_one_is_written(data):
-    (data / "selected.csv").write_text("patch\na\n")
-    kept = [tables.write_selection(data, pd.DataFrame({"patch": [name]})) for name in ("b", "c", "a")]
-    assert [path.read_text() for path in kept] == ["patch\na\n", "patch\nb\n", "patch\nc\n"]
 
 
 @pytest.mark.parametrize(
@@ -267,13 +181,6 @@ def test_a_patch_with_a_name_in_any_script_comes_back(tmp_path):
     patches.write_patch(tmp_path, "\u7d30\u80de", IMAGE, LABELS)
     assert (patches.read_patch(tmp_path / "\u7d30\u80de") == IMAGE).all()
     assert patches.read_masks(tmp_path / "\u7d30\u80de").max() == 2
-
-
-def test_what_is_wrong_with_a_table_is_said_once(data):
-    (data / "selected.csv").write_text("name\na\n")
-    with pytest.raises(InputError) as error:
-        tables.read_selection(data)
-    assert "cannot be read" not in str(error.value)
 
 
 def test_a_mask_of_several_nuclei_is_refused(tmp_path):

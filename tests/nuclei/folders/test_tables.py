@@ -1,154 +1,36 @@
-"""selected.csv, which both the program and a person write."""
+"""Tables as people and spreadsheets write them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from nuclei.errors import InputError
-from nuclei.folders import tables
-from nuclei.folders.tables import earlier_rounds, is_edited, put_selection
-from tests.kills import kill_after
+from nuclei.folders.tables import read_table
 
 
 @pytest.fixture
-def data(tmp_path) -> Path:
-    (tmp_path / "data").mkdir()
-    return tmp_path / "data"
+def path(tmp_path) -> Path:
+    return tmp_path / "table.csv"
 
 
-def rows(*names: str, number: int = 1, **columns: list) -> pd.DataFrame:
-    return pd.DataFrame({"patch": names, "round": number, "score": 0.5} | columns)
+@pytest.mark.parametrize(
+    "text",
+    ["patch,score\n b ,1\na,2\n", "Patch\nb\na\n", "sep=,\npatch\nb\na\n", "\ufeffsep=,\n patch \nb\n a\n"],
+)
+def test_a_table_is_read_as_a_person_reads_it(path, text):
+    path.write_text(text, encoding="utf-8")
+    assert read_table(path)["patch"].tolist() == ["b", "a"]
 
 
-def put(data: Path, table: pd.DataFrame, number: int = 1, replace: bool = False) -> str:
-    """The folder in which the table was written."""
-    return put_selection(data, data.parent / "out", table, number, {"seed": 0}, replace).parent.name
+def test_a_table_may_have_empty_rows_and_names_that_look_like_nothing(path):
+    path.write_text("patch,round\nNA,1\n,\n007,\n")
+    assert read_table(path)["patch"].tolist() == ["NA", "007"]
 
 
-def edit(data: Path, before: str, after: str) -> None:
-    path = data / "selected.csv"
-    assert before in path.read_text()
-    path.write_text(path.read_text().replace(before, after))
-
-
-def kept(data: Path) -> list[str]:
-    return [path.read_text() for path in sorted(data.glob("replaced/*/selected.csv"))]
-
-
-def test_what_the_program_wrote_is_replaced_and_kept(data):
-    assert put(data, rows("a")) == "data" and not kept(data)
-    assert put(data, rows("b")) == "data"
-    assert (data / "selected.csv").read_text() == "patch,round,score\nb,1,0.5\n"
-    assert kept(data) == ["patch,round,score\na,1,0.5\n"]
-
-
-def test_what_a_person_edited_stays(data, caplog):
-    put(data, rows("a", "b"))
-    edit(data, "b,1,0.5\n", "")
-    edited = (data / "selected.csv").read_text()
-    assert put(data, rows("c")) == "out"
-    assert (data / "selected.csv").read_text() == edited and not kept(data)
-    assert (data.parent / "out" / "selected.csv").read_text() == "patch,round,score\nc,1,0.5\n"
-    assert "was edited by hand and stays" in caplog.text and "--replace" in caplog.text
-
-    assert put(data, rows("c"), replace=True) == "data"
-    assert kept(data) == [edited] and not (data.parent / "out" / "selected.csv").exists()
-    assert put(data, rows("d")) == "data"  # that of the program again
-
-
-def test_a_table_that_a_person_wrote_stays(data):
-    (data / "selected.csv").write_text("patch\na\n")
-    assert put(data, rows("b")) == "out"
-    (data / "selected.csv").write_text("no table of patches\n")
-    assert put(data, rows("b")) == "out"
-
-
-def test_an_edit_that_says_what_would_be_written_is_none(data):
-    (data / "selected.csv").write_text("patch,round,score\na,1,0.5\n")
-    assert put(data, rows("a")) == "data" and not kept(data)
-    assert put(data, rows("b")) == "data"
-
-
-def test_saving_a_table_in_a_spreadsheet_is_no_edit(data):
-    put(data, rows("a", "b"))
-    text = (data / "selected.csv").read_text().replace("\n", "\r\n").replace("a,", '"a",')
-    (data / "selected.csv").write_bytes(b"\xef\xbb\xbf" + text.encode())
-    assert not is_edited(data)
-
-
-def test_rows_that_were_all_taken_out_are_no_loss(data):
-    put(data, rows("a"))
-    edit(data, "a,1,0.5\n", "")
-    assert put(data, rows("b")) == "data"
-
-
-def test_a_second_round_leaves_the_first_as_it_was_edited(data):
-    put(data, rows("a", "b"))
-    edit(data, "b,1,0.5\n", "z,1,0.50\n")
-    edit(data, "score\n", "score,note\n")
-    edit(data, "a,1,0.5\n", "a,1,0.5,of Jane\n")
-    assert put(data, rows("c", number=2), 2) == "data"
-    expected = "patch,round,score,note\na,1,0.5,of Jane\nz,1,0.50,\n"
-    assert (data / "selected.csv").read_text() == f"{expected}c,2,0.5,\n"
-
-    # Another second round replaces the rows of this one, and of later ones, alone.
-    put(data, rows("d", number=3), 3)
-    assert put(data, rows("e", number=2), 2) == "data"
-    assert (data / "selected.csv").read_text() == f"{expected}e,2,0.5,\n"
-    assert kept(data)[-1] == f"{expected}c,2,0.5,\nd,3,0.5,\n"
-
-    edit(data, "e,2", "f,2")
-    assert put(data, rows("g", number=2), 2) == "out"
-    assert put(data, rows("g"), 1) == "out"
-
-
-def test_a_round_that_is_appended_replaces_nothing(data):
-    put(data, rows("a"))
-    put(data, rows("b", number=2), 2)
-    assert earlier_rounds(data, 2)["patch"].tolist() == ["a"] and not kept(data)
-    # The first round is still known for one that the program wrote.
-    assert put(data, rows("c")) == "data"
-    assert (data / "selected.csv").read_text() == "patch,round,score\nc,1,0.5\n"
-
-
-def test_places_keep_their_digits_beside_patches_without_one(data):
-    put(data, rows("a", x=[64]))
-    put(data, rows("b", number=2), 2)
-    assert (data / "selected.csv").read_text() == "patch,round,score,x\na,1,0.5,64\nb,2,0.5,\n"
-    assert not is_edited(data)
-
-
-@pytest.mark.parametrize("renames", range(4))
-def test_a_run_that_was_killed_leaves_no_rows_of_nobody(data, monkeypatch, renames):
-    put(data, rows("a"))
-    put(data, rows("b", number=2), 2)
-    assert kill_after(monkeypatch, renames, lambda: put(data, rows("c", number=2), 2)) == (renames < 3)
-    assert not is_edited(data)
-    assert put(data, rows("d", number=2), 2) == "data"
-    assert (data / "selected.csv").read_text() == "patch,round,score\na,1,0.5\nd,2,0.5\n"
-    assert "patch,round,score\na,1,0.5\nb,2,0.5\n" in kept(data)
-
-
-def test_rounds_that_are_no_numbers(data):
-    (data / "selected.csv").write_text("patch,round\na,first\n")
-    with pytest.raises(InputError, match="selected.csv has rounds that are not numbers"):
-        earlier_rounds(data, 2)
-    assert is_edited(data)
-
-
-def test_rows_without_a_patch_are_passed_over(data):
-    tables.write_sources(data, pd.DataFrame({"patch": ["a", "b"], "source": "i.png", "x": 0, "y": 0}))
-    (data / "b" / "images").mkdir(parents=True)
-    assert tables.read_sources(data)["patch"].tolist() == ["b"]
-
-
-def test_a_resolution_with_a_comma_is_named(data) -> None:
-    (data / "a" / "images").mkdir(parents=True)
-    tables.write_sources(
-        data, pd.DataFrame({"patch": ["a"], "source": "i.png", "x": 0, "y": 0, "mpp": "0,25"})
-    )
-    with pytest.raises(InputError, match=r"sources\.csv has '0,25' as mpp.*0\.25"):
-        tables.resolution(data)
+def test_what_is_wrong_with_a_table_is_said_once(path):
+    path.write_text("name\na\n")
+    with pytest.raises(InputError) as error:
+        read_table(path)
+    assert "cannot be read" not in str(error.value)

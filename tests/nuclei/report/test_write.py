@@ -7,7 +7,8 @@ import pytest
 
 import report
 from nuclei import tissue
-from nuclei.folders import patches, tables
+from nuclei.folders import patches
+from nuclei.folders.selected import write_selection
 from nuclei.io.images import write_image
 from nuclei.outlines import results
 from nuclei.report import measures, plots
@@ -28,7 +29,7 @@ def run(tmp_path, monkeypatch):
     image, labels = tissue.generate("glandular", SIDE, 0)
     patches.write_patch(data, EVIL, image, labels)
     patches.write_patch(data, "b", *tissue.generate("stroma", SIDE, 1)[:1])
-    tables.write_selection(data, pd.DataFrame([{"patch": EVIL, "round": 1}, {"patch": "b", "round": 1}]))
+    write_selection(data, pd.DataFrame([{"patch": EVIL, "round": 1}, {"patch": "b", "round": 1}]))
     for number in range(2):
         patches.write_patch(synthetic, f"{EVIL}_{number}", image, labels)
     undecided = np.where(labels == 2, labels, 0)

@@ -6,7 +6,7 @@ import pytest
 
 from nuclei.errors import InputError
 from nuclei.folders.patches import list_patches, read_patch, write_masks, write_patch
-from nuclei.folders.tables import read_selection
+from nuclei.folders.selected import read_selection
 from nuclei.io.images import write_image
 from nuclei.selection import two_stage
 from nuclei.selection.baselines import BASELINES

@@ -11,7 +11,7 @@ import pytest
 
 from nuclei.errors import InputError
 from nuclei.folders.patches import list_patches, write_masks, write_patch
-from nuclei.folders.tables import read_selection
+from nuclei.folders.selected import read_selection
 from nuclei.io.files import write_json
 from nuclei.io.images import write_image
 from nuclei.selection import features as networks

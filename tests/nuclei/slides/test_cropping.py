@@ -10,7 +10,8 @@ import pytest
 import tifffile
 
 from nuclei.errors import InputError
-from nuclei.folders import patches, tables
+from nuclei.folders import patches
+from nuclei.folders.sources import read_sources, write_sources
 from nuclei.io.images import read_image, write_image
 from nuclei.slides import cropping
 from nuclei.slides.cropping import crop_images, list_sources
@@ -39,7 +40,7 @@ def test_plain_images_are_cropped_everywhere_and_remembered(images, data):
     assert sources["mpp"].isna().all()
     assert sources[["width", "height"]].drop_duplicates().values.tolist() == [[14, 10]]
     assert (patches.read_patch(data / "my_slide_x6_y2") == image[2:10, 6:14]).all()
-    assert tables.read_sources(data).equals(sources)
+    assert read_sources(data).equals(sources)
 
 
 def test_a_slide_is_cropped_where_it_shows_tissue(images, data, reads):
@@ -53,7 +54,7 @@ def test_a_slide_is_cropped_where_it_shows_tissue(images, data, reads):
     assert sources["source"].tolist() == ["a.svs"] * 16 + ["b.png"]
     assert [box[:2] for box in reads] == [*places, (0, 0)]
     assert (patches.read_patch(data / "a_x320_y128") == image[128:192, 320:384]).all()
-    assert tables.read_sources(data).equals(sources)
+    assert read_sources(data).equals(sources)
 
 
 def test_places_are_in_px_of_the_wanted_resolution(images, data):
@@ -107,7 +108,7 @@ def test_a_run_that_was_stopped_goes_on(images, data, reads, monkeypatch):
         crop_images(images, data, size=64, stride=64)
     # What was finished is usable.
     names = patches.list_patches(data)
-    assert len(names) == 5 and sorted(tables.read_sources(data)["patch"]) == names
+    assert len(names) == 5 and sorted(read_sources(data)["patch"]) == names
 
     reads.clear()
     sources = crop_images(images, data, size=64, stride=64)
@@ -121,7 +122,7 @@ def test_damaged_tiles_are_left_out_and_told(images, data, caplog):
     damage(write_slide(images / "a.svs", tissue(256, 256)), 5, 6)
     sources = crop_images(images, data, size=TILE, stride=TILE)
     assert len(sources) == 14
-    assert sorted(tables.read_sources(data)["patch"]) == patches.list_patches(data)
+    assert sorted(read_sources(data)["patch"]) == patches.list_patches(data)
     (line,) = [line for line in caplog.messages if "damaged" in line]
     assert "a.svs: 2 of 16 patches lie on damaged parts of the file (the first at x 64, y 64)" in line
 
@@ -210,7 +211,7 @@ def test_a_full_disk_is_one_clear_line_and_keeps_what_was_finished(images, data,
         with pytest.raises(InputError, match="cannot write .*No space left on device; check"):
             crop_images(images, data, size=64, stride=64)
     names = patches.list_patches(data)
-    assert len(names) == 6 and sorted(tables.read_sources(data)["patch"]) == names
+    assert len(names) == 6 and sorted(read_sources(data)["patch"]) == names
     assert len(crop_images(images, data, size=64, stride=64)) == 16
 
 
@@ -234,9 +235,9 @@ def test_patches_of_somebody_else_and_of_another_size_are_refused(images, data):
 def test_a_table_of_an_older_version_is_read(images, data):
     write_image(images / "a.png", IMAGE)
     sources = crop_images(images, data, size=8, stride=8)
-    tables.write_sources(data, sources[["patch", "source", "x", "y"]])
+    write_sources(data, sources[["patch", "source", "x", "y"]])
     assert crop_images(images, data, size=8, stride=8).equals(sources)
-    assert tables.read_sources(data).equals(sources)
+    assert read_sources(data).equals(sources)
 
 
 def test_patches_of_other_images_stay_in_the_table(images, data, tmp_path):
@@ -245,7 +246,7 @@ def test_patches_of_other_images_stay_in_the_table(images, data, tmp_path):
     write_image(tmp_path / "more" / "b.png", IMAGE)
     second = crop_images(tmp_path / "more", data, size=8, stride=8)
     assert second["source"].unique().tolist() == ["b.png"]
-    assert tables.read_sources(data).equals(pd.concat([first, second], ignore_index=True))
+    assert read_sources(data).equals(pd.concat([first, second], ignore_index=True))
 
 
 def test_memory_does_not_grow_with_the_slide(images, data, monkeypatch):

@@ -11,7 +11,7 @@ import tifffile
 
 from nuclei.errors import InputError
 from nuclei.folders.patches import image_path, list_patches, read_patch, write_masks, write_patch
-from nuclei.folders.tables import read_sources
+from nuclei.folders.sources import read_sources
 from nuclei.io.images import write_image
 from nuclei.slides.cropping import crop_images
 from nuclei.slides.slide import Source
