@@ -113,11 +113,12 @@ def segment_slides(
     Raises:
         InputError: a slide, the region, the model or the scheduler cannot be used, or a disk is full.
     """
+    from mrcnn.inference.tiling import sides
     from mrcnn.slides.job import How, SlideJob
 
     run = _run(model, out, confidence, views, overlap)
     run.check()
-    side = find_model(model)[1]["IMAGE_SHAPE"][0]
+    side = sides(find_model(model)[1]["IMAGE_SHAPE"][0])[-1]
     mpp = resolution(model, mpp)
     how = How(model, run.depends_on["model"], side, confidence, views, overlap, mpp, source_mpp, block)
     jobs = [SlideJob(path, out, how, None if region is None else find_region(region, path)) for path in paths]

@@ -24,14 +24,14 @@ import pyarrow.parquet as pq
 import shapely
 
 from benchmarks.slides import bare, edges, measured
-from mrcnn.inference.tiling import OVERLAP
+from mrcnn.inference.tiling import OVERLAP, sides
 from nuclei.cli import run
 from nuclei.folders.runs import Run
 from nuclei.io.files import read_json, write_json
 from nuclei.slides.blocks import Grid
 from nuclei.tissue.slide import TissueSlide
 
-TILE = 256  # px, of the start weights
+TILE = sides(256)[-1]  # px, as the start weights see slides
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mrcnn.inference.tiling import OVERLAP, tiles_at_once
+from mrcnn.inference.tiling import OVERLAP, sides, tiles_at_once
 from mrcnn.selftraining.start import start_weights
 from nuclei.slides.blocks import Grid, tiles_to_see
 from nuclei.slides.slide import Source, open_source
@@ -22,14 +22,15 @@ def main(path: Path) -> None:
     from mrcnn import model as modellib  # Keras takes seconds, which `count_tiles` need not wait for
 
     predictor = modellib.load(start_weights(), DETECTION_MIN_CONFIDENCE=0.4).predictor
-    side = predictor.config.IMAGE_SHAPE[0]
+    learnt = predictor.config.IMAGE_SHAPE[0]
+    side = sides(learnt)[-1]
     with open_source(path) as source:
         tiles = np.stack([source.read(left, top, side, side) for top, left in _corners(source, side)])
-    count = tiles_at_once(1)
-    predictor.predict(tiles[:count])
+    count, times = tiles_at_once(side, learnt, 1), (side / learnt) ** 2
+    predictor.predict(tiles[:count], times)
     began = time.monotonic()
     for first in range(0, len(tiles) - count + 1, count):
-        predictor.predict(tiles[first : first + count])
+        predictor.predict(tiles[first : first + count], times)
     print(json.dumps({"seconds": time.monotonic() - began, "tiles": len(tiles)}))
 
 

@@ -21,24 +21,25 @@ class Predictor:
 
     def __init__(self, network: Network):
         self.network = network
-        self.compiled: dict[tuple[int, int], tuple[Detector, MaskReader]] = {}
+        self.compiled: dict[tuple[tuple[int, int], float], tuple[Detector, MaskReader]] = {}
 
     @property
     def config(self) -> Config:
         """The network's settings."""
         return self.network.config
 
-    def predict(self, images: np.ndarray) -> list[dict[str, np.ndarray]]:
+    def predict(self, images: np.ndarray, times: float = 1) -> list[dict[str, np.ndarray]]:
         """Objects in a batch of images as the network sees them, best first.
 
         Args:
             images: (B, H, W, 3) uint8 or float32 RGB in 0..255; H and W multiples of 64.
+            times: as many times the objects that the configuration has places for.
 
         Returns:
             for each image a dict of boxes (N, 4) float32 px, class_ids (N,) int32, scores (N,) float32 and
             masks (N, h, w) float32 in 0..1, each filling its box.
         """
-        detector, reader = self._for_shape(tuple(images.shape[1:3]))
+        detector, reader = self._for_shape(tuple(images.shape[1:3]), times)
         found = detector.predict_on_batch(images.astype(np.float32))
         counts = (found["class_ids"] > 0).sum(axis=1)
         masks = self._read_masks(reader, found, counts.max())
@@ -52,18 +53,19 @@ class Predictor:
             for i, count in enumerate(counts)
         ]
 
-    def _for_shape(self, shape: tuple[int, int]) -> tuple[Detector, MaskReader]:
+    def _for_shape(self, shape: tuple[int, int], times: float) -> tuple[Detector, MaskReader]:
         """The compiled network for images of this shape; those not used for longest are given up."""
-        if shape in self.compiled:
-            pair = self.compiled.pop(shape)
+        key = shape, times
+        if key in self.compiled:
+            pair = self.compiled.pop(key)
         else:
             while len(self.compiled) >= _SHAPES_KEPT:
                 del self.compiled[next(iter(self.compiled))]
-            pair = Detector(self.network), MaskReader(self.network, shape)
+            pair = Detector(self.network, times), MaskReader(self.network, shape)
             for model in pair:
                 # XLA is JAX's only way; TensorFlow's own kernels are quicker on a processor.
                 model.compile(jit_compile=keras.backend.backend() == "jax")
-        self.compiled[shape] = pair
+        self.compiled[key] = pair
         return pair
 
     def _read_masks(self, reader: MaskReader, found: dict[str, np.ndarray], count: int) -> np.ndarray:

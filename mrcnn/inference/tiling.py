@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from tqdm import tqdm
 from mrcnn.data.mask_arrays import paste_mask
 from mrcnn.data.resizing import pad_to
 from mrcnn.inference import tta
+from mrcnn.inference.tta import STEP
 from nuclei.folders.patches import starts
 
 if TYPE_CHECKING:
@@ -20,7 +22,8 @@ if TYPE_CHECKING:
 
 OVERLAP = 64  # px; a nucleus up to this size is whole in one tile at least
 MIN_AREA = 12  # px; smaller remains are crumbs
-_BATCH = 4
+_SIDES = 1, 1.5, 2.25  # of tiles, as multiples of the side of what the network learnt from
+_TOGETHER = 4  # tiles of that side, or as many pixels in larger ones, go through the network together
 _EDGE = 2  # px; a box that ends this close to a tile's edge may be cut by it
 
 
@@ -69,14 +72,12 @@ def find_instances(
     n_views: int = 1,
 ) -> list[Instance]:
     """Detections of all tiles; a nucleus in the overlap of two tiles appears in both."""
-    shape, side = image.shape[:2], predictor.config.IMAGE_SHAPE[0]
+    shape, learnt = image.shape[:2], predictor.config.IMAGE_SHAPE[0]
+    side = tile_side(shape, learnt, overlap)
     padded = pad_to(image, side)
-    corners = [
-        (top, left)
-        for top in starts(shape[0], side, side - overlap)
-        for left in starts(shape[1], side, side - overlap)
-    ]
-    count = min(tiles_at_once(n_views), len(corners))
+    tops, lefts = _corners(shape, side, overlap)
+    corners = list(itertools.product(tops, lefts))
+    count = min(tiles_at_once(side, learnt, n_views), len(corners))
     instances: list[Instance] = []
     with tqdm(total=len(corners), desc=progress, unit="tile", disable=progress is None) as bar:
         for first in range(0, len(corners), count):
@@ -87,9 +88,39 @@ def find_instances(
     return instances
 
 
-def tiles_at_once(n_views: int) -> int:
-    """How many tiles go through the network together."""
-    return max(_BATCH // n_views, 1)
+def tile_side(shape: tuple[int, int], learnt: int, overlap: int) -> int:
+    """Px of the tiles of an image of this shape: of those that are possible, what shows the fewest pixels.
+
+    Of equals it is the largest. A network sees half of what lies at the edge of a tile, and nothing of what
+    is around it, so that larger tiles give better outlines.
+
+    Args:
+        shape: (height, width) of the image, px.
+        learnt: px, the side of what the network learnt from.
+        overlap: px that neighbouring tiles share.
+    """
+
+    def seen(side: int) -> tuple[int, int]:
+        tops, lefts = _corners(shape, side, overlap)
+        return len(tops) * len(lefts) * side**2, -side
+
+    return min(sides(learnt), key=seen)
+
+
+def sides(learnt: int) -> list[int]:
+    """Px of the tiles that are possible, multiples of 64; the last one is the largest."""
+    return sorted({int(times * learnt) // STEP * STEP for times in _SIDES})
+
+
+def _corners(shape: tuple[int, int], side: int, overlap: int) -> tuple[list[int], list[int]]:
+    """First rows and first columns of the tiles."""
+    tops, lefts = (starts(length, side, side - overlap) for length in shape)
+    return tops, lefts
+
+
+def tiles_at_once(side: int, learnt: int, n_views: int) -> int:
+    """How many tiles of `side` px go through the network together."""
+    return max(int(_TOGETHER * (learnt / side) ** 2) // n_views, 1)
 
 
 def find_on_tiles(

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 SMALL, WIDTH = 18, 28  # px; a tile whose median nucleus is narrower than SMALL is enlarged until it has WIDTH
 _LARGEST = 2  # times its side, to which a tile is enlarged at most
-_STEP = 64  # px; the network takes multiples of it
+STEP = 64  # px; the network takes multiples of it
+_TOGETHER = 512  # px; larger tiles go through the network one by one
 _SURE, _SOME = 0.4, 5  # nuclei with this score or more are measured, if there are at least this many
 SAME = 0.5  # overlap of two boxes, intersection over union, above which they show the same object
 
@@ -71,18 +72,21 @@ def predict(
 
     Args:
         predictor: of the network.
-        tiles: (B, S, S, 3) uint8 RGB; S a multiple of 64 px.
+        tiles: (B, S, S, 3) uint8 RGB; S a multiple of 64 px. On a larger tile than the network learnt from
+            it has places for as many more objects.
         n_views: 1 to 8; 1 is the network's own answer, on the enlarged tile where nuclei are small.
         count: tiles that the first look shows to the network, copies of the last one among them: for another
             number it is compiled again; None: as many as there are.
     """
     copies = [tiles[-1:]] * ((count or len(tiles)) - len(tiles))
-    firsts = predictor.predict(np.concatenate([tiles, *copies]))[: len(tiles)]
-    return [_look_again(predictor, tile, first, n_views) for tile, first in zip(tiles, firsts, strict=True)]
+    times = max((tiles.shape[1] / predictor.config.IMAGE_SHAPE[0]) ** 2, 1)
+    firsts = predictor.predict(np.concatenate([tiles, *copies]), times)[: len(tiles)]
+    pairs = zip(tiles, firsts, strict=True)
+    return [_look_again(predictor, tile, first, n_views, times) for tile, first in pairs]
 
 
 def _look_again(
-    predictor: Predictor, tile: np.ndarray, first: dict[str, np.ndarray], n_views: int
+    predictor: Predictor, tile: np.ndarray, first: dict[str, np.ndarray], n_views: int, times: float
 ) -> dict[str, np.ndarray]:
     """What `n_views` views find on a tile, (S, S, 3); `first` is one of them unless the tile is enlarged."""
     side, larger = len(tile), enlarged_side(first, len(tile))
@@ -90,12 +94,19 @@ def _look_again(
     views = VIEWS[len(found) : n_views]
     if views:
         shown = cv2.resize(tile, (larger, larger), interpolation=cv2.INTER_CUBIC)[None]
-        seen = predictor.predict(np.concatenate([view.see(shown) for view in views]))
+        seen = _see(predictor, np.concatenate([view.see(shown) for view in views]), times)
         undone = [view.undo(each, larger) for view, each in zip(views, seen, strict=True)]
         found += [{**each, "boxes": each["boxes"] * np.float32(side / larger)} for each in undone]
     if n_views == 1:
         return found[0]
     return _confident(agree(found), predictor.config.DETECTION_MIN_CONFIDENCE)
+
+
+def _see(predictor: Predictor, tiles: np.ndarray, times: float) -> list[dict[str, np.ndarray]]:
+    """As `Predictor.predict`; large tiles one by one, which takes less memory."""
+    if tiles.shape[1] <= _TOGETHER:
+        return predictor.predict(tiles, times)
+    return [found for tile in tiles for found in predictor.predict(tile[None], times)]
 
 
 def enlarged_side(found: dict[str, np.ndarray], side: int) -> int:
@@ -111,7 +122,8 @@ def enlarged_side(found: dict[str, np.ndarray], side: int) -> int:
     width = np.median(np.sqrt((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])))
     if width >= SMALL:
         return side
-    return int(np.clip(round(WIDTH / width * side / _STEP) * _STEP, side, _LARGEST * side))
+    step = max(side // 4 // STEP, 1) * STEP  # few sides: the network is compiled for each
+    return int(np.clip(round(WIDTH / width * side / step) * step, side, _LARGEST * side))
 
 
 def agree(found: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

@@ -106,11 +106,12 @@ class Network(keras.Model):
         deltas = ops.concatenate([level_deltas for _, level_deltas in answers], axis=1)
         return levels, ops.cast(logits, "float32"), ops.cast(deltas, "float32")
 
-    def propose(self, images, logits, deltas, count: int):
-        """The `count` best proposals (B, count, 4) from the answers on all anchors; no gradient."""
+    def propose(self, images, logits, deltas, count: int, candidates: int):
+        """The `count` best proposals (B, count, 4), of the `candidates` likeliest anchors; no gradient."""
         scores = ops.stop_gradient(ops.softmax(logits)[..., 1])
         shape = tuple(images.shape[1:3])
-        return rpn.propose(scores, ops.stop_gradient(deltas), self.anchors(images), shape, count, self.config)
+        anchors, deltas = self.anchors(images), ops.stop_gradient(deltas)
+        return rpn.propose(scores, deltas, anchors, shape, count, candidates, self.config)
 
     def classify(self, levels, rois, shape, training: bool = False):
         """Regions (B, R, 4) -> class logits (B, R, classes) and deltas (B, R, classes, 4)."""
@@ -128,21 +129,34 @@ class Network(keras.Model):
         strides = self.config.BACKBONE_STRIDES[:-1]
         return roi_align.roi_align(levels, rois, size, strides, shape, self.config.CELL_CENTRED)
 
-    def call(self, images):
+    def call(self, images, times: float = 1):
         """Find objects; their masks follow in `MaskReader`, for as many places as are filled.
+
+        Args:
+            images: (B, H, W, 3).
+            times: by which candidates, proposals and detections are more than the configuration says.
 
         Returns:
             dict of levels [P2..P6], boxes (B, D, 4) px, class_ids (B, D) int32 (0 = padding) and scores
-            (B, D), best first; D = DETECTION_MAX_INSTANCES.
+            (B, D), best first; D = `times` DETECTION_MAX_INSTANCES.
         """
+        config = self.config
+        candidates, proposals, places = (
+            round(times * count)
+            for count in (
+                config.PRE_NMS_LIMIT,
+                config.POST_NMS_ROIS_INFERENCE,
+                config.DETECTION_MAX_INSTANCES,
+            )
+        )
         levels, logits, deltas = self.look(images)
-        rois = self.propose(images, logits, deltas, self.config.POST_NMS_ROIS_INFERENCE)
+        rois = self.propose(images, logits, deltas, proposals, candidates)
         shape = tuple(images.shape[1:3])
         logits, deltas = self.classify(levels, rois, shape)
-        found, class_ids, scores = self._refine(rois, logits, deltas, shape)
+        found, class_ids, scores = self._refine(rois, logits, deltas, shape, places)
         return {"levels": levels, "boxes": found, "class_ids": class_ids, "scores": scores}
 
-    def _refine(self, rois, logits, deltas, shape):
+    def _refine(self, rois, logits, deltas, shape, places: int):
         """Final boxes: the best class of each region, its deltas applied, confident, not overlapping.
 
         The best class other than background, which may be likelier without DETECTION_ABOVE_BACKGROUND.
@@ -161,7 +175,7 @@ class Network(keras.Model):
         # Suppression is within a class: boxes of different classes are moved apart.
         apart = ops.cast(class_ids, "float32")[..., None] * (2.0 * max(shape))
         index, valid = boxes.non_max_suppression(
-            refined + apart, scores, config.DETECTION_MAX_INSTANCES, config.DETECTION_NMS_THRESHOLD
+            refined + apart, scores, places, config.DETECTION_NMS_THRESHOLD
         )
         real = ops.cast(valid, "float32")
         return (
@@ -174,13 +188,13 @@ class Network(keras.Model):
 class Detector(keras.Model):
     """The network for images of one shape: each shape has its own anchors and is compiled by itself."""
 
-    def __init__(self, network: Network):
+    def __init__(self, network: Network, times: float = 1):
         super().__init__(name="detector", dtype="float32")
-        self.network = network
+        self.network, self.times = network, times
         self.built = True  # JAX would else run it once uncompiled, which takes longer than compiling it
 
     def call(self, images):
-        return self.network(images)
+        return self.network(images, times=self.times)
 
 
 class MaskReader(keras.Model):

@@ -57,7 +57,7 @@ def build_rpn(config: Config) -> keras.Model:
     return keras.Model(level, outputs, name="rpn_model")
 
 
-def propose(scores, deltas, anchors, shape, count: int, config: Config):
+def propose(scores, deltas, anchors, shape, count: int, candidates: int, config: Config):
     """Turn the network's answers on all anchors into the boxes worth a closer look.
 
     Args:
@@ -66,15 +66,16 @@ def propose(scores, deltas, anchors, shape, count: int, config: Config):
         anchors: (A, 4).
         shape: (height, width) of the images, px.
         count: how many proposals to return.
+        candidates: how many of the likeliest anchors they come from.
 
     Returns:
         (B, count, 4), best first, padded with zeros.
     """
-    best, index = ops.top_k(scores, min(config.PRE_NMS_LIMIT, anchors.shape[0]))
-    candidates = boxes.decode(
+    best, index = ops.top_k(scores, min(candidates, anchors.shape[0]))
+    regions = boxes.decode(
         ops.take(anchors, index, axis=0), boxes.take(deltas, index), config.RPN_BBOX_STD_DEV
     )
-    candidates = boxes.clip(candidates, shape)
-    index, valid = boxes.non_max_suppression(candidates, best, count, config.RPN_NMS_THRESHOLD)
-    proposals = boxes.take(candidates, index) * ops.cast(valid, "float32")[..., None]
+    regions = boxes.clip(regions, shape)
+    index, valid = boxes.non_max_suppression(regions, best, count, config.RPN_NMS_THRESHOLD)
+    proposals = boxes.take(regions, index) * ops.cast(valid, "float32")[..., None]
     return ops.pad(proposals, ((0, 0), (0, count - proposals.shape[1]), (0, 0)))

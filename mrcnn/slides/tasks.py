@@ -83,7 +83,7 @@ class Find:
         pixels = pad_to(pixels, grid.side)
         whole, damaged = _without_damage(work.tiles, grid.side, holes)
         instances: list[Instance] = []
-        count = tiling.tiles_at_once(self.views)
+        count = tiling.tiles_at_once(grid.side, predictor.config.IMAGE_SHAPE[0], self.views)
         for first in range(0, len(whole), count):
             corners = whole[first : first + count]
             tiles = [

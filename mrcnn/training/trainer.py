@@ -37,7 +37,9 @@ class Trainer(keras.Model):
         match, anchor_deltas = targets.anchor_targets(
             network.anchors(images), gt[1], gt[0], config, self.seed
         )
-        proposals = network.propose(images, logits, deltas, config.POST_NMS_ROIS_TRAINING)
+        proposals = network.propose(
+            images, logits, deltas, config.POST_NMS_ROIS_TRAINING, config.PRE_NMS_LIMIT
+        )
         rois, class_ids, roi_deltas, masks = targets.roi_targets(proposals, *gt, config, self.seed)
         class_logits, class_deltas = network.classify(levels, rois, shape, training)
         # Background has no box and no mask: these heads see the places of the positives only.

@@ -39,8 +39,8 @@ VERSIONS = {
     "pairs": 4,  # and what is drawn from it
     "training": 2,  # stage 3: a trained Mask R-CNN
     "labelling": 2,  # and its pseudo labels
-    "segmentation": 3,  # segment.py
-    "slide": 2,  # and one slide of it
+    "segmentation": 4,  # segment.py
+    "slide": 3,  # and one slide of it
     "benchmark": 1,
 }
 RECORD = "settings.json"

@@ -42,7 +42,11 @@ class DarkSquares:
 
     config = NucleusConfig()
 
-    def predict(self, images):
+    def __init__(self):
+        self.asked = []
+
+    def predict(self, images, times):
+        self.asked.append((images.shape[:2], times))
         return [self._find_in(image) for image in images]
 
     def _find_in(self, image):
@@ -60,8 +64,8 @@ class DarkSquares:
 
 
 def test_nuclei_on_seams_come_out_once_and_whole():
-    image = np.full((400, 520, 3), 255, np.uint8)
-    corners = [(5, 5), (180, 180), (250, 240), (230, 60), (100, 300), (150, 448), (370, 490)]
+    image = np.full((400, 700, 3), 255, np.uint8)  # tiles of 384 px, from 0 and 16, and 0 and 316 px on
+    corners = [(5, 5), (180, 300), (250, 320), (230, 60), (10, 200), (150, 370), (370, 380), (370, 670)]
     for top, left in corners:
         image[top : top + 30, left : left + 30] = 0
     labels, scores = tiling.segment(DarkSquares(), image)
@@ -69,6 +73,38 @@ def test_nuclei_on_seams_come_out_once_and_whole():
     assert ((labels > 0) == (image[..., 0] == 0)).all()
     for top, left in corners:
         assert len(np.unique(labels[top : top + 30, left : left + 30])) == 1
+
+
+@pytest.mark.parametrize(
+    ("shape", "side"),
+    [
+        ((256, 256), 256),
+        ((100, 100), 256),
+        ((300, 300), 384),  # one; four of 256 px
+        ((460, 460), 576),  # one, 332,000 px; four of 384 px are 590,000, and so are nine of 256 px
+        ((256, 448), 256),  # two of 256 px are 131,000 px
+        ((1000, 1000), 576),  # four; nine of 384 px are as many pixels
+        ((100_000, 80_000), 576),
+    ],
+)
+def test_tiles_are_as_large_as_shows_the_fewest_pixels(shape, side):
+    assert tiling.tile_side(shape, learnt=256, overlap=64) == side
+
+
+def test_tiles_of_another_network_are_multiples_of_64_too():
+    assert tiling.sides(256) == [256, 384, 576]
+    assert tiling.sides(128) == [128, 192, 256]
+    assert tiling.sides(64) == [64, 128]
+
+
+def test_larger_tiles_have_places_for_more_objects():
+    predictor = DarkSquares()
+    image = np.full((560, 1000, 3), 255, np.uint8)
+    tiling.segment(predictor, image)
+    assert predictor.asked == [((1, 576), 5.0625)] * 2
+    predictor = DarkSquares()
+    tiling.segment(predictor, image[:256, :256])
+    assert predictor.asked == [((1, 256), 1)]
 
 
 class BlindToTheLeft(DarkSquares):

@@ -72,7 +72,7 @@ class BrightSpot:
     config = NucleusConfig()
     config.DETECTION_MIN_CONFIDENCE = 0.3
 
-    def predict(self, images):
+    def predict(self, images, times):
         return [self._find_in(image) for image in images]
 
     def _find_in(self, image):
@@ -173,3 +173,23 @@ def test_copies_that_fill_a_batch_are_not_looked_at_again():
     predictor = SeesEnlarged()
     assert len(tta.predict(predictor, tile, n_views=1, count=4)) == 1
     assert predictor.asked == [128] * 4 + [256]
+
+
+@pytest.mark.parametrize(("width", "side"), [(14, 1152), (17, 896), (18, 576)])
+def test_a_large_tile_is_enlarged_to_one_of_few_sides(width, side):
+    few = [([20 * i, 0, 20 * i + width, width], 0.9) for i in range(5)]
+    assert tta.enlarged_side(detections(*few), 576) == side  # 17: to 949, and 896 is 7 times 128
+
+
+def test_views_of_large_tiles_are_seen_one_by_one():
+    tiles = np.zeros((1, 576, 576, 3), np.uint8)
+    tiles[0, 500:560, 20:80] = 255
+    batches = []
+
+    class Counts(BrightSpot):
+        def predict(self, images, times):
+            batches.append((len(images), times))
+            return super().predict(images, times)
+
+    tta.predict(Counts(), tiles, 4)
+    assert batches == [(1, 5.0625)] * 4

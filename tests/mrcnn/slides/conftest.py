@@ -17,7 +17,7 @@ def saved(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("model")
     (folder / "mask_rcnn.h5").write_bytes(b"weights")
-    write_json(folder / "config.json", NucleusConfig().to_dict())
+    write_json(folder / "config.json", NucleusConfig().to_dict() | {"IMAGE_SHAPE": Stub.config.IMAGE_SHAPE})
     return folder
 
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 
-SIDE = 256  # px
+SIDE = 128  # px; slides are seen in tiles of twice that
 
 
 class Stub:
@@ -13,7 +13,7 @@ class Stub:
 
     config = SimpleNamespace(IMAGE_SHAPE=(SIDE, SIDE, 3), DETECTION_MIN_CONFIDENCE=0.4)
 
-    def predict(self, images: np.ndarray) -> list[dict[str, np.ndarray]]:
+    def predict(self, images: np.ndarray, times: float) -> list[dict[str, np.ndarray]]:
         return [self._look(image) for image in images]
 
     def _look(self, image: np.ndarray) -> dict[str, np.ndarray]:

@@ -120,11 +120,11 @@ def test_a_killed_run_goes_on_at_the_next_block(slide, saved, tmp_path, monkeypa
     expected = nuclei(segment(slide, saved, tmp_path / "whole")[0].table)
     seen, look = [], Stub.predict
 
-    def predict(stub, images):
+    def predict(stub, images, times):
         seen.append(len(images))
         if len(seen) == 3:
             raise KeyboardInterrupt
-        return look(stub, images)
+        return look(stub, images, times)
 
     monkeypatch.setattr(Stub, "predict", predict)
     with pytest.raises(KeyboardInterrupt):
@@ -178,11 +178,11 @@ def test_a_block_that_fails_is_left_out_and_done_by_the_next_run(slide, saved, t
     whole = nuclei(segment(slide, saved, tmp_path / "whole")[0].table)
     seen, look = [], Stub.predict
 
-    def predict(stub, images):
+    def predict(stub, images, times):
         seen.append(1)
         if len(seen) == 5:
             raise ValueError("the library stumbles")
-        return look(stub, images)
+        return look(stub, images, times)
 
     monkeypatch.setattr(Stub, "predict", predict)
     job, troubles = segment(slide, saved, tmp_path / "out")
