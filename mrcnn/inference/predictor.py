@@ -33,7 +33,7 @@ class Predictor:
 
         Args:
             images: (B, H, W, 3) uint8 or float32 RGB in 0..255; H and W multiples of 64.
-            times: as many times the objects that the configuration has places for.
+            times: multiplies the places for objects that the configuration has: a larger image holds more.
 
         Returns:
             for each image a dict of boxes (N, 4) float32 px, class_ids (N,) int32, scores (N,) float32 and

@@ -134,7 +134,7 @@ class Network(keras.Model):
 
         Args:
             images: (B, H, W, 3).
-            times: by which candidates, proposals and detections are more than the configuration says.
+            times: multiplies the numbers of candidates, proposals and detections in the configuration.
 
         Returns:
             dict of levels [P2..P6], boxes (B, D, 4) px, class_ids (B, D) int32 (0 = padding) and scores
