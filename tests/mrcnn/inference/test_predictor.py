@@ -1,10 +1,9 @@
-from mrcnn.model import MaskRCNN
-from tests.tiny_network import CENTRES, LEARNT, config, discs, eagerly
+from tests.tiny_network import CENTRES, discs, eagerly, knows_discs
 
 
 def test_an_image_may_have_places_for_more_objects_than_the_configuration(tmp_path):
-    network = MaskRCNN("inference", config(DETECTION_MAX_INSTANCES=2), tmp_path)
-    network.load_weights(LEARNT)
+    network = knows_discs(tmp_path)
+    network.config.DETECTION_MAX_INSTANCES = 2
     image = discs(CENTRES[0])[0][None]  # four discs
     with eagerly():
         found = [network.predictor.predict(image, times)[0] for times in (1, 1.5, 2, 1)]
