@@ -9,14 +9,13 @@ It runs in the peers' own environments: it may import of nuclei only what their 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
+from benchmarks.peers.peer import Lesson, Peer
 from benchmarks.peers.search import best_lesson
 from nuclei.cli import run
 from nuclei.errors import InputError
@@ -26,7 +25,6 @@ from nuclei.io.files import write_json
 from nuclei.io.images import list_images, read_image, write_labels
 
 MODEL, TRIALS, RECORD = "model", "trials", "peer.json"
-Pair = tuple[np.ndarray, np.ndarray]  # image (H, W, 3) uint8 RGB and labels (H, W) int32
 
 
 @dataclass(frozen=True)
@@ -38,41 +36,6 @@ class Settings:
     longest: float | None = None  # minutes; search from `minutes` up to this for what suits the patches
     start: Path | None = None  # the `model` of an earlier run of this peer, to begin with
     seed: int = 0
-
-
-@dataclass(frozen=True)
-class Lesson:
-    """How a peer is trained once."""
-
-    seconds: float
-    rate: float = 1.0  # times the learning rate that its authors recommend
-    start: Path | None = None  # folder of a model of this peer; None: what it begins with by itself
-    seed: int = 0
-
-    def at_rate(self, rate: float) -> Lesson:
-        return replace(self, rate=rate)
-
-    def twice_as_long(self) -> Lesson:
-        return replace(self, seconds=2 * self.seconds)
-
-
-@dataclass(frozen=True)
-class Peer:
-    """A tool under comparison.
-
-    Args:
-        name: of its module, without `_peer`.
-        packages: whose versions are recorded; InputError where one is not installed.
-        weights: what the training starts from, for the record.
-        train: (folder, pairs, lesson) -> what to record, with `steps`; leaves the model in `folder`.
-        load: folder -> the trained model as a function, (H, W, 3) uint8 -> labels (H, W) integer.
-    """
-
-    name: str
-    packages: tuple[str, ...]
-    weights: str
-    train: Callable[[Path, list[Pair], Lesson], dict]
-    load: Callable[[Path], Callable[[np.ndarray], np.ndarray]]
 
 
 def run_peer(peer: Peer, description: str) -> None:

@@ -16,7 +16,8 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks.peers.common import Lesson, Pair, Peer, run_peer
+from benchmarks.peers.common import run_peer
+from benchmarks.peers.peer import Lesson, Pair, Peer
 from mrcnn.data.augment import turn
 
 NAME = "instanseg"

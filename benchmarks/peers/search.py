@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from benchmarks.peers.peer import Lesson, Pair, Peer
 from nuclei.evaluation.metrics import aji
 from nuclei.io.files import read_json, write_json
-
-if TYPE_CHECKING:
-    from benchmarks.peers.common import Lesson, Pair, Peer
 
 RATES = (0.3, 1.0, 3.0)  # times the learning rate that the authors recommend
 VALIDATION = 0.25  # share of the patches

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.peers.common import Lesson, Pair, Peer, run_peer
+from benchmarks.peers.common import run_peer
+from benchmarks.peers.peer import Lesson, Pair, Peer
 from benchmarks.peers.search import hold_out
 from mrcnn.data.augment import turn
 

@@ -28,7 +28,8 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 from torchvision.ops.misc import FrozenBatchNorm2d
 from tqdm import tqdm
 
-from benchmarks.peers.common import Lesson, Pair, Peer, run_peer
+from benchmarks.peers.common import run_peer
+from benchmarks.peers.peer import Lesson, Pair, Peer
 from mrcnn.data.augment import turn
 from mrcnn.inference import tiling
 from nuclei.selection.features import efficientnet_lite0_weights

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from benchmarks.peers import cellpose_peer, instanseg_peer, stardist_peer, torchvision_peer
-from benchmarks.peers.common import Lesson, Peer, Settings, installed, main
+from benchmarks.peers.common import Settings, installed, main
+from benchmarks.peers.peer import Lesson, Peer
 from benchmarks.peers.search import best_lesson, hold_out
 from nuclei import tissue
 from nuclei.errors import InputError
