@@ -122,7 +122,7 @@ def enlarged_side(found: dict[str, np.ndarray], side: int) -> int:
     width = np.median(np.sqrt((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])))
     if width >= SMALL:
         return side
-    step = max(side // 4 // STEP, 1) * STEP  # few sides: the network is compiled for each
+    step = -(-side // (4 * STEP)) * STEP  # few sides: the network is compiled for each
     return int(np.clip(round(WIDTH / width * side / step) * step, side, _LARGEST * side))
 
 
