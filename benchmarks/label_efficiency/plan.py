@@ -74,7 +74,7 @@ class Settings:
     seeds: int = 2  # runs of every row
     draws: int = 3  # of random patches
     weights: str = GENERATED  # what our trainings begin with: generated, imagenet, or a model's folder
-    full_steps: int = 3000  # of full supervision, which has twenty times as many patches to learn from
+    full_steps: int = 6000  # of full supervision, which has twenty times as many patches to learn from
     imagenet_steps: int = 3000  # of the rows that begin with ImageNet's weights, which need more of them
     rounds: int = 1  # of pseudo labels in the whole method
     batch: int = 4  # patches a step

@@ -240,7 +240,7 @@ def test_runs_made_elsewhere_count_and_are_not_repeated(tmp_path):
     assert len(pd.read_csv(here / "scores.csv")) == 6
     with pytest.raises(InputError, match="has trainings of 100 steps, not 200"):
         report.check_steps(kept, replace(plan, steps=400), elsewhere / "scores.csv")
-    with pytest.raises(InputError, match=r"of 100 steps, not 3000 \(full_supervision\)"):
+    with pytest.raises(InputError, match=r"of 100 steps, not 6000 \(full_supervision\)"):
         report.check_steps(kept.assign(row="full_supervision"), plan, elsewhere / "scores.csv")
     (elsewhere / "scores.csv").write_text("row,image\n")
     with pytest.raises(InputError, match="has no column budget, seed, .*; it is no scores.csv"):
