@@ -35,7 +35,7 @@ from mrcnn.inference import tiling
 from nuclei.selection.features import efficientnet_lite0_weights
 
 NAME = "torchvision"
-SIDE = 256  # px, of a training crop and of a tile
+SIDE = 256  # px, of a training crop and of the smallest tile
 LEVELS = {2: 24, 4: 40, 10: 112, 15: 320}  # channels of the last block at stride 4, 8, 16, 32
 FROZEN_BLOCKS = 3  # those up to stride 4
 GROUPS = 32  # of the pyramid's group norm
@@ -43,6 +43,7 @@ ANCHORS = (8, 16, 32, 64, 128)  # px, one a level
 RATIOS = (0.5, 1.0, 2.0)
 ROIS = 128  # regions an image that the heads learn from; the default of 512 takes four times as long on a CPU
 DETECTIONS = 256  # a crowded tile has about 200 nuclei; the default is 100
+PROPOSALS = 1000  # torchvision's default
 MIN_SCORE = 0.5
 BATCH = 2
 LEARNING_RATE, WEIGHT_DECAY = 1e-4, 0.05
@@ -91,8 +92,11 @@ def _freeze_batch_norm(module: nn.Module) -> None:
             _freeze_batch_norm(child)
 
 
-def build() -> MaskRCNN:
-    """The network, for nuclei and background, with the weights that the training starts from."""
+def build(times: float = 1) -> MaskRCNN:
+    """The network, for nuclei and background, with the weights that the training starts from.
+
+    `times` multiplies its places for objects, for tiles larger than those that it learns from.
+    """
     return MaskRCNN(
         Backbone(),
         num_classes=2,
@@ -103,7 +107,9 @@ def build() -> MaskRCNN:
         rpn_anchor_generator=AnchorGenerator(tuple((side,) for side in ANCHORS), (RATIOS,) * len(ANCHORS)),
         box_batch_size_per_image=ROIS,
         box_score_thresh=MIN_SCORE,
-        box_detections_per_img=DETECTIONS,
+        rpn_pre_nms_top_n_test=round(times * PROPOSALS),
+        rpn_post_nms_top_n_test=round(times * PROPOSALS),
+        box_detections_per_img=round(times * DETECTIONS),
     )
 
 
@@ -179,8 +185,11 @@ class Predictor:
         # Masks fill their boxes, as ours do; torchvision would put each into an image of its own.
         network.transform.postprocess = lambda found, *_: found
 
-    def predict(self, batch: np.ndarray) -> list[dict]:
-        """Of each of (B, S, S, 3) uint8 tiles: boxes (y1, x1, y2, x2) px, masks in them, scores, classes."""
+    def predict(self, batch: np.ndarray, times: float) -> list[dict]:
+        """Of each of (B, S, S, 3) uint8 tiles: boxes (y1, x1, y2, x2) px, masks in them, scores, classes.
+
+        There are places for the objects of the largest tile, whatever `times` says.
+        """
         # Where nuclei are small the tile comes enlarged, which its resizing would undo.
         self.network.transform.min_size, self.network.transform.max_size = batch.shape[1:2], batch.shape[1]
         with torch.inference_mode():
@@ -195,12 +204,13 @@ def _found(one: dict[str, np.ndarray]) -> dict:
 
 def load(folder: Path) -> Callable[[np.ndarray], np.ndarray]:
     """The trained network, tile by tile."""
-    predictor = Predictor(_trained(folder).to(_device()).eval())
+    places = (tiling.sides(SIDE)[-1] / SIDE) ** 2
+    predictor = Predictor(_trained(folder, places).to(_device()).eval())
     return lambda image: tiling.segment(predictor, image)[0]  # type: ignore[arg-type]  # in place of ours
 
 
-def _trained(folder: Path) -> MaskRCNN:
-    network = build()
+def _trained(folder: Path, times: float = 1) -> MaskRCNN:
+    network = build(times)
     network.load_state_dict(torch.load(folder / WEIGHTS, weights_only=True))
     return network
 
