@@ -9,7 +9,7 @@ from mrcnn.config import Config
 from mrcnn.modeling.network import Detector, MaskReader, Network
 
 _MASK_PLACES = 32  # masks are read for this many places at a time: one shape to compile, little waste
-_SHAPES_KEPT = 16  # image shapes for which the compiled network is kept
+_SHAPES_KEPT = 8  # image shapes for which the compiled network is kept
 
 
 class Predictor:
