@@ -31,7 +31,7 @@ from tqdm import tqdm
 from benchmarks.peers.common import run_peer
 from benchmarks.peers.peer import Lesson, Pair, Peer
 from mrcnn.data.augment import turn
-from mrcnn.inference import tiling
+from mrcnn.inference import tiling, tta
 from nuclei.selection.features import efficientnet_lite0_weights
 
 NAME = "torchvision"
@@ -204,8 +204,8 @@ def _found(one: dict[str, np.ndarray]) -> dict:
 
 def load(folder: Path) -> Callable[[np.ndarray], np.ndarray]:
     """The trained network, tile by tile."""
-    places = (tiling.sides(SIDE)[-1] / SIDE) ** 2
-    predictor = Predictor(_trained(folder, places).to(_device()).eval())
+    times = tta.places(tiling.sides(SIDE)[-1], SIDE)
+    predictor = Predictor(_trained(folder, times).to(_device()).eval())
     return lambda image: tiling.segment(predictor, image)[0]  # type: ignore[arg-type]  # in place of ours
 
 

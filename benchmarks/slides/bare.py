@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from mrcnn.inference.tiling import OVERLAP, sides, tiles_at_once
+from mrcnn.inference.tta import places
 from mrcnn.selftraining.start import start_weights
 from nuclei.slides.blocks import Grid, tiles_to_see
 from nuclei.slides.slide import Source, open_source
@@ -26,7 +27,7 @@ def main(path: Path) -> None:
     side = sides(learnt)[-1]
     with open_source(path) as source:
         tiles = np.stack([source.read(left, top, side, side) for top, left in _corners(source, side)])
-    count, times = tiles_at_once(side, learnt, 1), (side / learnt) ** 2
+    count, times = tiles_at_once(side, learnt, 1), places(side, learnt)
     predictor.predict(tiles[:count], times)
     began = time.monotonic()
     for first in range(0, len(tiles) - count + 1, count):

@@ -79,10 +79,15 @@ def predict(
             number it is compiled again; None: as many as there are.
     """
     copies = [tiles[-1:]] * ((count or len(tiles)) - len(tiles))
-    times = max((tiles.shape[1] / predictor.config.IMAGE_SHAPE[0]) ** 2, 1)
+    times = places(tiles.shape[1], predictor.config.IMAGE_SHAPE[0])
     firsts = predictor.predict(np.concatenate([tiles, *copies]), times)[: len(tiles)]
     pairs = zip(tiles, firsts, strict=True)
     return [_look_again(predictor, tile, first, n_views, times) for tile, first in pairs]
+
+
+def places(side: int, learnt: int) -> float:
+    """How many times the objects of a patch of `learnt` px a tile of `side` px has places for."""
+    return max((side / learnt) ** 2, 1)
 
 
 def _look_again(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def read_table(path: Path, *columns: str, dtype: object = None) -> pd.DataFrame:
-    """InputError where it has no column `patch` or lacks one of `columns`."""
+    """A table on disk; see `parse`. InputError where it cannot be read."""
     try:
         return parse(path.read_bytes(), path, columns, dtype or {"patch": str})
     except OSError as error:
@@ -26,6 +26,17 @@ def read_table(path: Path, *columns: str, dtype: object = None) -> pd.DataFrame:
 
 
 def parse(content: bytes, path: Path, columns: Sequence[str] = (), dtype: object = str) -> pd.DataFrame:
+    """A table as a person or a spreadsheet writes it, without rows that name no patch.
+
+    Args:
+        content: of the file.
+        path: of the file, for messages.
+        columns: which it must have besides `patch`.
+        dtype: of its cells, as for `pandas.read_csv`.
+
+    Raises:
+        InputError: it is no CSV in UTF-8 with commas, or a column is missing.
+    """
     import pandas as pd
 
     try:
