@@ -107,6 +107,14 @@ def test_nuclei_appear_where_the_layout_has_them(tmp_path, initial_image):
     assert fake[layout > 0].mean() < fake[layout == 0].mean() - 40
 
 
+def test_the_preset_collage_makes_a_step_a_scale_and_keeps_the_initial_image(tmp_path):
+    model = trained(tmp_path, replace(TINY, steps=PRESETS["collage"].steps))
+    assert [len(losses) for losses in model.losses] == [1, 1, 1]
+    (layout,) = layouts(1, seed=5)
+    initial = model.initial_image(layout, np.random.default_rng(0)).astype(int)
+    assert np.abs(sample(model, [layout], seed=0)[0] - initial).mean() < 5  # grey levels
+
+
 def test_the_same_seed_trains_the_same_model(model, tmp_path):
     assert same(model, trained(tmp_path / "again"))
     assert not same(model, trained(tmp_path / "other", seed=1))
