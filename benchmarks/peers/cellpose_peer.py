@@ -25,6 +25,7 @@ MODELS = "models"  # where Cellpose saves
 RECIPE = {"SGD": True, "learning_rate": 0.2, "weight_decay": 1e-5, "batch_size": 8}
 DIAMETER = 30.0  # px, that nuclei are scaled to; the default
 MIN_NUCLEI = 5  # Cellpose leaves images with fewer out
+EPOCH = 16  # images in an epoch, or all if they are fewer: a trial of a thousand would take all of the time
 TRIAL_EPOCHS = 2
 
 
@@ -53,7 +54,8 @@ def train(folder: Path, pairs: list[Pair], lesson: Lesson) -> dict:
         torch.manual_seed(lesson.seed)
         network = _model(lesson.start).net
         steps = count_until(network, end)
-        options = {"n_epochs": epochs, "min_train_masks": MIN_NUCLEI, "save_path": where, "model_name": NAME}
+        options = {"n_epochs": epochs, "save_path": where, "model_name": NAME}
+        options |= {"nimg_per_epoch": min(len(images), EPOCH), "min_train_masks": MIN_NUCLEI}
         try:
             train_seg(network, images, flows, **options, **recipe)
         except TimeIsUp:
@@ -62,7 +64,10 @@ def train(folder: Path, pairs: list[Pair], lesson: Lesson) -> dict:
 
     an_epoch = seconds_an_epoch(fit)  # takes time too
     epochs = max(1, int((end - time.monotonic()) / an_epoch))
-    return {"steps": fit(epochs, folder), "epochs_planned": epochs, "patches_used": len(images)}
+    steps = fit(epochs, folder)
+    if not steps:
+        raise InputError(f"{lesson.seconds:g} s are over before Cellpose has begun; raise --minutes")
+    return {"steps": steps, "epochs_planned": epochs, "patches_used": len(images)}
 
 
 def load(folder: Path) -> Callable[[np.ndarray], np.ndarray]:
