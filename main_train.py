@@ -30,7 +30,7 @@ class Settings:
     folder: Path | None = None  # or a folder: train.png, train_mask.png, random_masks/ (one pair a mask)
     samples: int = 16  # synthetic pairs for each patch; with --folder, one for each mask
     size: int | None = None  # px, side of a synthetic pair; by default that of the patch
-    preset: Literal["fast", "paper", "collage"] = "fast"  # fast: a minute a patch; paper: days; collage: 5 s
+    preset: Literal["fast", "paper", "collage"] = "fast"  # fast: 40 s a patch; paper: days; collage: 5 s
     effort: float = 1.0  # multiplies the training steps of the preset
     density: tuple[float, float] = (0.8, 1.2)  # range of the share of nuclei, as multiples of the real one
     touching: float | None = None  # share of nuclei that touch another one, 0 to 1; by default the real one

@@ -81,7 +81,7 @@ PRESETS = {
         averaging=0,
         augment=False,
     ),
-    # About half a minute on two CPU cores; more steps made the samples worse (docs/measurements.md).
+    # About 40 s on two quiet CPU cores; more steps made the samples worse (docs/measurements.md).
     "fast": Schedule(
         min_size=128,
         max_size=256,
