@@ -38,7 +38,7 @@ class Settings:
     k1: int = 3  # patches to annotate
     samples: int = 8  # synthetic pairs a patch
     effort: float = 0.25  # multiplies the training steps of the GANs
-    steps: int = 20  # training steps before the labelling, and again after it
+    steps: int = 40  # training steps, with pseudo labels and without
     seed: int = 0  # of the tissue and of every stage
 
 
@@ -119,7 +119,7 @@ def train_and_segment(settings: Settings, where: Tissue) -> None:
     )  # fmt: skip
     program(
         "pseudo_label.py", **shared, synthetic=None, out=out / "mrcnn_annotated_only", rounds=0,
-        steps=2 * settings.steps,
+        steps=settings.steps,
     )  # fmt: skip
     program("segment.py", where.test_images, model=out / "mrcnn" / "model", out=out / "segmented" / "ours")
     paths = list_images(where.test_images)

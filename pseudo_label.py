@@ -1,4 +1,4 @@
-"""Stage 3: learn from the synthetic pairs, label the unlabelled patches, learn again."""
+"""Stage 3: label the unlabelled patches; learn from them, the annotated ones and the synthetic pairs."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class Settings:
     generated: bool = True  # train on generated tissue too, so that what the start knows is not forgotten
     annotated: bool = True  # train on the annotated patches themselves too
     validation: int | None = None  # annotated patches not learnt, to choose weights by; None: 2, or one in 20
-    rounds: int = 1  # how often to label the unlabelled patches and train again
-    steps: int = 300  # training steps before the first labelling, and again after each; in whole 25s
+    rounds: int = 1  # how often to label the unlabelled patches and train; 0 trains without them
+    steps: int = 300  # training steps after each labelling, and first where start is imagenet; in whole 25s
     batch: int = 4  # patches a step, of all sources together
     learning_rate: float | None = None  # its peak; None: 0.00025, or 0.001 from imagenet and without outlines
     views: int = 4  # turned and mirrored views of a patch that label it together, 1 to 8
-    confidence: float | None = None  # smallest score of a pseudo label; None: 0.4, without annotation 0.65
+    confidence: float | None = None  # smallest score of a pseudo label; None: 0.65, or 0.4 from imagenet
     agreement: float = 0.6  # smallest overlap of the views' outlines, a view that misses it counting 0, 0..1
     doubt: float = 0.15  # below it is background; between the two it is neither learnt nor unlearnt
     seed: int = 0  # of weights, batches and augmentation
@@ -87,14 +87,14 @@ def _write_report(settings: Settings, seconds: float) -> None:
 
 
 def smallest_score(settings: Settings) -> float:
-    """What a pseudo label needs: as asked for, or by what the network has learnt before it labels."""
+    """What a pseudo label needs: as asked for, or by who labels first."""
     if settings.confidence is not None:
         return settings.confidence
-    return SURE if _has_no_outline(settings) else LIKELY
+    return LIKELY if find(settings.start) is None else SURE
 
 
 def _has_no_outline(settings: Settings) -> bool:
-    """Whether nothing is learnt before the first labelling: the start weights label as they are."""
+    """Whether only pseudo labels and generated tissue are learnt."""
     return settings.synthetic is None and not settings.annotated
 
 

@@ -26,7 +26,7 @@ CALIBRATION_STEPS = 25  # of two short trainings, whose difference gives the sec
 
 
 def begin(settings: Settings, where: Tissue) -> dict:
-    """What all runs have alike: SHARED, `steps` of a training, the `device` and the day of the `start`.
+    """What all runs have alike: SHARED, the `steps` of a training, the `device` and the day of the `start`.
 
     It is kept in a file, so that runs of other settings never share a table.
 
@@ -36,24 +36,22 @@ def begin(settings: Settings, where: Tissue) -> dict:
     path = settings.out / "experiment.json"
     shared = {name: getattr(settings, name) for name in SHARED}
     if settings.steps:
-        shared["steps"] = _whole_epochs(settings, settings.steps)
+        shared["steps"] = _whole_epochs(settings.steps)
     if path.exists():
         known = read_json(path)
         if {name: known.get(name) for name in shared} != shared:
             raise InputError(f"{settings.out}/ was begun with other settings ({path}); choose another --out")
         return known
     if not settings.steps:
-        steps = settings.minutes * 60 / _seconds_a_step(settings, where)
-        shared["steps"] = _whole_epochs(settings, steps)
+        shared["steps"] = _whole_epochs(settings.minutes * 60 / _seconds_a_step(settings, where))
     made_with = {**shared, "device": _device(), "start": date.today().isoformat()}
     write_json(path, made_with)
     return made_with
 
 
-def _whole_epochs(settings: Settings, steps: float) -> int:
-    """About as many steps, in whole epochs in every round."""
-    unit = STEPS_PER_EPOCH * (settings.rounds + 1)
-    return max(round(steps / unit), 1) * unit
+def _whole_epochs(steps: float) -> int:
+    """About as many steps, in whole epochs."""
+    return max(round(steps / STEPS_PER_EPOCH), 1) * STEPS_PER_EPOCH
 
 
 def _device() -> str:

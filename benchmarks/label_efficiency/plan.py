@@ -10,7 +10,7 @@ from pathlib import Path
 
 import tyro
 
-from mrcnn.selftraining.start import GENERATED
+from mrcnn.selftraining.start import GENERATED, IMAGENET
 from nuclei.experiment import Tissue
 from nuclei.io.locks import locked
 
@@ -64,11 +64,11 @@ METHODS = {
 @dataclass(frozen=True)
 class Settings:
     folder: tyro.conf.Positional[Path]  # annotated images: images/, labels/ and splits.json
-    minutes: float = 60  # of training in the whole method, on this device; of the shortest one of a peer
+    minutes: float = 60  # of a training of ours on this device; of the shortest one of a peer
     longest: float | None = 60  # minutes that a training of a peer may take, as long as a doubling helps;
     # None: one training of `minutes`, at the learning rate that the peer's authors recommend
     pretraining: float = 60  # minutes of a peer on our generated tissue; `make weights` takes about as long
-    steps: int | None = None  # of the whole method, all rounds together; None: as fit into the minutes
+    steps: int | None = None  # of a training; None: as fit into the minutes
     budget: int = 12  # annotated patches in the first table
     budgets: tuple[int, ...] = (3, 6, 12, 24)  # in the second
     seeds: int = 2  # runs of every row
@@ -111,7 +111,7 @@ class Plan:
 
     settings: Settings
     where: Tissue
-    steps: int  # of the whole method, in equal parts for its trainings; others have one part each
+    steps: int  # of each training, but for those with more to learn
 
     def steps_of(self, run: Run) -> int:
         """Training steps of a run of ours, of all rounds together."""
@@ -121,12 +121,12 @@ class Plan:
             return self.settings.imagenet_steps
         if run.row in FULL:
             return self.settings.full_steps
-        return self.trainings_of(run) * self.steps // (self.settings.rounds + 1)
+        return self.trainings_of(run) * self.steps
 
     def trainings_of(self, run: Run) -> int:
-        """How often a run of ours trains: before the first labelling, if it has outlines, and after each."""
+        """How often a run of ours trains: after each labelling, and first where the start knows no nuclei."""
         rounds = self.settings.rounds if run.row in SELF_TRAINED else 0
-        return rounds if run.row in WITHOUT_LABELS else rounds + 1
+        return rounds + (not rounds or self.settings.weights == IMAGENET)
 
     def stages(self, run: Run) -> Path:
         """The folder of stages 1 and 2 of a run; those with the same patches share it."""

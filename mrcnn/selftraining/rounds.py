@@ -1,4 +1,4 @@
-"""Train, label the patches that nobody annotated, train again: stage 3 as a function of plain arguments.
+"""Label the patches that nobody annotated, and learn from them too: stage 3 as a function of plain arguments.
 
 Keras and matplotlib are imported where they are used: scripts that check their settings need not wait.
 """
@@ -19,7 +19,7 @@ from mrcnn.selftraining.splits import Material, Source
 from nuclei import cluster
 from nuclei.errors import InputError
 from nuclei.folders import patches
-from nuclei.folders.runs import RECORD, Run
+from nuclei.folders.runs import RECORD, Run, set_aside
 from nuclei.io.files import atomic_folder
 from nuclei.io.locks import alone
 
@@ -50,7 +50,7 @@ class Training:
 
 
 LIKELY = 0.4  # smallest score of a pseudo label; below it about half are none
-SURE = 0.65  # the same where the start weights label alone, which report more nuclei than there are
+SURE = 0.65  # the same where the start weights label, which report more nuclei than there are
 
 
 @dataclass(frozen=True)
@@ -68,11 +68,11 @@ class SelfTraining:
     """All rounds of a run; `run` makes what is missing.
 
     Attributes:
-        material: the patches (see `mrcnn.selftraining.splits.collect`). Where it has nothing to learn from,
-            the first labels are those of `training.start`.
+        material: the patches (see `mrcnn.selftraining.splits.collect`).
         out: the folder of all results: `train_<n>/`, `label_<n>/` and `model/`.
         pseudo: the folder of the labelled patches.
-        rounds: how often to label and train again; 0 trains once.
+        rounds: how often to label and train; 0 trains once. A start that knows nuclei labels first, so that
+            a few outlines do not make the network forget other tissue; ImageNet's weights are trained first.
         training, labelling: see there.
         mpp: um/px of the patches, which the model keeps for `segment.py`.
         scheduler: who labels; see `nuclei.cluster.workers`.
@@ -99,23 +99,34 @@ class SelfTraining:
         """
         self.check()
         with alone(self.out, self.pseudo):
-            step = self._train(0, model=None) if self._begins_with_training else self._model(0)
+            self._set_aside_others()
+            step = self._model(0) if self._labels_first else self._train(0, model=None)
             for number in range(1, self.rounds + 1):
                 step = self._train(number, model=step)
             return self._publish(step)
 
     @property
-    def _begins_with_training(self) -> bool:
-        """Else the labels of the start come first: there are no patches to learn from yet."""
-        return bool(self.material.learnt) or not self.rounds
+    def _labels_first(self) -> bool:
+        """Whether the start knows nuclei and there are patches for it to label."""
+        return self.rounds > 0 and start.find(self.training.start) is not None
 
     def check(self) -> None:
-        """InputError where files of others are in the way of a result: it shows before slow work."""
+        """InputError for what shows before slow work: nothing to learn from, files of others in the way."""
+        if self.rounds and not self.material.learnt and not self._labels_first:
+            raise InputError(f"--start {self.training.start} knows no nuclei; give it patches to learn from")
         folders = [self.out / MODEL, *(self.out / f"train_{n}" for n in range(self.rounds + 1))]
         if self.rounds:
             folders += [self.pseudo, *(self.out / f"label_{n}" for n in range(1, self.rounds + 1))]
         for folder in folders:
             Run(folder, "training", {}).check()
+
+    def _set_aside_others(self) -> None:
+        """Move away the steps of a run with other rounds or another start: the report shows all it finds."""
+        made = {f"train_{number}" for number in range(int(self._labels_first), self.rounds + 1)}
+        made |= {f"label_{number}" for number in range(1, self.rounds + 1)}
+        for folder in sorted([*self.out.glob("train_*"), *self.out.glob("label_*")]):
+            if folder.name not in made and (folder / RECORD).exists():
+                log.info("%s/ is no step of this run: it is now in %s/", folder, set_aside([folder]))
 
     def _train(self, number: int, model: Path | None) -> Path:
         """Train round `number`, with the labels and the weights of `model`, if any; returns its folder."""
@@ -138,13 +149,9 @@ class SelfTraining:
         return run.folder
 
     def _model(self, number: int) -> Path:
-        """The folder of the network after round `number`."""
-        if number or self._begins_with_training:
-            return self.out / f"train_{number}"
-        folder = start.find(self.training.start)
-        if folder is None:
-            raise InputError(f"--start {self.training.start} knows no nuclei; give it patches to learn from")
-        return folder
+        """The folder of the network after round `number`; that of the start if it labels first."""
+        folder = start.find(self.training.start) if self._labels_first and not number else None
+        return folder or self.out / f"train_{number}"
 
     def _fit(self, folder: Path, number: int, model: Path | None, sources: dict[str, Source]) -> None:
         """Train in `folder`, where weights and pictures stay."""

@@ -131,7 +131,7 @@ def test_a_second_run_makes_nothing(data, labelled, caplog):
         ("batch", 2, ["train_0", "train_1"]),
         ("learning_rate", 2e-3, ["train_0", "train_1"]),
         ("seed", 1, ["train_0", "train_1"]),
-        ("start", Path("model"), ["train_0", "train_1"]),
+        ("start", Path("model"), ["train_1"]),  # whose labels come first
         ("generated", True, ["train_0", "train_1"]),
         ("rounds", 2, ["train_0", "train_1", "train_2"]),
         ("rounds", 0, ["train_0"]),
@@ -152,12 +152,14 @@ def test_an_edited_setting_makes_anew_what_depends_on_it_and_keeps_the_rest(
     assert made(training(data, **{name: value})) == trained
     replaced = [step for step in trained if step != "train_2"]
     labels = ["data_pseudo", "label_1"] if "train_1" in trained else []
-    assert kept(data) == sorted([*replaced, *labels, "model"])
+    no_longer_made = {("start", Path("model")): ["train_0"], ("rounds", 0): ["train_1", "label_1"]}
+    others = no_longer_made.get((name, value), [])
+    assert kept(data) == sorted([*replaced, *labels, *others, "model"])
     # Old weights are where they were, or under the dated name.
     now = {path.read_text() for path in data.glob("**/" + WEIGHTS)}
     assert set(before.values()) <= now
     # Back again, in the other direction.
-    assert made(run)[0] == trained[0]
+    assert made(run)[0] == min([*trained, *others[:1]])
 
 
 @pytest.mark.parametrize(
@@ -213,7 +215,7 @@ def test_the_first_training_depends_on_the_weights_of_its_start(data, labelled):
     made(run)
     assert made(run) == []
     (data / "model" / WEIGHTS).write_text("others")
-    assert made(run) == ["train_0", "train_1"]
+    assert made(run) == ["train_1"]
 
 
 def test_a_step_depends_on_the_configuration_of_the_network(data, labelled, monkeypatch):
@@ -231,15 +233,21 @@ def test_the_labels_of_a_second_round_replace_those_of_the_first(data, labelled)
     assert made(run) == [] and len(labelled) == 2
 
 
-def test_without_a_label_the_start_labels_first(data, labelled):
+@pytest.mark.parametrize("annotated", [True, False])
+def test_a_start_that_knows_nuclei_labels_first(data, labelled, annotated):
     write_model(data / "start")
-    material = collect(data / "data", None, annotated=False)
+    material = collect(data / "data", data / "data_synthetic" if annotated else None, annotated=annotated)
     run = training(data, material=material, rounds=2, start=data / "start")
     assert made(run) == ["train_1", "train_2"] and len(labelled) == 2
     assert not (data / "runs" / "train_0").exists() and not kept(data)
     assert made(run) == []
+
+
+def test_imagenets_weights_need_patches_to_learn_from(data, labelled):
+    material = collect(data / "data", None, annotated=False)
     with pytest.raises(InputError, match="--start imagenet knows no nuclei; give it patches to learn from"):
-        made(replace(run, training=replace(run.training, start="imagenet")))
+        made(training(data, material=material))
+    assert not labelled and not Network.trained
 
 
 def test_labels_that_were_deleted_are_made_again(data, labelled):
