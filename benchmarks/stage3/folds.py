@@ -23,7 +23,7 @@ import tyro
 from benchmarks import annotated_images
 from benchmarks.annotated_images import Pair
 from mrcnn.config import NucleusConfig
-from mrcnn.selftraining.rounds import LIKELY, Labelling, SelfTraining, Training
+from mrcnn.selftraining.rounds import SURE, Labelling, SelfTraining, Training
 from mrcnn.selftraining.splits import Material, Source
 from mrcnn.selftraining.start import GENERATED, peak_rate
 from nuclei.cli import run
@@ -45,7 +45,7 @@ class Settings:
     patches: int | None = 12  # annotated, of the other images in turn; 0: none; None: all there are
     steps: int = 600  # of training, in each round
     rounds: int = 0  # of pseudo labels on the held-out images
-    confidence: float = LIKELY  # smallest score of a pseudo label
+    confidence: float = SURE  # smallest score of a pseudo label
     start: str = GENERATED  # what the training begins with: generated, imagenet, or a model's folder
     learning_rate: float | None = None  # at its peak; None: as suits the start
     network: tuple[str, ...] = ()  # attributes of the network's configuration: NAME=VALUE

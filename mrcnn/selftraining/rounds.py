@@ -100,19 +100,19 @@ class SelfTraining:
         self.check()
         with alone(self.out, self.pseudo):
             self._set_aside_others()
-            step = self._model(0) if self._labels_first else self._train(0, model=None)
+            step = self._model(0) if self._first else self._train(0, model=None)
             for number in range(1, self.rounds + 1):
                 step = self._train(number, model=step)
             return self._publish(step)
 
     @property
-    def _labels_first(self) -> bool:
-        """Whether the start knows nuclei and there are patches for it to label."""
-        return self.rounds > 0 and start.find(self.training.start) is not None
+    def _first(self) -> int:
+        """The first round that trains: 1 where the start knows nuclei and has patches to label, else 0."""
+        return int(self.rounds > 0 and start.find(self.training.start) is not None)
 
     def check(self) -> None:
         """InputError for what shows before slow work: nothing to learn from, files of others in the way."""
-        if self.rounds and not self.material.learnt and not self._labels_first:
+        if self.rounds and not self.material.learnt and not self._first:
             raise InputError(f"--start {self.training.start} knows no nuclei; give it patches to learn from")
         folders = [self.out / MODEL, *(self.out / f"train_{n}" for n in range(self.rounds + 1))]
         if self.rounds:
@@ -122,7 +122,7 @@ class SelfTraining:
 
     def _set_aside_others(self) -> None:
         """Move away the steps of a run with other rounds or another start: the report shows all it finds."""
-        made = {f"train_{number}" for number in range(int(self._labels_first), self.rounds + 1)}
+        made = {f"train_{number}" for number in range(self._first, self.rounds + 1)}
         made |= {f"label_{number}" for number in range(1, self.rounds + 1)}
         for folder in sorted([*self.out.glob("train_*"), *self.out.glob("label_*")]):
             if folder.name not in made and (folder / RECORD).exists():
@@ -150,7 +150,7 @@ class SelfTraining:
 
     def _model(self, number: int) -> Path:
         """The folder of the network after round `number`; that of the start if it labels first."""
-        folder = start.find(self.training.start) if self._labels_first and not number else None
+        folder = start.find(self.training.start) if number < self._first else None
         return folder or self.out / f"train_{number}"
 
     def _fit(self, folder: Path, number: int, model: Path | None, sources: dict[str, Source]) -> None:
@@ -166,7 +166,8 @@ class SelfTraining:
         per_epoch = network.config.STEPS_PER_EPOCH
         epochs = math.ceil(self.training.steps / per_epoch)
         steps = epochs * per_epoch
-        rate = WarmUpAndDecay(self.training.learning_rate, steps * (self.rounds + 1), steps * number)
+        whole, done = (self.rounds + 1 - self._first) * steps, (number - self._first) * steps
+        rate = WarmUpAndDecay(self.training.learning_rate, whole, done)
         try:
             losses = network.train(
                 self._dataset(sources, number),

@@ -37,7 +37,7 @@ VERSIONS = {
     "quarters": 1,  # and the quarters of all, by cluster
     "gan": 4,  # stage 2: a trained CSinGAN
     "pairs": 4,  # and what is drawn from it
-    "training": 2,  # stage 3: a trained Mask R-CNN
+    "training": 3,  # stage 3: a trained Mask R-CNN
     "labelling": 2,  # and its pseudo labels
     "segmentation": 4,  # segment.py
     "slide": 3,  # and one slide of it

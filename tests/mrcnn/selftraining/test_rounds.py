@@ -24,6 +24,7 @@ class Network:
     """Notes which folder it trains in; its weights follow from all that it learnt and began with."""
 
     trained: list[str] = []
+    parts: list[tuple[int, int]] = []  # of each training: the step at which its rate begins, of how many
     predictor = log_dir = None
 
     def __init__(self, mode, config, model_dir: Path, seed: int):
@@ -40,6 +41,7 @@ class Network:
 
     def train(self, dataset, _, rate, epochs, augmentation, custom_callbacks):
         self.trained.append(self.folder.name)
+        self.parts.append((rate.start, rate.steps))
         patches = [i for i in dataset.image_ids if "seed" not in dataset.image_info[i]]
         pixels = [dataset.load_image(i).tobytes() for i in patches]
         pixels += [dataset.load_labels(i)[0].tobytes() for i in patches]
@@ -64,6 +66,7 @@ def labelled(monkeypatch) -> list[float]:
         return pseudo_labels.PseudoLabels(found * (found == 1), [0.9], found * (found > 1))
 
     monkeypatch.setattr(Network, "trained", [])
+    monkeypatch.setattr(Network, "parts", [])
     monkeypatch.setattr(model, "MaskRCNN", Network)
     monkeypatch.setattr(model, "load", lambda *arguments, **changes: Network)
     monkeypatch.setattr(pseudo_labels, "label", label)
@@ -240,6 +243,7 @@ def test_a_start_that_knows_nuclei_labels_first(data, labelled, annotated):
     run = training(data, material=material, rounds=2, start=data / "start")
     assert made(run) == ["train_1", "train_2"] and len(labelled) == 2
     assert not (data / "runs" / "train_0").exists() and not kept(data)
+    assert Network.parts == [(0, 50), (25, 50)]  # one cosine over both trainings
     assert made(run) == []
 
 
