@@ -152,7 +152,7 @@ def list_runs(settings: Settings) -> list[Run]:
         Run(row, budget, seed)
         for seed in range(settings.seeds)
         for budget in settings.budgets
-        for row in (*ours, "whole_method_target", *CHOSEN_OTHERWISE)
+        for row in (*ours, "whole_method_target", *METHODS)
     ]
     paper = [Run("paper_rule", settings.budget, seed) for seed in range(settings.seeds)]
     imagenet = [
