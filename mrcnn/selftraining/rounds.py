@@ -49,7 +49,7 @@ class Training:
     generated: bool = True  # whether to learn from generated tissue too
 
 
-LIKELY = 0.4  # smallest score of a pseudo label; below it about half are none
+LIKELY = 0.4  # smallest score of a pseudo label, where outlines were learnt; below it about half are none
 SURE = 0.65  # the same where the start weights label, which report more nuclei than there are
 
 
