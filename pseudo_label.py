@@ -9,7 +9,8 @@ from pathlib import Path
 from mrcnn import backend
 from mrcnn.config import MPP
 from mrcnn.inference import tta
-from mrcnn.selftraining.rounds import LIKELY, MODEL, SURE, Labelling, SelfTraining, Training
+from mrcnn.selftraining.rounds import MODEL, SelfTraining
+from mrcnn.selftraining.settings import LIKELY, SURE, Labelling, Training
 from mrcnn.selftraining.splits import collect
 from mrcnn.selftraining.start import GENERATED, find, peak_rate
 from nuclei import cluster

@@ -23,7 +23,8 @@ import tyro
 from benchmarks import annotated_images
 from benchmarks.annotated_images import Pair
 from mrcnn.config import NucleusConfig
-from mrcnn.selftraining.rounds import SURE, Labelling, SelfTraining, Training
+from mrcnn.selftraining.rounds import SelfTraining
+from mrcnn.selftraining.settings import SURE, Labelling, Training
 from mrcnn.selftraining.splits import Material, Source
 from mrcnn.selftraining.start import GENERATED, peak_rate
 from nuclei.cli import run

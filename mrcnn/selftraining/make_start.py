@@ -15,7 +15,8 @@ import numpy as np
 
 from mrcnn.config import CONFIG, WEIGHTS, fingerprint
 from mrcnn.selftraining import start
-from mrcnn.selftraining.rounds import SelfTraining, Training
+from mrcnn.selftraining.rounds import SelfTraining
+from mrcnn.selftraining.settings import Training
 from mrcnn.selftraining.splits import Material, Source
 from nuclei.cli import run
 

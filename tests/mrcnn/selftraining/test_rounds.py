@@ -13,7 +13,8 @@ import pytest
 from mrcnn import model
 from mrcnn.config import CONFIG, WEIGHTS, NucleusConfig
 from mrcnn.selftraining import pseudo_labels, rounds
-from mrcnn.selftraining.rounds import Labelling, SelfTraining, Training
+from mrcnn.selftraining.rounds import SelfTraining
+from mrcnn.selftraining.settings import Labelling, Training
 from mrcnn.selftraining.splits import Material, Source, collect
 from nuclei import tissue
 from nuclei.errors import InputError
